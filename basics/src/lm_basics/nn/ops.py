@@ -1,0 +1,140 @@
+"""The operations that a faster library may replace, and their plain reference versions.
+
+A model holds an ``Ops`` record and calls through it. ``lm_systems`` builds records with the same
+signatures from compiled code or Triton kernels, so no layer ever asks which one it runs on.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from einops import repeat
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lm_basics.nn.functional import scaled_dot_product_attention, silu
+
+IGNORED_TARGET = -100
+"""Targets with this value take no part in the loss."""
+
+TensorFunction = Callable[..., Tensor]
+
+
+class AttentionOp(Protocol):
+    """Causal attention; key slot ``j`` holds absolute position ``j``."""
+
+    def __call__(
+        self,
+        q: Float[Tensor, "batch heads queries d_head"],
+        k: Float[Tensor, "batch kv_heads keys d_head"],
+        v: Float[Tensor, "batch kv_heads keys d_head"],
+        query_positions: Int[Tensor, "batch queries"] | None = None,
+    ) -> Float[Tensor, "batch heads queries d_head"]:
+        """Let each query attend to the keys at its own position and before it."""
+        ...
+
+
+class LinearCrossEntropyOp(Protocol):
+    """The output head and the loss in one, so that a fast version need not keep the logits."""
+
+    def __call__(
+        self,
+        hidden: Float[Tensor, "tokens d_model"],
+        weight: Float[Tensor, "vocab d_model"],
+        targets: Int[Tensor, " tokens"],
+    ) -> Float[Tensor, ""]:
+        """Return the mean cross-entropy in nats over the targets that are not ignored."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ops:
+    """One implementation of every replaceable operation."""
+
+    name: str
+    """What a saved config calls this record."""
+    rms_norm: Callable[[Tensor, Tensor, float], Tensor]
+    """(x, gain, eps) -> normalized x, computed in float32."""
+    rope: Callable[[Tensor, Tensor, Tensor], Tensor]
+    """(x, cos, sin) -> x with interleaved pairs rotated."""
+    swiglu: Callable[[Tensor, Tensor], Tensor]
+    """(gate, up) -> silu(gate) * up."""
+    attention: AttentionOp
+    """Grouped-query causal attention."""
+    linear_cross_entropy: LinearCrossEntropyOp
+    """Output head and loss."""
+    compile_step: Callable[[TensorFunction], TensorFunction]
+    """Wraps a whole forward function, or returns it as it is."""
+
+
+def rms_norm(
+    x: Float[Tensor, "*batch d_model"], gain: Float[Tensor, " d_model"], eps: float
+) -> Float[Tensor, "*batch d_model"]:
+    """Normalize in float32, where squares keep their precision, and return ``x``'s dtype."""
+    y = x.float()
+    y = y * torch.rsqrt(y.square().mean(-1, keepdim=True) + eps)
+    return (y * gain).to(x.dtype)
+
+
+def rope(
+    x: Float[Tensor, "*batch seq d_k"],
+    cos: Float[Tensor, "*#batch seq half"],
+    sin: Float[Tensor, "*#batch seq half"],
+) -> Float[Tensor, "*batch seq d_k"]:
+    """Rotate the interleaved pairs of ``x`` and return its dtype."""
+    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+    rotated = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1)
+    return rotated.flatten(-2).to(x.dtype)
+
+
+def swiglu(
+    gate: Float[Tensor, "*batch d_ff"], up: Float[Tensor, "*batch d_ff"]
+) -> Float[Tensor, "*batch d_ff"]:
+    """Return ``silu(gate) * up``."""
+    return silu(gate) * up
+
+
+def attention(
+    q: Float[Tensor, "batch heads queries d_head"],
+    k: Float[Tensor, "batch kv_heads keys d_head"],
+    v: Float[Tensor, "batch kv_heads keys d_head"],
+    query_positions: Int[Tensor, "batch queries"] | None = None,
+) -> Float[Tensor, "batch heads queries d_head"]:
+    """Attend causally; groups of query heads share a key-value head (Ainslie et al., 2023)."""
+    group = q.shape[1] // k.shape[1]
+    k = repeat(k, "batch kv_heads keys d -> batch (kv_heads group) keys d", group=group)
+    v = repeat(v, "batch kv_heads keys d -> batch (kv_heads group) keys d", group=group)
+    if query_positions is None:
+        query_positions = torch.arange(q.shape[2], device=q.device).expand(q.shape[0], -1)
+    key_positions = torch.arange(k.shape[2], device=q.device)
+    mask = key_positions <= query_positions[:, None, :, None]
+    return scaled_dot_product_attention(q, k, v, mask)
+
+
+def linear_cross_entropy(
+    hidden: Float[Tensor, "tokens d_model"],
+    weight: Float[Tensor, "vocab d_model"],
+    targets: Int[Tensor, " tokens"],
+) -> Float[Tensor, ""]:
+    """Form all logits, then average ``-log softmax`` over the targets that are not ignored."""
+    logits = (hidden @ weight.T).float()
+    counted = targets != IGNORED_TARGET
+    chosen = logits.gather(-1, targets.clamp(min=0)[:, None]).squeeze(-1)
+    losses = torch.logsumexp(logits, dim=-1) - chosen
+    return torch.where(counted, losses, 0.0).sum() / counted.sum()
+
+
+def _unchanged(function: TensorFunction) -> TensorFunction:
+    return function
+
+
+REFERENCE_OPS = Ops(
+    name="reference",
+    rms_norm=rms_norm,
+    rope=rope,
+    swiglu=swiglu,
+    attention=attention,
+    linear_cross_entropy=linear_cross_entropy,
+    compile_step=_unchanged,
+)

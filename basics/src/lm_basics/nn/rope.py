@@ -1,0 +1,53 @@
+"""Rotary position embedding (Su et al., 2021)."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from lm_basics.nn.ops import REFERENCE_OPS, Ops
+
+
+class RotaryPositionalEmbedding(nn.Module):
+    """Rotate the pair ``(x[2i], x[2i+1])`` by ``position / theta**(2i / d_k)``.
+
+    The product of a rotated query and a rotated key depends on their distance only.
+    """
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(
+        self,
+        theta: float,
+        d_k: int,
+        max_seq_len: int,
+        device: torch.device | None = None,
+        *,
+        ops: Ops = REFERENCE_OPS,
+    ) -> None:
+        super().__init__()
+        if d_k % 2:
+            raise ValueError(f"RoPE rotates pairs: d_k={d_k} must be even")
+        self.ops = ops
+        # Angles in float64: at position 100,000 float32 loses the fast components' last digits.
+        wavelengths = theta ** (torch.arange(0, d_k, 2, dtype=torch.float64, device=device) / d_k)
+        positions = torch.arange(max_seq_len, dtype=torch.float64, device=device)
+        angles = positions[:, None] / wavelengths
+        self.register_buffer("cos", angles.cos().float(), persistent=False)
+        self.register_buffer("sin", angles.sin().float(), persistent=False)
+
+    def forward(
+        self,
+        x: Float[Tensor, "*batch seq d_k"],
+        token_positions: Int[Tensor, "*#batch seq"] | None = None,
+    ) -> Float[Tensor, "*batch seq d_k"]:
+        """Rotate ``x``.
+
+        Args:
+            x: Queries or keys.
+            token_positions: Position of each vector, from 0; None means 0, 1, 2, …
+        """
+        if token_positions is None:
+            seq = x.shape[-2]
+            return self.ops.rope(x, self.cos[:seq], self.sin[:seq])
+        return self.ops.rope(x, self.cos[token_positions], self.sin[token_positions])
