@@ -120,6 +120,7 @@ def uniform_transformer(
     d_ff: int | None = None,
     qk_norm: bool = False,
     rope_theta: float = 10_000.0,
+    norm_eps: float = 1e-5,
     tie_embeddings: bool = False,
 ) -> TransformerConfig:
     """Return a transformer whose blocks are all alike.
@@ -142,5 +143,6 @@ def uniform_transformer(
         d_model=d_model,
         num_layers=num_layers,
         pattern=(BlockConfig(attention=attention, feedforward=SwiGLUConfig(d_ff=width)),),
+        norm_eps=norm_eps,
         tie_embeddings=tie_embeddings,
     )

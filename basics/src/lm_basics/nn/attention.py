@@ -1,6 +1,6 @@
 """Multi-head causal self-attention with grouped key-value heads and an optional cache."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from einops import rearrange
 from jaxtyping import Float, Int
@@ -13,6 +13,7 @@ from lm_basics.nn.ops import REFERENCE_OPS, Ops
 from lm_basics.nn.rope import RotaryPositionalEmbedding
 
 
+@runtime_checkable
 class LayerCache(Protocol):
     """Keys and values of one layer; the slot index of a key is its absolute position."""
 

@@ -6,7 +6,7 @@ signatures from compiled code or Triton kernels, so no layer ever asks which one
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from einops import repeat
@@ -21,6 +21,7 @@ IGNORED_TARGET = -100
 TensorFunction = Callable[..., Tensor]
 
 
+@runtime_checkable
 class AttentionOp(Protocol):
     """Causal attention; key slot ``j`` holds absolute position ``j``."""
 
@@ -35,6 +36,7 @@ class AttentionOp(Protocol):
         ...
 
 
+@runtime_checkable
 class LinearCrossEntropyOp(Protocol):
     """The output head and the loss in one, so that a fast version need not keep the logits."""
 

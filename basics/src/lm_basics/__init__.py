@@ -1,0 +1,1 @@
+"""Tokenizers, transformers, losses, optimizers and the training loop, from scratch."""

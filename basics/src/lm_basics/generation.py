@@ -1,0 +1,70 @@
+"""Decoding one token at a time, without a cache: the plain version that fast engines must equal."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lm_basics.nn.functional import softmax
+from lm_basics.transformer import TransformerLM
+
+
+def next_token_distribution(
+    logits: Float[Tensor, " vocab"], *, temperature: float = 1.0, top_p: float = 1.0
+) -> Float[Tensor, " vocab"]:
+    """Return the probabilities to sample from.
+
+    Args:
+        logits: Scores of the next token.
+        temperature: Divides the logits; 0 puts everything on the largest.
+        top_p: Keeps the smallest set of tokens whose mass reaches it (Holtzman et al., 2020).
+
+    Raises:
+        ValueError: A negative temperature, or ``top_p`` outside of (0, 1].
+    """
+    if temperature < 0 or not 0 < top_p <= 1:
+        raise ValueError(f"got temperature={temperature}, top_p={top_p}")
+    if temperature == 0:
+        return torch.zeros_like(logits).scatter(0, logits.argmax(keepdim=True), 1.0)
+    probabilities = softmax(logits.float() / temperature, dim=-1)
+    if top_p == 1:
+        return probabilities
+    ordered, order = probabilities.sort(descending=True)
+    # A token stays while the mass before it is short of top_p, so the one that reaches it is in.
+    ordered = ordered.where(ordered.cumsum(-1) - ordered < top_p, 0.0)
+    kept = torch.zeros_like(probabilities).scatter(0, order, ordered)
+    return kept / kept.sum()
+
+
+@torch.no_grad()
+def generate(
+    model: TransformerLM,
+    prompt: Sequence[int],
+    *,
+    max_new_tokens: int,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    stop_token: int | None = None,
+    generator: torch.Generator | None = None,
+) -> list[int]:
+    """Continue ``prompt`` and return the new tokens, the stop token not included.
+
+    Beyond the context length only the last ``context_length`` tokens are seen.
+
+    Raises:
+        ValueError: An empty prompt, or a sampling value out of range.
+    """
+    if not prompt:
+        raise ValueError("the prompt must hold at least one token, got none")
+    tokens = list(prompt)
+    device = model.output_weight.device
+    for _ in range(max_new_tokens):
+        window = torch.tensor([tokens[-model.config.context_length :]], device=device)
+        logits = model(window)[0, -1]
+        distribution = next_token_distribution(logits, temperature=temperature, top_p=top_p)
+        token = int(torch.multinomial(distribution, 1, generator=generator))
+        if token == stop_token:
+            break
+        tokens.append(token)
+    return tokens[len(prompt) :]

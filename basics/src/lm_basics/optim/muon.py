@@ -1,0 +1,136 @@
+"""Muon: momentum whose matrices are orthogonalized before the step (Jordan et al., 2024).
+
+Hidden matrices take the Muon rule; embeddings, the output head and vectors take AdamW's.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lm_basics.optim.adamw import AdamWConfig, update_adamw
+
+# Odd polynomial a x + b x^3 + c x^5 whose iteration drives singular values towards one; tuned by
+# the authors for a steep slope at zero rather than for convergence to exactly one.
+_NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MuonConfig:
+    """Muon's settings, and AdamW's for everything that is not a hidden matrix."""
+
+    lr: float = 0.02
+    """Peak learning rate of the hidden matrices."""
+    momentum: float = 0.95
+    """Decay rate of the momentum."""
+    iterations: int = 5
+    """Newton-Schulz iterations a step."""
+    weight_decay: float = 0.0
+    """Decay of the hidden matrices, as a fraction of the learning rate per step."""
+    others: AdamWConfig = field(default_factory=AdamWConfig)
+    """The rule for embeddings, output head and vectors."""
+
+    def __post_init__(self) -> None:
+        if self.lr < 0 or self.weight_decay < 0:
+            raise ValueError(f"lr={self.lr} and weight_decay={self.weight_decay} must be >= 0")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum must lie in [0, 1), got {self.momentum}")
+        if self.iterations <= 0:
+            raise ValueError(f"iterations must be positive, got {self.iterations}")
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon for the matrices given, AdamW for the other parameters, in one optimizer."""
+
+    def __init__(
+        self, matrices: Iterable[Tensor], others: Iterable[dict[str, Any]], config: MuonConfig
+    ) -> None:
+        """Build the optimizer.
+
+        Args:
+            matrices: Two-dimensional hidden parameters.
+            others: AdamW parameter groups: ``params`` and, where it differs, ``weight_decay``.
+            config: Settings of both rules.
+        """
+        muon_group = {
+            "params": list(matrices),
+            "rule": "muon",
+            "lr": config.lr,
+            "momentum": config.momentum,
+            "iterations": config.iterations,
+            "weight_decay": config.weight_decay,
+        }
+        adamw = config.others
+        defaults = {
+            "rule": "adamw",
+            "lr": adamw.lr,
+            "betas": adamw.betas,
+            "eps": adamw.eps,
+            "weight_decay": adamw.weight_decay,
+        }
+        super().__init__([muon_group, *others], defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update every parameter that has a gradient.
+
+        Raises:
+            ValueError: A closure is given; none is supported.
+        """
+        if closure is not None:
+            raise ValueError("Muon takes no closure")
+        for group in self.param_groups:
+            if group["rule"] == "muon":
+                self._update_matrices(group)
+                continue
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    update_adamw(parameter, parameter.grad, self.state[parameter], group)
+
+    def _update_matrices(self, group: dict[str, Any]) -> None:
+        # Matrices of one shape go through the iteration as a stack: fewer, larger products.
+        by_shape: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
+        for matrix in group["params"]:
+            if matrix.grad is not None:
+                momentum = self._momentum(matrix, matrix.grad, group["momentum"])
+                by_shape[matrix.shape].append((matrix, momentum))
+        for shape, pairs in by_shape.items():
+            same, momenta = zip(*pairs, strict=True)
+            directions = orthogonalize(torch.stack(momenta), group["iterations"])
+            # Keeps the update's root mean square alike for tall and wide matrices.
+            step_size = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5
+            for matrix, direction in zip(same, directions, strict=True):
+                matrix.mul_(1 - group["lr"] * group["weight_decay"])
+                matrix.add_(direction, alpha=-step_size)
+
+    def _momentum(self, parameter: Tensor, gradient: Tensor, decay: float) -> Tensor:
+        """Update the momentum and return its Nesterov look-ahead."""
+        state = self.state[parameter]
+        if not state:
+            state["momentum"] = torch.zeros_like(parameter)
+        momentum = state["momentum"]
+        momentum.lerp_(gradient, 1 - decay)
+        return torch.lerp(gradient, momentum, decay)
+
+
+def orthogonalize(
+    matrices: Float[Tensor, "*batch rows columns"], iterations: int = 5
+) -> Float[Tensor, "*batch rows columns"]:
+    """Bring all singular values near one (between about 0.7 and 1.2) and keep the directions.
+
+    Newton-Schulz iteration with a quintic: no decomposition, only products.
+    """
+    a, b, c = _NEWTON_SCHULZ
+    x = matrices.float()
+    is_tall = x.shape[-2] > x.shape[-1]
+    if is_tall:
+        x = x.mT
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    for _ in range(iterations):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return (x.mT if is_tall else x).to(matrices.dtype)

@@ -1,0 +1,85 @@
+"""Loss on held-out tokens, every token predicted once."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lm_basics.nn.ops import IGNORED_TARGET
+from lm_basics.transformer import TransformerLM
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HeldOutLoss:
+    """Total surprise of a token sequence."""
+
+    total_nats: float
+    """Sum of ``-log p`` over all tokens."""
+    num_tokens: int
+    """Tokens that were predicted."""
+
+    @property
+    def nats_per_token(self) -> float:
+        """Mean loss."""
+        return self.total_nats / self.num_tokens
+
+
+@torch.no_grad()
+def evaluate_loss(
+    model: TransformerLM,
+    tokens: NDArray[np.integer],
+    *,
+    first_context: int,
+    stride: int | None = None,
+    batch_size: int = 32,
+    dtype: torch.dtype = torch.float32,
+) -> HeldOutLoss:
+    """Predict every token of ``tokens`` exactly once.
+
+    Windows of the model's context length advance by ``stride``; of each only the tokens that no
+    earlier window has covered count, so all but the first ``context - stride`` tokens see at least
+    that much context.
+
+    Args:
+        model: Moved nowhere, left in its mode.
+        tokens: A token stream.
+        first_context: The token before the first one, usually end-of-text.
+        stride: Tokens by which windows advance; None means the context length, no overlap.
+        batch_size: Windows a pass.
+        dtype: Type of the matrix products.
+
+    Raises:
+        ValueError: No tokens, or a stride that is not in 1..context length.
+    """
+    context = model.config.context_length
+    stride = context if stride is None else stride
+    if len(tokens) == 0 or not 1 <= stride <= context:
+        raise ValueError(f"got {len(tokens)} tokens and stride={stride}, context={context}")
+    inputs, targets = _cut_windows(tokens, first_context, context, stride)
+    device = model.output_weight.device
+    total_nats = 0.0
+    for first in range(0, len(inputs), batch_size):
+        part = torch.from_numpy(targets[first : first + batch_size]).to(device)
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            mean = model.loss(torch.from_numpy(inputs[first : first + batch_size]).to(device), part)
+        total_nats += mean.item() * int((part != IGNORED_TARGET).sum())
+    return HeldOutLoss(total_nats=total_nats, num_tokens=len(tokens))
+
+
+def _cut_windows(
+    tokens: NDArray[np.integer], first_context: int, context: int, stride: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return inputs and targets, (windows, context) each; targets covered before are ignored."""
+    stream = np.concatenate([[first_context], tokens]).astype(np.int64)
+    num_windows = 1 + max(0, -(-(len(tokens) - context) // stride))
+    starts = np.arange(num_windows) * stride
+    positions = starts[:, None] + np.arange(context)
+    is_inside = positions < len(tokens)
+    clipped = np.where(is_inside, positions, 0)
+    is_new = np.arange(context) >= context - stride
+    is_new = np.broadcast_to(is_new, positions.shape).copy()
+    is_new[0] = True
+    inputs = stream[clipped]
+    targets = np.where(is_inside & is_new, stream[clipped + 1], IGNORED_TARGET)
+    return inputs, targets

@@ -1,0 +1,221 @@
+"""The training loop: resumable to the bit, recorded step by step."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lm_basics.accounting import training_flops_per_token
+from lm_basics.model_config import TransformerConfig
+from lm_basics.optim.adamw import AdamWConfig
+from lm_basics.optim.build import OptimizerConfig, build_optimizer
+from lm_basics.optim.schedules import CosineSchedule, ScheduleConfig
+from lm_basics.training.batches import ShuffledWindows, read_windows
+from lm_basics.training.checkpoint import load_checkpoint, save_checkpoint
+from lm_basics.training.strategy import SerialStrategy, Strategy
+from lm_basics.transformer import TransformerLM
+from lm_shared.config import hash_config
+from lm_shared.runs import RunRecord, read_metrics, record_run
+from lm_shared.tensors import choose_dtype
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingConfig:
+    """Everything but data and model that decides a run's result."""
+
+    steps: int
+    """Optimizer steps."""
+    batch_size: int = 16
+    """Sequences a step."""
+    micro_batch_size: int | None = None
+    """Sequences a pass; None means the whole batch at once."""
+    optimizer: OptimizerConfig = field(default_factory=AdamWConfig)
+    """The update rule."""
+    schedule: ScheduleConfig = field(default_factory=CosineSchedule)
+    """Learning rate over time."""
+    max_grad_norm: float = 1.0
+    """Gradients are clipped to this global norm."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type of the matrix products; parameters stay float32."""
+    validate_every: int | None = None
+    """Steps between validations; None means only after the last step."""
+    checkpoint_every: int | None = None
+    """Steps between checkpoints; None means only after the last step."""
+    seed: int = 0
+    """Decides the order of the data."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("micro_batch_size", "validate_every", "checkpoint_every"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"{name} must be positive or None, got {value}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingRunConfig:
+    """What a run folder's ``config.json`` holds."""
+
+    model: TransformerConfig
+    """Shape of the model."""
+    training: TrainingConfig
+    """The run's settings."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingResult:
+    """What came out of a run."""
+
+    steps: int
+    """Steps done, earlier processes included."""
+    tokens: int
+    """Tokens trained on."""
+    flops: float
+    """Floating-point operations of the matrix products."""
+    elapsed_s: float
+    """Seconds of training, earlier processes included."""
+    final_loss: float
+    """Mean training loss of the last tenth of the steps, in nats per token."""
+    validation: dict[str, float]
+    """What ``validate`` returned after the last step."""
+
+
+Validation = Callable[[TransformerLM], dict[str, float]]
+"""Called on the model; returns named numbers for the record."""
+
+
+def train(
+    model: TransformerLM,
+    tokens: NDArray[np.integer],
+    config: TrainingConfig,
+    *,
+    folder: Path,
+    validate: Validation | None = None,
+    on_step: Callable[[int, float], None] | None = None,
+) -> TrainingResult:
+    """Train ``model`` in place and leave config, metrics, checkpoint and receipt in ``folder``.
+
+    A folder with an interrupted run of the same configuration is continued from its last
+    checkpoint; on a CPU the result has the same bits as that of an uninterrupted run.
+
+    Args:
+        model: Freshly initialized, on its device.
+        tokens: Training tokens, may be memory-mapped.
+        config: The run's settings.
+        folder: The run folder.
+        validate: Measures the model from time to time.
+        on_step: Called after each step with (steps done, loss), for progress bars.
+
+    Raises:
+        ValueError: The folder holds another run, or the data is too short.
+        FloatingPointError: The loss is not finite.
+    """
+    run_config = TrainingRunConfig(model=model.config, training=config)
+    with record_run(folder, run_config) as record:
+        loop = _Loop(model, tokens, config, record, identity=hash_config(run_config))
+        validation = loop.run(validate, on_step)
+        record.add(flops=loop.flops_per_step * config.steps, tokens=loop.step_tokens * config.steps)
+        elapsed_s = record.metrics.elapsed_s
+    losses = [line["loss"] for line in read_metrics(folder / "metrics.jsonl") if "loss" in line]
+    return TrainingResult(
+        steps=config.steps,
+        tokens=loop.step_tokens * config.steps,
+        flops=loop.flops_per_step * config.steps,
+        elapsed_s=elapsed_s,
+        final_loss=float(np.mean(losses[-max(1, config.steps // 10) :])),
+        validation=validation,
+    )
+
+
+class _Loop:
+    """The state of one process's part of a run."""
+
+    def __init__(
+        self,
+        model: TransformerLM,
+        tokens: NDArray[np.integer],
+        config: TrainingConfig,
+        record: RunRecord,
+        *,
+        identity: str,
+    ) -> None:
+        self.model, self.tokens, self.config, self.record = model, tokens, config, record
+        self.identity = identity
+        self.device = model.output_weight.device
+        self.length = model.config.context_length
+        self.windows = ShuffledWindows(
+            num_tokens=len(tokens),
+            length=self.length,
+            batch_size=config.batch_size,
+            seed=config.seed,
+        )
+        self.step_tokens = config.batch_size * self.length
+        self.flops_per_step = self.step_tokens * training_flops_per_token(model.config, self.length)
+        self.strategy: Strategy = SerialStrategy(
+            model,
+            build_optimizer(model, config.optimizer),
+            dtype=choose_dtype(config.dtype, self.device),
+            micro_batch_size=config.micro_batch_size,
+        )
+        self.checkpoint_path = record.folder / "checkpoints" / "last.safetensors"
+
+    def run(
+        self, validate: Validation | None, on_step: Callable[[int, float], None] | None
+    ) -> dict[str, float]:
+        """Do the remaining steps and return the last validation."""
+        first = self._resume()
+        for step in range(first, self.config.steps):
+            loss = self._step(step)
+            if on_step is not None:
+                on_step(step + 1, loss)
+            is_last = step + 1 == self.config.steps
+            if validate is not None and not is_last and _is_due(step, self.config.validate_every):
+                self.record.metrics.write(step=step + 1, **validate(self.model))
+            if is_last or _is_due(step, self.config.checkpoint_every):
+                self._save(step + 1)
+        validation = validate(self.model) if validate is not None else {}
+        self.record.metrics.write(step=self.config.steps, **validation)
+        return validation
+
+    def _step(self, step: int) -> float:
+        inputs, targets = read_windows(
+            self.tokens, self.windows.starts(step), self.length, self.device
+        )
+        loss = self.strategy.forward_backward(inputs, targets).item()
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"the loss is {loss} at step {step}: lower the learning rate")
+        self.strategy.reduce_gradients()
+        grad_norm = self.strategy.clip(self.config.max_grad_norm).item()
+        lr_scale = self.config.schedule.scale(step, self.config.steps)
+        self.strategy.step(lr_scale)
+        self.record.metrics.write(
+            step=step + 1,
+            loss=loss,
+            grad_norm=grad_norm,
+            lr_scale=lr_scale,
+            tokens=(step + 1) * self.step_tokens,
+        )
+        return loss
+
+    def _resume(self) -> int:
+        if not self.checkpoint_path.exists():
+            self.record.metrics.truncate_after(0)
+            return 0
+        model, optimizer = self.strategy.state()
+        step = load_checkpoint(self.checkpoint_path, model, optimizer, config_hash=self.identity)
+        self.record.metrics.truncate_after(step)
+        return step
+
+    def _save(self, step: int) -> None:
+        model, optimizer = self.strategy.state()
+        save_checkpoint(model, optimizer, step, self.checkpoint_path, config_hash=self.identity)
+
+
+def _is_due(step: int, every: int | None) -> bool:
+    return every is not None and (step + 1) % every == 0
