@@ -86,6 +86,8 @@ class TransformerConfig:
     """Added to the mean square in every RMSNorm."""
     tie_embeddings: bool = False
     """Whether the output head is the embedding itself (Press & Wolf, 2017)."""
+    zero_init_residual: bool = False
+    """Whether every block starts as the identity: both branches end in a matrix of zeros."""
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "context_length", "d_model", "num_layers"):
@@ -122,6 +124,7 @@ def uniform_transformer(
     rope_theta: float = 10_000.0,
     norm_eps: float = 1e-5,
     tie_embeddings: bool = False,
+    zero_init_residual: bool = False,
 ) -> TransformerConfig:
     """Return a transformer whose blocks are all alike.
 
@@ -145,4 +148,5 @@ def uniform_transformer(
         pattern=(BlockConfig(attention=attention, feedforward=SwiGLUConfig(d_ff=width)),),
         norm_eps=norm_eps,
         tie_embeddings=tie_embeddings,
+        zero_init_residual=zero_init_residual,
     )

@@ -84,7 +84,7 @@ class KneserNeyModel:
             raise ValueError("expected at least one token to fit, got none")
         text = _MarkedText(tokens, document_starts, vocab_size)
         counts = _count_ngrams(text, order)
-        return cls([_derive_order(counts, n) for n in range(1, order + 1)], vocab_size)
+        return cls([_derive_order(counts, n) for n in range(1, len(counts) + 1)], vocab_size)
 
     @property
     def order(self) -> int:

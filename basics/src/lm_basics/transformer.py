@@ -28,6 +28,9 @@ class TransformerBlock(nn.Module):
         )
         self.ln2 = RMSNorm(config.d_model, config.norm_eps, ops=ops)
         self.ffn = SwiGLU(config.d_model, block.feedforward.d_ff, ops=ops)
+        if config.zero_init_residual:
+            nn.init.zeros_(self.attn.output_proj.weight)
+            nn.init.zeros_(self.ffn.w2.weight)
 
     def forward(
         self,

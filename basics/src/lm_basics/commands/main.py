@@ -1,0 +1,20 @@
+"""``uv run basics``: the sub-commands of this unit."""
+
+import sys
+
+from lm_basics.commands.encode import encode
+from lm_basics.commands.generate import generate_text
+from lm_basics.commands.train import RECIPES, train_model
+from lm_basics.commands.train_tokenizer import train_tokenizer
+from lm_shared.command_line import run_commands, with_recipes
+
+
+def main() -> None:
+    """Run the sub-command that the arguments name."""
+    commands = {
+        "train-tokenizer": train_tokenizer,
+        "encode": encode,
+        "train": with_recipes(train_model, RECIPES),
+        "generate": generate_text,
+    }
+    sys.exit(run_commands("basics", "Tokenizer, transformer and training loop.", commands))

@@ -1,0 +1,117 @@
+"""The command line of a unit: sub-commands, recipes, and errors as one clear line.
+
+Only this module and the ``commands`` of each unit know tyro. A unit's ``commands/main.py`` is::
+
+    def main() -> None:
+        commands = {"train": with_recipes(train, RECIPES), "sample": sample}
+        sys.exit(run_commands("basics", "Tokenizer and transformer.", commands))
+"""
+
+import inspect
+import logging
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any
+
+import tyro
+
+from lm_shared.display import set_up_logging
+
+logger = logging.getLogger(__name__)
+
+Positional = tyro.conf.Positional
+"""Marks a parameter that is given by its place and not by its name."""
+
+USAGE_ERROR = 2
+INTERRUPTED = 130
+
+
+def run_commands(
+    program: str,
+    description: str,
+    commands: Mapping[str, Callable[..., object]],
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Run the sub-command that the arguments name and return the exit code.
+
+    A ``ValueError`` or ``OSError`` is bad input: one line on stderr, exit code 2. Any other
+    exception is a defect and keeps its traceback. ``argv`` of ``None`` stands for the process's
+    arguments.
+
+    Raises:
+        SystemExit: help was asked for (code 0), or an option or sub-command is unknown (code 2).
+    """
+    return _guard(
+        program,
+        lambda: tyro.extras.subcommand_cli_from_dict(
+            dict(commands),
+            prog=program,
+            description=description,
+            args=argv,
+            # Options of a command may follow the name of the recipe.
+            config=(tyro.conf.CascadeSubcommandArgs,),
+        ),
+    )
+
+
+def run_command(
+    program: str, function: Callable[..., object], argv: Sequence[str] | None = None
+) -> int:
+    """Run a program that is one command; its parameters are the options.
+
+    Errors end it as in ``run_commands``.
+
+    Raises:
+        SystemExit: help was asked for (code 0), or an option is unknown (code 2).
+    """
+    return _guard(program, lambda: tyro.cli(function, prog=program, args=argv))
+
+
+def _guard(program: str, call: Callable[[], object]) -> int:
+    # Here and not in the library: a program that imports a unit keeps its own log.
+    set_up_logging()
+    try:
+        call()
+    except (ValueError, OSError, FloatingPointError) as error:
+        logger.debug("where the error came from", exc_info=True)
+        sys.stderr.write(f"{program}: error: {_one_line(error)}\n")
+        return USAGE_ERROR
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{program}: interrupted\n")
+        return INTERRUPTED
+    return 0
+
+
+def with_recipes(
+    function: Callable[..., object], recipes: Mapping[str, tuple[str, Any]]
+) -> Callable[..., object]:
+    """Let the first parameter of a command be chosen by name, then overridden field by field.
+
+    ``recipes`` maps a name to one line of help and a complete configuration:
+    ``basics train tiny --optimizer.lr 1e-3``. Further parameters of ``function`` stay options.
+    """
+    signature = inspect.signature(function, eval_str=True)
+    first, *others = signature.parameters.values()
+    chosen = tyro.extras.subcommand_type_from_defaults(
+        {name: config for name, (_, config) in recipes.items()},
+        {name: help_line for name, (help_line, _) in recipes.items()},
+    )
+    # No prefix: the fields are options of the command itself ("--optimizer.lr").
+    annotation = Annotated[chosen, tyro.conf.arg(name="")]
+
+    def command(*args: Any, **kwargs: Any) -> object:
+        return function(*args, **kwargs)
+
+    # Not functools.wraps: tyro would follow it to the original annotations.
+    command.__name__, command.__doc__ = function.__name__, function.__doc__
+    parameters = [first.replace(annotation=annotation), *others]
+    command.__signature__ = signature.replace(parameters=parameters)
+    command.__annotations__ = {one.name: one.annotation for one in parameters}
+    return command
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror is not None:
+        place = "" if error.filename is None else f": {error.filename}"
+        return f"{error.strerror}{place}"
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,205 @@
+"""Strict conversion between configuration dataclasses and JSON.
+
+A configuration is a frozen dataclass of numbers, strings, paths, enumerations, tuples,
+dictionaries and other dataclasses. Writing and reading follow the annotations, so ``from_dict(C,
+to_dict(c)) == c`` for every ``c``, and nothing is guessed: an unknown key, a missing key or a
+value of another type is a ``ValueError`` that names the place ("optimizer.lr: expected float, got
+'x'").
+
+A dataclass in a place that could hold several classes (a union, or a base class) carries its
+class name under ``"type"``: without the tag one optimizer's settings could be read as another's.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import typing
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any, TypeVar
+
+from lm_shared.annotations import (
+    check_scalar,
+    convert_mapping,
+    convert_union,
+    describe,
+    field_types,
+    is_union,
+    join,
+    mismatch,
+    possible_classes,
+    sequence_items,
+)
+from lm_shared.files import read_json, write_json
+
+ConfigT = TypeVar("ConfigT")
+
+_TAG = "type"
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Turn a configuration dataclass into plain JSON values, checking them against the annotations.
+
+    Raises:
+        TypeError: ``config`` is not a dataclass, or an annotation has no JSON form.
+        ValueError: a value does not fit its annotation, or a float is not finite.
+    """
+    if not dataclasses.is_dataclass(config) or isinstance(config, type):
+        raise TypeError(f"expected a dataclass object, got {config!r}")
+    return _encode_fields(config, "")
+
+
+def from_dict(config_class: type[ConfigT], data: Mapping[str, Any]) -> ConfigT:
+    """Build ``config_class`` from what ``to_dict`` returned.
+
+    Every field must be present, those with a default too: defaults change between versions, a
+    recorded run must not.
+
+    Raises:
+        TypeError: ``config_class`` is not a dataclass, or an annotation has no JSON form.
+        ValueError: unknown or missing keys, values of another type, or a broken invariant.
+    """
+    if not dataclasses.is_dataclass(config_class):
+        raise TypeError(f"expected a dataclass, got {config_class!r}")
+    return _decode_fields(config_class, data, "")
+
+
+def save_config(config: Any, path: Path | str) -> None:
+    """Write ``config`` as JSON, atomically."""
+    write_json(path, to_dict(config))
+
+
+def load_config(config_class: type[ConfigT], path: Path | str) -> ConfigT:
+    """Read what ``save_config`` wrote; a ``ValueError`` names the file and the place in it."""
+    data = read_json(path)
+    try:
+        return from_dict(config_class, data)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def hash_config(config: Any) -> str:
+    """Return 16 hex digits that identify the configuration's values."""
+    canonical = json.dumps(to_dict(config), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def _encode_fields(config: Any, place: str) -> dict[str, Any]:
+    return {
+        name: _encode(annotation, getattr(config, name), join(place, name))
+        for name, annotation in field_types(type(config)).items()
+    }
+
+
+def _encode(annotation: Any, value: Any, place: str) -> Any:
+    """Return the JSON form of ``value``."""
+    if dataclasses.is_dataclass(value) and (classes := possible_classes(annotation)):
+        if type(value) not in classes.values():
+            raise mismatch(annotation, value, place)
+        # A union is never a value's class, so its members are always tagged.
+        return _encode_object(value, place, is_tagged=type(value) is not annotation)
+    if is_union(annotation):
+        return _encode_union(annotation, value, place)
+    origin = typing.get_origin(annotation)
+    if origin in (tuple, list):
+        if not isinstance(value, origin):
+            raise mismatch(annotation, value, place)
+        return [_encode(*item) for item in sequence_items(annotation, value, place)]
+    if origin in (dict, Mapping):
+        return convert_mapping(_encode, annotation, value, place)
+    if _is_named_class(annotation):
+        if not isinstance(value, annotation):
+            raise mismatch(annotation, value, place)
+        return value.name if isinstance(value, Enum) else str(value)
+    return check_scalar(annotation, value, place)
+
+
+def _encode_object(value: Any, place: str, *, is_tagged: bool) -> dict[str, Any]:
+    fields = _encode_fields(value, place)
+    if not is_tagged:
+        return fields
+    if _TAG in fields:
+        raise TypeError(
+            f"{place}: {type(value).__name__} has a field named {_TAG!r}, as the tag is"
+        )
+    return {_TAG: type(value).__name__, **fields}
+
+
+def _encode_union(annotation: Any, value: Any, place: str) -> Any:
+    encoded = convert_union(_encode, annotation, value, place)
+    # "str | Path" has one JSON form for two values: refused now, or it would come back as the
+    # other.
+    if type(_decode(annotation, encoded, place)) is not type(value):
+        raise TypeError(f"{place}: {value!r} has the JSON form of another {describe(annotation)}")
+    return encoded
+
+
+def _decode_fields(config_class: type[ConfigT], data: Any, place: str) -> ConfigT:
+    if not isinstance(data, Mapping):
+        raise mismatch(config_class, data, place or "config")
+    annotations = field_types(config_class)
+    for key in data:
+        if key not in annotations:
+            # Even a far-fetched hint shows how keys are spelled here.
+            nearest = difflib.get_close_matches(str(key), annotations, n=1, cutoff=0.0)
+            hint = f"; the nearest that it has is {nearest[0]!r}" if nearest else ""
+            raise ValueError(f"{join(place, key)}: {config_class.__name__} has no such key{hint}")
+    for name in annotations:
+        if name not in data:
+            raise ValueError(f"{join(place, name)}: missing, {config_class.__name__} needs it")
+    values = {
+        name: _decode(annotation, data[name], join(place, name))
+        for name, annotation in annotations.items()
+    }
+    try:
+        return config_class(**values)
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}" if place else str(error)) from error
+
+
+def _decode(annotation: Any, data: Any, place: str) -> Any:
+    """Return the value whose JSON form is ``data``."""
+    if isinstance(data, Mapping) and (classes := possible_classes(annotation)):
+        return _decode_object(annotation, classes, data, place)
+    if is_union(annotation):
+        return convert_union(_decode, annotation, data, place)
+    origin = typing.get_origin(annotation)
+    if origin in (tuple, list):
+        if not isinstance(data, list):
+            raise mismatch(annotation, data, place)
+        return origin(_decode(*item) for item in sequence_items(annotation, data, place))
+    if origin in (dict, Mapping):
+        return convert_mapping(_decode, annotation, data, place)
+    if _is_named_class(annotation):
+        name = check_scalar(str, data, place)
+        if issubclass(annotation, Path):
+            return annotation(name)
+        if name not in annotation.__members__:
+            raise ValueError(
+                f"{place}: expected one of {list(annotation.__members__)}, got {name!r}"
+            )
+        return annotation[name]
+    return check_scalar(annotation, data, place)
+
+
+def _decode_object(
+    annotation: Any, classes: Mapping[str, type], data: Mapping[str, Any], place: str
+) -> Any:
+    """Build the class that the tag names; it may be absent where the annotation names one class."""
+    # The annotated class itself comes last, after its subclasses.
+    candidates = list(classes.values())
+    is_untagged = _TAG not in data or _TAG in field_types(candidates[-1])
+    if is_untagged and (len(candidates) == 1 or not is_union(annotation)):
+        return _decode_fields(candidates[-1], data, place)
+    if data.get(_TAG) not in classes:
+        choices = sorted(classes)
+        raise ValueError(f"{join(place, _TAG)}: expected one of {choices}, got {data.get(_TAG)!r}")
+    fields = {key: value for key, value in data.items() if key != _TAG}
+    return _decode_fields(classes[data[_TAG]], fields, place)
+
+
+def _is_named_class(annotation: Any) -> bool:
+    """Tell whether values are written by their name: enumeration members and paths."""
+    return isinstance(annotation, type) and issubclass(annotation, Enum | Path)

@@ -1,0 +1,200 @@
+"""Atomic file writes: a reader sees the old content or the new, never a half.
+
+New content goes to a temporary sibling, is forced to the disk, and takes the final name in one
+rename. A process that is killed leaves only a sibling named
+``.<name>.partial-<machine>-<process>-<token>``; the next write to the same path removes it.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+_MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+# Tells this process from an earlier one that had the same number, as in a restarted container.
+_TOKEN = secrets.token_hex(4)
+
+
+@contextmanager
+def atomic_path(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary sibling to write to; it becomes ``path`` if the block succeeds.
+
+    The sibling keeps the suffix of ``path``, because some writers choose their format by it.
+    Missing parent folders are made.
+
+    Raises:
+        FileNotFoundError: the block wrote nothing to the temporary path.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_stale(path)
+    temporary = _temporary_sibling(path)
+    try:
+        yield temporary
+        if not temporary.is_file():
+            raise FileNotFoundError(f"{path}: nothing was written to {temporary.name}")
+        _sync(temporary)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    # The new name is an entry of the folder, which has to reach the disk as well.
+    _sync(path.parent)
+
+
+@contextmanager
+def atomic_folder(path: Path | str) -> Iterator[Path]:
+    """Yield an empty temporary folder to fill; it replaces the folder ``path`` as a whole.
+
+    No file system renames a folder over a full one, so the old folder steps aside first. A
+    process that is killed between the two renames leaves it at ``.<name>.replaced``, and the next
+    call puts it back.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_stale(path)
+    replaced = path.with_name(f".{path.name}.replaced")
+    if replaced.exists() and not path.exists():
+        replaced.rename(path)
+    temporary = _temporary_sibling(path)
+    temporary.mkdir()
+    try:
+        yield temporary
+        # Before the renames: a folder must not appear whole while its files are still in memory.
+        for file_path in temporary.rglob("*"):
+            _sync(file_path)
+        _sync(temporary)
+        shutil.rmtree(replaced, ignore_errors=True)
+        if path.exists():
+            path.rename(replaced)
+        temporary.rename(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    _sync(path.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def write_bytes(path: Path | str, data: bytes) -> None:
+    """Write ``data`` atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write ``text`` atomically as UTF-8, newlines unchanged."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Write ``value`` atomically as indented JSON.
+
+    Raises:
+        ValueError: a number is not finite: JSON has no form for it.
+        TypeError: ``value`` holds something that JSON cannot.
+    """
+    try:
+        text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    write_text(path, text + "\n")
+
+
+def read_json(path: Path | str) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        ValueError: the file is damaged: not UTF-8, not JSON, or an object names a key twice.
+        FileNotFoundError: there is no such file.
+    """
+    try:
+        return json.loads(
+            Path(path).read_bytes(),
+            object_pairs_hook=_unique_keys,
+            parse_constant=_refuse_constant,
+        )
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged, delete it to have it made again: {error}") from error
+
+
+def hash_file(path: Path | str) -> str:
+    """Return the SHA-256 of a file's content in hex."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_files(paths: Iterable[Path | str]) -> str:
+    """Return the SHA-256 of several files in their order; a folder stands for all it holds.
+
+    The paths themselves do not count, only the names inside of a folder: moved data keeps its hash.
+    """
+    digest = hashlib.sha256()
+    for path in map(Path, paths):
+        if path.is_dir():
+            for member in sorted(member for member in path.rglob("*") if member.is_file()):
+                digest.update(
+                    f"{member.relative_to(path).as_posix()}\0{hash_file(member)}\n".encode()
+                )
+        else:
+            digest.update(f"{hash_file(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _temporary_sibling(path: Path) -> Path:
+    unique = f"{_MACHINE}-{os.getpid()}-{_TOKEN}{secrets.token_hex(2)}"
+    return path.with_name(f".{path.stem}.partial-{unique}{path.suffix}")
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove what dead processes of this machine left of earlier writes to ``path``."""
+    prefix = f".{path.stem}.partial-{_MACHINE}-"
+    for sibling in path.parent.iterdir():
+        name = sibling.name
+        if not (name.startswith(prefix) and name.endswith(path.suffix)):
+            continue
+        process_id, _, token = name.removeprefix(prefix).partition("-")
+        if process_id.isdigit() and not _is_writing(int(process_id), token):
+            if sibling.is_dir():
+                shutil.rmtree(sibling, ignore_errors=True)
+            else:
+                sibling.unlink(missing_ok=True)
+
+
+def _is_writing(process_id: int, token: str) -> bool:
+    if process_id == os.getpid():
+        return token.startswith(_TOKEN)
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        # It lives, and belongs to another user.
+        return True
+    return True
+
+
+def _sync(path: Path) -> None:
+    """Force a file's content, or a folder's list of names, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _unique_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise ValueError(f"the key {key!r} appears twice")
+    return dict(pairs)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")

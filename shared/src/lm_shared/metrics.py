@@ -1,0 +1,171 @@
+"""The record of a run over time: ``metrics.jsonl``, one JSON object a line.
+
+Every line has ``step``, ``elapsed_s`` and the values of that step. The file only grows, so a killed
+process can damage nothing but its last line; opening the file again cuts such a line off.
+"""
+
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from lm_shared.files import write_bytes
+
+Value = float | int | str | bool | None
+
+# JSON has no such numbers, and a diverged loss must not end a run. float() reads all three.
+_NON_FINITE = ("nan", "inf", "-inf")
+
+
+class MetricsSink(Protocol):
+    """A second place that metrics go to, for example TensorBoard."""
+
+    def write(self, step: int, values: Mapping[str, Value]) -> None:
+        """Take the values of one step."""
+        ...
+
+    def close(self) -> None:
+        """Pass on what is still held back."""
+        ...
+
+
+class MetricsWriter:
+    """Appends to a metrics file; usable as a context manager.
+
+    ``elapsed_s`` goes on from the last line that an earlier process left, so it counts the time
+    that the kept lines took. Each line is handed to the operating system at once: killing the
+    process loses none. Only ``close`` and ``truncate_after`` wait for the disk.
+    """
+
+    def __init__(self, path: Path | str, sinks: Sequence[MetricsSink] = ()) -> None:
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._sinks = tuple(sinks)
+        self._open()
+
+    def _open(self) -> None:
+        lines = _whole_lines(self.path)
+        last = (
+            _parse(lines[-1], self.path, len(lines)) if lines else {"step": None, "elapsed_s": 0.0}
+        )
+        self._last_step: int | None = last["step"]
+        self._earlier_s: float = last["elapsed_s"]
+        self._started_at = time.monotonic()
+        self._file = self.path.open("ab")
+        self._file.truncate(sum(map(len, lines)))
+
+    @property
+    def last_step(self) -> int | None:
+        """The step of the last line, ``None`` in an empty file."""
+        return self._last_step
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds of this process and of the earlier ones whose lines are kept."""
+        return self._earlier_s + time.monotonic() - self._started_at
+
+    def write(self, *, step: int, **values: Any) -> None:
+        """Append one line and pass the values to the sinks; scalars of torch and NumPy are fine.
+
+        Raises:
+            ValueError: ``step`` lies before the last line's, as after resuming without
+                ``truncate_after``, or a value has a reserved name.
+            TypeError: a value is neither a number nor a string.
+        """
+        if self._last_step is not None and step < self._last_step:
+            raise ValueError(
+                f"step {step} follows step {self._last_step} in {self.path}: a resumed run calls "
+                "truncate_after(step) first"
+            )
+        if "elapsed_s" in values:
+            raise ValueError(f"elapsed_s is written by itself, got {values['elapsed_s']!r}")
+        plain = {name: _plain(name, value) for name, value in values.items()}
+        line = {"step": step, "elapsed_s": round(self.elapsed_s, 3)}
+        line |= {name: _to_json(value) for name, value in plain.items()}
+        # One write per line, so that a kill can tear no more than one.
+        self._file.write(json.dumps(line, allow_nan=False).encode() + b"\n")
+        self._file.flush()
+        self._last_step = step
+        for sink in self._sinks:
+            sink.write(step, plain)
+
+    def truncate_after(self, step: int) -> None:
+        """Drop the lines of later steps: a run that resumes at ``step`` will write them again."""
+        # The rewritten file is a new one: the open handle would go on writing to the old.
+        self._file.close()
+        lines = _whole_lines(self.path)
+        kept = [
+            line
+            for number, line in enumerate(lines, start=1)
+            if _parse(line, self.path, number)["step"] <= step
+        ]
+        if len(kept) < len(lines):
+            write_bytes(self.path, b"".join(kept))
+        self._open()
+
+    def close(self) -> None:
+        """Close the file and the sinks."""
+        self._file.close()
+        for sink in self._sinks:
+            sink.close()
+
+    def __enter__(self) -> Self:
+        """Return the writer itself."""
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close, whether or not the block failed."""
+        self.close()
+
+
+def read_metrics(path: Path | str) -> list[dict[str, Any]]:
+    """Return the lines of a metrics file; a torn last line, as of a killed process, is left out.
+
+    Raises:
+        ValueError: another line is damaged.
+        FileNotFoundError: there is no such file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no metrics file at {path}")
+    lines = _whole_lines(path)
+    return [_parse(line, path, number) for number, line in enumerate(lines, start=1)]
+
+
+def _whole_lines(path: Path) -> list[bytes]:
+    """Return the lines that end in a newline; one that does not was cut off by a kill."""
+    if not path.exists():
+        return []
+    return [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+
+
+def _parse(line: bytes, path: Path, number: int) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+        if not isinstance(record["step"], int) or not isinstance(record["elapsed_s"], int | float):
+            raise TypeError("step or elapsed_s is not a number")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"line {number} of {path} is damaged, delete the file to start over: {error!r}"
+        ) from error
+    return {name: float(one) if one in _NON_FINITE else one for name, one in record.items()}
+
+
+def _plain(name: str, value: Any) -> Value:
+    # Scalars of torch and NumPy know how to become Python numbers.
+    plain = value.item() if hasattr(value, "item") else value
+    if plain is not None and not isinstance(plain, float | int | str):
+        raise TypeError(f"{name}: expected a number or a string, got {value!r}")
+    return plain
+
+
+def _to_json(value: Value) -> Value:
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,131 @@
+"""One run, one folder: its configuration, its metrics and, once it is finished, its receipt.
+
+``config.json`` is written first, ``metrics.jsonl`` grows meanwhile, ``receipt.json`` comes last:
+a folder without a receipt is an unfinished run.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lm_shared.config import load_config, save_config, to_dict
+from lm_shared.files import hash_files, read_json
+from lm_shared.metrics import MetricsSink, MetricsWriter, read_metrics
+from lm_shared.receipt import (
+    Hardware,
+    Receipt,
+    code_state,
+    describe_hardware,
+    installed_versions,
+    peak_memory,
+)
+
+__all__ = [
+    "Hardware",
+    "MetricsSink",
+    "MetricsWriter",
+    "Receipt",
+    "RunRecord",
+    "load_receipt",
+    "read_metrics",
+    "record_run",
+]
+
+CONFIG_NAME = "config.json"
+METRICS_NAME = "metrics.jsonl"
+RECEIPT_NAME = "receipt.json"
+
+
+@dataclass(kw_only=True)
+class RunRecord:
+    """A run in progress."""
+
+    folder: Path
+    """Where everything that the run makes goes."""
+    metrics: MetricsWriter
+    """The open metrics file."""
+    flops: float = 0.0
+    """Floating-point operations so far."""
+    tokens: int = 0
+    """Tokens so far."""
+
+    def add(self, *, flops: float = 0.0, tokens: int = 0) -> None:
+        """Count work; a resumed run first adds what its checkpoint says was done before."""
+        self.flops += flops
+        self.tokens += tokens
+
+
+@contextmanager
+def record_run(
+    folder: Path | str,
+    config: Any,
+    *,
+    inputs: Sequence[Path | str] = (),
+    parents: Sequence[Path | str] = (),
+    sinks: Sequence[MetricsSink] = (),
+) -> Iterator[RunRecord]:
+    """Open a run folder, new or interrupted, and write the receipt when the block succeeds.
+
+    ``inputs`` are files or folders, hashed at the start; ``parents`` are folders of earlier runs.
+
+    Raises:
+        ValueError: the folder holds a run of another configuration.
+        FileNotFoundError: an input does not exist.
+    """
+    folder = Path(folder)
+    _claim_folder(folder, config)
+    # Hashed before the run, which may well replace a file that it reads.
+    input_hashes = {str(path): hash_files([path]) for path in inputs}
+    with MetricsWriter(folder / METRICS_NAME, sinks) as metrics:
+        record = RunRecord(folder=folder, metrics=metrics)
+        yield record
+        wall_s = metrics.elapsed_s
+    git_commit, git_dirty = code_state()
+    peak_bytes, peak_gpu_bytes = peak_memory()
+    receipt = Receipt(
+        git_commit=git_commit,
+        git_dirty=git_dirty,
+        versions=installed_versions(),
+        hardware=describe_hardware(),
+        input_hashes=input_hashes,
+        wall_s=round(wall_s, 3),
+        flops=record.flops,
+        tokens=record.tokens,
+        peak_bytes=peak_bytes,
+        peak_gpu_bytes=peak_gpu_bytes,
+        parent_runs=tuple(str(parent) for parent in parents),
+    )
+    save_config(receipt, folder / RECEIPT_NAME)
+
+
+def load_receipt(folder: Path | str) -> Receipt:
+    """Read the receipt of a finished run.
+
+    Raises:
+        FileNotFoundError: there is none: the run is unfinished.
+    """
+    path = Path(folder) / RECEIPT_NAME
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} has no {RECEIPT_NAME}: the run did not finish")
+    return load_config(Receipt, path)
+
+
+def _claim_folder(folder: Path, config: Any) -> None:
+    """Write the configuration, or check that the interrupted run here had the same."""
+    config_path = folder / CONFIG_NAME
+    if not config_path.exists():
+        save_config(config, config_path)
+        return
+    recorded, wanted = read_json(config_path), to_dict(config)
+    if recorded != wanted:
+        earlier = recorded if isinstance(recorded, dict) else {}
+        names = sorted(earlier.keys() | wanted.keys())
+        different = ", ".join(name for name in names if earlier.get(name) != wanted.get(name))
+        raise ValueError(
+            f"{folder} holds a run of another configuration (it differs in {different}): "
+            "choose another folder or delete this one"
+        )
+    # A finished run that is opened again is unfinished until it ends.
+    (folder / RECEIPT_NAME).unlink(missing_ok=True)

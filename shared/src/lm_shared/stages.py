@@ -1,0 +1,200 @@
+"""Stages of a long job that can be killed at any moment and run again.
+
+Each stage owns a folder. When it ends, ``stage.json`` records its result, the hash of every file it
+left, and a key made of its configuration and of the stages it read. Running the job again reuses a
+stage whose key is unchanged, continues one that was interrupted, and starts over one whose
+configuration or inputs are different now.
+"""
+
+import hashlib
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lm_shared.config import to_dict
+from lm_shared.files import hash_file, read_json, write_json
+from lm_shared.memory import peak_bytes, reset_peak
+from lm_shared.runs import record_run
+
+RECORD_NAME = "stage.json"
+STARTED_NAME = "started.json"
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageRecord:
+    """A finished stage, as ``stage.json`` holds it."""
+
+    name: str
+    """The stage."""
+    key: str
+    """Hash of the configuration and of the keys of the stages that were read."""
+    result: dict[str, Any]
+    """What the stage's function returned: JSON values."""
+    elapsed_s: float
+    """Seconds of all attempts, those that were interrupted included."""
+    peak_bytes: int
+    """Most memory in use while the stage ran, the process and its largest child together."""
+    outputs: dict[str, str]
+    """Relative path of each file the stage left -> its SHA-256."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """A finished stage, as the next ones see it."""
+
+    folder: Path
+    """Where its files are."""
+    record: StageRecord
+    """Its result and identity."""
+    is_reused: bool
+    """Whether an earlier run of the job had done it."""
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """What the stage's function returned."""
+        return self.record.result
+
+
+class StageRunner:
+    """Runs the stages of one job in one folder."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        on_start: Callable[[str], None] | None = None,
+        on_end: Callable[[Stage], None] | None = None,
+    ) -> None:
+        """Prepare the job.
+
+        Args:
+            folder: Holds one folder per stage.
+            on_start: Called with a stage's name before it works; not for reused ones.
+            on_end: Called with each finished stage.
+        """
+        self.folder = folder
+        self.stages: list[Stage] = []
+        self._on_start = on_start
+        self._on_end = on_end
+
+    def run(
+        self,
+        name: str,
+        function: Callable[[Path], dict[str, Any]],
+        *,
+        config: Any,
+        reads: Sequence[Stage] = (),
+    ) -> Stage:
+        """Return stage ``name``, done now or earlier.
+
+        Args:
+            name: Also the name of its folder.
+            function: Does the work in the folder it is given and returns JSON values; when it is
+                called again after an interruption, the folder holds what it had left there.
+            config: A dataclass with everything that decides the result, the inputs apart.
+            reads: Stages whose files or results ``function`` uses.
+
+        Raises:
+            ValueError: A file of a finished stage is missing or was changed.
+        """
+        key = hash_stage(name, config, reads)
+        folder = self.folder / name
+        stage = _reuse(folder, key)
+        if stage is None:
+            if self._on_start is not None:
+                self._on_start(name)
+            stage = _work(folder, name, key, function, config, reads)
+        self.stages.append(stage)
+        if self._on_end is not None:
+            self._on_end(stage)
+        return stage
+
+
+def hash_stage(name: str, config: Any, reads: Sequence[Stage]) -> str:
+    """Return the identity of a stage: 64 hex digits."""
+    parts = {
+        "name": name,
+        "config": to_dict(config),
+        "reads": {stage.record.name: [stage.record.key, stage.record.outputs] for stage in reads},
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _reuse(folder: Path, key: str) -> Stage | None:
+    """Return the stage if it is finished, has this key, and all its files are as it left them."""
+    if not (folder / RECORD_NAME).exists():
+        return None
+    record = StageRecord(**read_json(folder / RECORD_NAME))
+    if record.key != key:
+        return None
+    for relative, expected in record.outputs.items():
+        path = folder / relative
+        if not path.is_file() or hash_file(path) != expected:
+            fault = "was changed or damaged" if path.is_file() else "is missing"
+            raise ValueError(
+                f"{path} {fault} after stage {record.name} had finished: delete {folder} to do "
+                "that stage again, or start over with --fresh"
+            )
+    return Stage(folder=folder, record=record, is_reused=True)
+
+
+def _work(
+    folder: Path,
+    name: str,
+    key: str,
+    function: Callable[[Path], dict[str, Any]],
+    config: Any,
+    reads: Sequence[Stage],
+) -> Stage:
+    earlier_s = _claim(folder, key)
+    started_at = time.monotonic()
+    reset_peak()
+    with record_run(folder, config, parents=[stage.folder for stage in reads]) as run:
+        result = function(folder)
+        run.add(flops=float(result.get("flops", 0)), tokens=int(result.get("tokens", 0)))
+    (folder / STARTED_NAME).unlink()
+    record = StageRecord(
+        name=name,
+        key=key,
+        result=result,
+        elapsed_s=round(earlier_s + time.monotonic() - started_at, 3),
+        peak_bytes=peak_bytes(),
+        outputs=_hash_outputs(folder),
+    )
+    write_json(folder / RECORD_NAME, asdict(record))
+    return Stage(folder=folder, record=record, is_reused=False)
+
+
+def _claim(folder: Path, key: str) -> float:
+    """Prepare the folder for work on ``key``; return the seconds that earlier attempts took."""
+    started_path = folder / STARTED_NAME
+    if started_path.exists():
+        started = read_json(started_path)
+        if started["key"] == key:
+            # The last file written tells how long the interrupted attempt lived at least.
+            last = max(path.stat().st_mtime for path in folder.rglob("*"))
+            earlier_s = started["earlier_s"] + max(0.0, last - started["at"])
+            write_json(started_path, {"key": key, "at": time.time(), "earlier_s": earlier_s})
+            _logger.info("%s was interrupted: going on", folder)
+            return earlier_s
+    if folder.exists():
+        shutil.rmtree(folder)
+    write_json(started_path, {"key": key, "at": time.time(), "earlier_s": 0.0})
+    return 0.0
+
+
+def _hash_outputs(folder: Path) -> dict[str, str]:
+    """Hash every file that a stage left, except the records of how it went."""
+    ignored = {RECORD_NAME, STARTED_NAME, "receipt.json", "metrics.jsonl"}
+    return {
+        path.relative_to(folder).as_posix(): hash_file(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in ignored
+    }

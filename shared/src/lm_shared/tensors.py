@@ -1,0 +1,71 @@
+"""Where tensors live: device, number format and random state."""
+
+import random
+from typing import Literal
+
+import numpy as np
+import torch
+
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# NumPy's global generator takes 32 bits; torch and Python would take more.
+_MAX_SEED = 2**32 - 1
+
+
+def seed_everything(seed: int) -> None:
+    """Set the random state of Python, NumPy and torch, on every device.
+
+    Raises:
+        ValueError: ``seed`` is outside of what all three accept.
+    """
+    if not 0 <= seed <= _MAX_SEED:
+        raise ValueError(f"seed must lie between 0 and {_MAX_SEED}, got {seed}")
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - libraries that use the global generator must repeat too
+    torch.manual_seed(seed)
+
+
+def choose_device(name: DeviceName = "auto") -> torch.device:
+    """Return the named device; ``"auto"`` is the first there is of CUDA, MPS and the CPU.
+
+    Raises:
+        ValueError: this machine has no such device.
+    """
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        name = next(candidate for candidate in ("cuda", "mps", "cpu") if available[candidate])
+    if name not in available:
+        raise ValueError(f"device must be one of {['auto', *available]}, got {name!r}")
+    if not available[name]:
+        found = [candidate for candidate, is_there in available.items() if is_there]
+        raise ValueError(f"device {name!r} was asked for, but this machine only has {found}")
+    return torch.device(name)
+
+
+def choose_dtype(name: DtypeName, device: torch.device) -> torch.dtype:
+    """Return the named dtype; ``"auto"`` is bfloat16 where hardware multiplies it fast.
+
+    That is: on CUDA devices with native support, and on CPUs with AMX. On a CPU without AMX
+    bfloat16 products are slower than float32 ones.
+
+    Raises:
+        ValueError: the name is unknown.
+    """
+    if name == "auto":
+        return torch.bfloat16 if _has_fast_bfloat16(device) else torch.float32
+    if name not in _DTYPES:
+        raise ValueError(f"dtype must be one of {['auto', *_DTYPES]}, got {name!r}")
+    return _DTYPES[name]
+
+
+def _has_fast_bfloat16(device: torch.device) -> bool:
+    # Older devices emulate bfloat16, slower than float32 that they have.
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and torch.cpu._is_amx_tile_supported()

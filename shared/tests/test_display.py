@@ -1,0 +1,71 @@
+import logging
+from collections.abc import Iterator
+
+import pytest
+from rich.logging import RichHandler
+
+from lm_shared import display
+from lm_shared.testing.processes import run_python
+
+
+@pytest.fixture(autouse=True)
+def restored_logging() -> Iterator[None]:
+    """Leave the root logger as it was."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def test_log_lines_go_to_stderr_once(capsys: pytest.CaptureFixture[str]) -> None:
+    display.set_up_logging()
+    display.set_up_logging()
+    logging.getLogger("lm").info("read %d files [not markup]", 3)
+    logging.getLogger("lm").debug("a detail")
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.count("read 3 files [not markup]") == 1
+    assert "a detail" not in output.err
+    assert sum(isinstance(one, RichHandler) for one in logging.getLogger().handlers) == 1
+
+
+def test_verbose_shows_debug_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    display.set_up_logging(verbose=True)
+    logging.getLogger("lm").debug("a detail")
+    assert "a detail" in capsys.readouterr().err
+
+
+def test_without_a_terminal_progress_is_silent_when_it_is_quick(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with display.progress("training", total=3) as advance:
+        for _ in range(3):
+            advance()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_without_a_terminal_progress_logs_from_time_to_time(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(display, "LOG_INTERVAL_S", 0.0)
+    with (
+        caplog.at_level(logging.INFO),
+        display.progress("training", total=8) as advance,
+        display.progress("reading") as advance_reading,
+    ):
+        advance(5)
+        advance_reading(2)
+    assert caplog.messages == ["training: 5 of 8", "reading: 2"]
+
+
+def test_on_a_terminal_there_is_a_bar() -> None:
+    script = """
+from lm_shared.display import progress
+with progress("training", total=3) as advance:
+    advance(2)
+"""
+    result = run_python(["-c", script], environment={"FORCE_COLOR": "1", "TERM": "xterm"})
+    assert result.returncode == 0, result.stderr
+    assert "training" in result.stderr
+    assert "2/3" in result.stderr

@@ -1,0 +1,63 @@
+import platform
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lm_shared.receipt import describe_hardware, git_state, installed_versions, peak_memory
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+    command = ["git", *identity, *arguments]
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    git(tmp_path, "init", "--quiet")
+    (tmp_path / "code.py").write_text("x = 1\n")
+    git(tmp_path, "add", "code.py")
+    git(tmp_path, "commit", "--quiet", "--message", "first")
+    return tmp_path
+
+
+def test_a_clean_repository_gives_its_commit(repository: Path) -> None:
+    assert git_state(repository) == (git(repository, "rev-parse", "HEAD").strip(), False)
+
+
+@pytest.mark.parametrize("name", ["code.py", "new.py"])
+def test_changed_and_new_files_make_it_dirty(repository: Path, name: str) -> None:
+    (repository / name).write_text("x = 2\n")
+    assert git_state(repository)[1] is True
+
+
+def test_no_commit_and_no_repository_give_nothing(tmp_path: Path) -> None:
+    assert git_state(tmp_path / "absent") == (None, None)
+    git(tmp_path, "init", "--quiet")
+    assert git_state(tmp_path) == (None, None)
+
+
+def test_versions_are_those_of_the_imported_packages() -> None:
+    versions = installed_versions()
+    assert versions["python"] == platform.python_version()
+    assert versions["numpy"] == np.__version__
+    assert versions["torch"] == torch.__version__.partition("+")[0] or torch.__version__
+    assert "lm-shared" in versions
+
+
+def test_hardware_is_described() -> None:
+    hardware = describe_hardware()
+    assert hardware.cpu
+    assert hardware.num_cores >= 1
+    assert hardware.memory_bytes > 2**28
+    assert len(hardware.gpus) == torch.cuda.device_count()
+
+
+@pytest.mark.gpu
+def test_peak_gpu_memory_counts_tensors() -> None:
+    torch.cuda.reset_peak_memory_stats()
+    x = torch.ones(1 << 20, device="cuda")
+    assert peak_memory()[1] >= x.numel() * x.element_size()

@@ -1,0 +1,128 @@
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lm_shared.stages import Stage, StageRunner
+
+INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    factor: int = 2
+
+
+class Work:
+    """Counts its calls, leaves a file, and can fail half-way."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.fails = False
+        self.saw: list[str] = []
+
+    def __call__(self, folder: Path) -> dict[str, Any]:
+        self.calls += 1
+        self.saw = sorted(path.name for path in folder.iterdir())
+        (folder / "half.txt").write_text("half")
+        if self.fails:
+            raise RuntimeError(INTERRUPTED)
+        (folder / "inner").mkdir(exist_ok=True)
+        (folder / "inner" / "whole.txt").write_text("whole")
+        return {"value": 7, "flops": 10.0, "tokens": 3}
+
+
+def _run(folder: Path, first: Work, second: Work, *, factor: int = 2) -> list[Stage]:
+    runner = StageRunner(folder)
+    one = runner.run("one", first, config=Settings(factor=factor))
+    runner.run("two", second, config=Settings(), reads=[one])
+    return runner.stages
+
+
+def test_finished_stages_are_reused(tmp_path: Path) -> None:
+    first, second = Work(), Work()
+    done = _run(tmp_path, first, second)
+    again = _run(tmp_path, first, second)
+    assert (first.calls, second.calls) == (1, 1)
+    assert [stage.is_reused for stage in done] == [False, False]
+    assert [stage.is_reused for stage in again] == [True, True]
+    assert [stage.record for stage in again] == [stage.record for stage in done]
+    assert again[0].result == {"value": 7, "flops": 10.0, "tokens": 3}
+    receipt = json.loads((tmp_path / "two" / "receipt.json").read_text())
+    assert receipt["flops"] == 10.0
+    assert receipt["parent_runs"] == [str(tmp_path / "one")]
+
+
+def test_another_configuration_redoes_the_stage_and_all_that_read_it(tmp_path: Path) -> None:
+    first, second = Work(), Work()
+    _run(tmp_path, first, second)
+    _run(tmp_path, first, second, factor=3)
+    assert (first.calls, second.calls) == (2, 2)
+    assert "half.txt" not in first.saw
+
+
+def test_an_interrupted_stage_goes_on_in_its_folder(tmp_path: Path) -> None:
+    first, second = Work(), Work()
+    second.fails = True
+    with pytest.raises(RuntimeError, match=INTERRUPTED):
+        _run(tmp_path, first, second)
+    second.fails = False
+    _run(tmp_path, first, second)
+    assert (first.calls, second.calls) == (1, 2)
+    assert "half.txt" in second.saw
+
+
+def test_an_interrupted_stage_of_another_configuration_starts_over(tmp_path: Path) -> None:
+    first = Work()
+    first.fails = True
+    with pytest.raises(RuntimeError, match=INTERRUPTED):
+        _run(tmp_path, first, Work())
+    first.fails = False
+    _run(tmp_path, first, Work(), factor=5)
+    assert "half.txt" not in first.saw
+
+
+@pytest.mark.parametrize("damage", ["change", "delete"])
+def test_a_damaged_file_of_a_finished_stage_is_named_and_nothing_is_lost(
+    damage: str, tmp_path: Path
+) -> None:
+    _run(tmp_path, Work(), Work())
+    path = tmp_path / "one" / "inner" / "whole.txt"
+    path.write_text("other") if damage == "change" else path.unlink()
+    with pytest.raises(ValueError, match=r"whole\.txt .* delete .*one to do that stage again"):
+        _run(tmp_path, Work(), Work())
+    assert (tmp_path / "two" / "stage.json").exists()
+
+
+def test_a_killed_process_is_continued_by_the_next(tmp_path: Path) -> None:
+    program = """
+import os, signal, sys
+from dataclasses import dataclass
+from pathlib import Path
+from lm_shared.stages import StageRunner
+
+@dataclass(frozen=True)
+class Settings:
+    factor: int = 2
+
+def work(folder):
+    path = folder / "attempts"
+    path.write_text(path.read_text() + "x" if path.exists() else "x")
+    if len(path.read_text()) < 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {"attempts": len(path.read_text())}
+
+if __name__ == "__main__":
+    stage = StageRunner(Path(sys.argv[1])).run("work", work, config=Settings())
+    print(stage.result["attempts"])
+"""
+    (tmp_path / "job.py").write_text(program)
+    command = [sys.executable, str(tmp_path / "job.py"), str(tmp_path / "runs")]
+    codes = [subprocess.run(command, check=False).returncode for _ in range(2)]
+    assert codes == [-9, -9]
+    last = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert last.stdout.strip() == "3"

@@ -1,0 +1,74 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from lm_shared.tensors import choose_device, choose_dtype, seed_everything
+
+
+def draw() -> tuple[float, float, float]:
+    return random.random(), float(np.random.rand()), torch.rand(()).item()  # noqa: NPY002
+
+
+def test_the_same_seed_gives_the_same_numbers_everywhere() -> None:
+    seed_everything(7)
+    first = draw()
+    seed_everything(8)
+    second = draw()
+    seed_everything(7)
+    assert draw() == first
+    assert all(a != b for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_seeds_that_numpy_cannot_take_are_refused(seed: int) -> None:
+    with pytest.raises(ValueError, match=f"got {seed}"):
+        seed_everything(seed)
+
+
+def test_auto_takes_the_best_device_that_is_there() -> None:
+    device = choose_device("auto")
+    assert choose_device() == device
+    if torch.cuda.is_available():
+        assert device.type == "cuda"
+    torch.zeros(1, device=device)
+
+
+def test_the_cpu_is_always_there() -> None:
+    assert choose_device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+def test_an_absent_device_is_an_error_not_a_fallback() -> None:
+    with pytest.raises(ValueError, match=r"'cuda' was asked for, but this machine only has \['cpu"):
+        choose_device("cuda")
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"device must be one of .* got 'tpu'"):
+        choose_device("tpu")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match=r"dtype must be one of .* got 'float8'"):
+        choose_dtype("float8", torch.device("cpu"))  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("name", ["float32", "bfloat16", "float16"])
+def test_named_dtypes_are_taken_as_asked(name: str) -> None:
+    dtype = choose_dtype(name, torch.device("cpu"))  # pyright: ignore[reportArgumentType]
+    assert dtype is getattr(torch, name)
+
+
+def test_auto_dtype_on_a_cpu_follows_amx() -> None:
+    has_amx = torch.cpu._is_amx_tile_supported()
+    expected = torch.bfloat16 if has_amx else torch.float32
+    assert choose_dtype("auto", torch.device("cpu")) is expected
+
+
+def test_auto_dtype_elsewhere_is_float32() -> None:
+    assert choose_dtype("auto", torch.device("mps")) is torch.float32
+
+
+@pytest.mark.gpu
+def test_auto_dtype_on_a_gpu_follows_its_generation() -> None:
+    expected = torch.bfloat16 if torch.cuda.get_device_capability()[0] >= 8 else torch.float32
+    assert choose_dtype("auto", torch.device("cuda")) is expected
