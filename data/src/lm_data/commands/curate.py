@@ -1,0 +1,25 @@
+"""``data curate``: turn a crawl into a corpus."""
+
+from pathlib import Path
+
+from lm_data.commands.attrition import print_attrition
+from lm_data.pipeline.config import CurateConfig
+from lm_data.pipeline.run import curate
+
+
+def curate_crawl(
+    config: CurateConfig,
+    *,
+    crawl: Path = Path("runs/crawl"),
+    output: Path = Path("runs/documents"),
+    workers: int = 1,
+) -> None:
+    """Curate a crawl into documents with a reason for every drop.
+
+    Args:
+        config: Settings of all steps.
+        crawl: A WARC file or a folder of them.
+        output: Folder of the documents, replaced as a whole.
+        workers: Processes; their number does not change the result.
+    """
+    print_attrition(curate(crawl, output, config, workers=workers))

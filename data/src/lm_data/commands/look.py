@@ -1,0 +1,45 @@
+"""``data inspect``: look at the outcome of a curation."""
+
+import textwrap
+from collections import defaultdict
+from pathlib import Path
+
+from lm_data.commands.attrition import print_attrition
+from lm_data.document import Document
+from lm_data.pipeline.audit import compare_with_truth
+from lm_data.pipeline.receipts import read_receipt
+from lm_data.shards import list_shards, read_shard
+
+EXCERPT_SIZE = 240
+
+
+def look_at_documents(
+    folder: Path = Path("runs/documents"), *, examples: int = 2, truth: Path | None = None
+) -> None:
+    """Print the attrition and a few documents: kept ones, and dropped ones of every reason.
+
+    Args:
+        folder: Outcome of ``data curate``.
+        examples: Documents per reason.
+        truth: ``truth.jsonl`` of a sample crawl, to compare with.
+    """
+    print_attrition(read_receipt(folder))
+    if truth is not None:
+        audit = compare_with_truth(folder, truth)
+        print(f"\nprecision {audit.precision:.4f}, recall {audit.recall:.4f}")
+        for kind in audit.kinds:
+            print(
+                f"  {kind.kind:<16} {kind.pages:>5} pages {kind.kept:>5} kept {kind.wrong:>4} wrong"
+            )
+    groups: defaultdict[str, list[Document]] = defaultdict(list)
+    for split in ("train", "dropped"):
+        for path in list_shards(folder, split):
+            for document in read_shard(path):
+                title = split if document.is_kept else f"{document.dropped_by}: {document.reason}"
+                if len(groups[title]) < examples:
+                    groups[title].append(document)
+    for title, documents in groups.items():
+        print(f"\n== {title}")
+        for document in documents:
+            excerpt = textwrap.shorten(document.text, EXCERPT_SIZE, placeholder=" [...]")
+            print(f"{document.url}\n    {excerpt or '(no text)'}")

@@ -1,0 +1,1 @@
+"""Conversion of page bodies to text."""

@@ -1,0 +1,31 @@
+"""Program that renders modules of the standard library to HTML, run in an interpreter of its own.
+
+It reads module names as a JSON list and writes their pages as a JSON object. A fresh interpreter
+keeps the pages independent of what the calling process has imported, because pydoc links to every
+name that it finds in ``sys.modules``. The program uses the standard library alone.
+"""
+
+import importlib
+import json
+import pydoc
+import re
+import sys
+import warnings
+
+ADDRESS = re.compile(r"(?: |&nbsp;)at(?: |&nbsp;)0x[0-9a-fA-F]{6,}")
+FILE_LINK = re.compile(r'<a href="file:[^"]*">[^<]*</a><br>')
+LIBRARY_PATH = re.compile(re.escape(sys.base_prefix) + r"[^\s<>\"'&]*")
+
+
+def render_module(name: str) -> str:
+    """Return the module's page without memory addresses and without this machine's paths."""
+    module = importlib.import_module(name)
+    writer = pydoc.HTMLDoc()
+    page = writer.page(f"Python: module {name}", writer.document(module, name))
+    page = FILE_LINK.sub("", ADDRESS.sub("", page))
+    return LIBRARY_PATH.sub("(built-in)", page)
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    sys.stdout.write(json.dumps({name: render_module(name) for name in json.load(sys.stdin)}))

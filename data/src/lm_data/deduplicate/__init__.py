@@ -1,0 +1,1 @@
+"""Deduplication: the only steps that look at more than one document."""

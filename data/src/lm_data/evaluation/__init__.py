@@ -1,0 +1,1 @@
+"""Evaluation of base models, and the baselines that they have to beat."""

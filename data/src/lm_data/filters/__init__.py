@@ -1,0 +1,1 @@
+"""Filters: each looks at one document and says whether it stays, and why not."""

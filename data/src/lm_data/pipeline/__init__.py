@@ -1,0 +1,1 @@
+"""The pipeline: from a crawl to curated documents, each drop with its reason."""

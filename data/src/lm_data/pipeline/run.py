@@ -1,0 +1,168 @@
+"""Curation: from crawl files to a corpus with a reason for every drop.
+
+WARC -> text -> language -> rules -> masking, each document for itself; then exact duplicates, lines
+and near duplicates over the whole corpus; then the split. The result is byte-identical for any
+number of workers.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from functools import lru_cache, partial
+from pathlib import Path
+from shutil import rmtree
+
+import numpy as np
+
+from lm_data.crawl.warc import CrawlCounts, find_crawl_files
+from lm_data.deduplicate.lines import LineCounts
+from lm_data.deduplicate.near_duplicates import Clusters, cluster_documents
+from lm_data.pipeline.config import CurateConfig
+from lm_data.pipeline.duplicates import (
+    DuplicatesByShard,
+    find_exact_duplicates,
+    find_near_duplicates,
+)
+from lm_data.pipeline.executors import Executor, ProcessExecutor, SerialExecutor
+from lm_data.pipeline.passes import (
+    Shard,
+    Signed,
+    count_lines,
+    extract_shard,
+    finish_shard,
+    remove_boilerplate,
+)
+from lm_data.pipeline.receipts import RECEIPT_NAME, Attrition, CurateReceipt, build_receipt
+from lm_data.pipeline.split import choose_validation
+from lm_data.shards import read_shard
+from lm_shared.config import save_config
+from lm_shared.files import atomic_folder
+
+WORK_FOLDER = "work"
+CONFIG_NAME = "config.json"
+SHARDS_IN_MEMORY = 8
+MIN_KEPT = 2
+"""A split needs a document on each side."""
+
+
+def curate(
+    crawl: Path | str | Sequence[Path | str],
+    folder: Path | str,
+    config: CurateConfig,
+    *,
+    workers: int = 1,
+    executor: Executor | None = None,
+) -> CurateReceipt:
+    """Curate a crawl into ``folder``, which is replaced as a whole.
+
+    The folder then holds ``train``, ``validation`` and ``dropped`` with one Parquet shard per crawl
+    file each, ``config.json``, and the receipt ``curation.json``.
+
+    Args:
+        crawl: A folder with WARC files, one such file, or a list of these.
+        folder: Where the corpus goes.
+        config: Settings of all steps.
+        workers: Processes; with 1 everything runs in this process.
+        executor: Where to run instead.
+
+    Raises:
+        FileNotFoundError: A crawl file is missing.
+        ValueError: The crawl holds no response, or fewer than two documents are kept.
+    """
+    files = find_crawl_files(crawl)
+    with atomic_folder(folder) as partial_folder, _open_executor(workers, executor) as running:
+        shards = [
+            Shard(
+                crawl_path=path,
+                path=partial_folder / WORK_FOLDER / f"{number:05d}.parquet",
+                number=number,
+            )
+            for number, path in enumerate(files)
+        ]
+        receipt = _curate_shards(shards, partial_folder, config, running)
+        # The documents between the passes; the outcome holds them all.
+        rmtree(partial_folder / WORK_FOLDER)
+        save_config(config, partial_folder / CONFIG_NAME)
+        save_config(receipt, partial_folder / RECEIPT_NAME)
+    return receipt
+
+
+def _curate_shards(
+    shards: list[Shard], folder: Path, config: CurateConfig, executor: Executor
+) -> CurateReceipt:
+    extracted = executor.map(partial(extract_shard, config=config), shards)
+    crawl = CrawlCounts()
+    for part in extracted:
+        crawl.add(part.crawl)
+    if crawl.responses == 0:
+        raise ValueError(f"the crawl is empty: no response in {len(shards)} files ({crawl})")
+
+    exact = find_exact_duplicates(extracted)
+    line_counts = LineCounts()
+    for counts in executor.map(partial(count_lines, config=config), _attach(shards, exact)):
+        line_counts.add(counts)
+    boilerplate = line_counts.find_boilerplate(config.lines)
+
+    remove = partial(remove_boilerplate, boilerplate=boilerplate, config=config)
+    signed = executor.map(remove, shards)
+    clusters = _cluster(shards, signed, config)
+    near = find_near_duplicates(signed, clusters)
+    kept = [
+        (name, size)
+        for part, duplicates in zip(signed, near, strict=True)
+        for row, name, size in zip(part.rows, part.ids, part.sizes, strict=True)
+        if row not in duplicates
+    ]
+    if len(kept) < MIN_KEPT:
+        raise ValueError(_describe_loss(shards, len(kept)))
+    validation = choose_validation(kept, config.validation_share, seed=config.split_seed)
+
+    attrition = Attrition()
+    finish = partial(finish_shard, validation=validation, folder=folder)
+    for part in executor.map(finish, _attach(shards, near)):
+        attrition.add(part)
+    pairs = {"compared": clusters.num_candidates, "confirmed": clusters.num_confirmed}
+    return build_receipt(attrition, crawl, pairs)
+
+
+def _attach(shards: Sequence[Shard], duplicates: DuplicatesByShard) -> list[Shard]:
+    return [replace(shard, duplicates=own) for shard, own in zip(shards, duplicates, strict=True)]
+
+
+def _cluster(shards: Sequence[Shard], signed: Sequence[Signed], config: CurateConfig) -> Clusters:
+    """Cluster the kept documents of all shards, counted through in the order of the shards."""
+    places = [(number, row) for number, part in enumerate(signed) for row in part.rows]
+
+    # Candidates of one shard mostly come together, so few shards need to be open.
+    @lru_cache(maxsize=SHARDS_IN_MEMORY)
+    def read_texts(number: int) -> list[str]:
+        return [document.text for document in read_shard(shards[number].path)]
+
+    def read_text(position: int) -> str:
+        number, row = places[position]
+        return read_texts(number)[row]
+
+    signatures = np.concatenate([part.signatures for part in signed])
+    return cluster_documents(signatures, read_text, config.minhash)
+
+
+def _describe_loss(shards: Sequence[Shard], num_kept: int) -> str:
+    """Say where the documents went, for the error that ends a curation without a corpus."""
+    reasons = Counter(
+        f"{document.dropped_by}: {document.reason}"
+        for shard in shards
+        for document in read_shard(shard.path)
+        if not document.is_kept
+    )
+    listed = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
+    return (
+        f"{num_kept} documents were kept, a corpus needs at least {MIN_KEPT}; "
+        f"dropped by {listed or 'near-duplicate detection'}"
+    )
+
+
+def _open_executor(workers: int, executor: Executor | None) -> AbstractContextManager[Executor]:
+    if executor is not None:
+        return nullcontext(executor)
+    return nullcontext(SerialExecutor()) if workers == 1 else ProcessExecutor(workers)

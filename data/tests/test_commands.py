@@ -1,0 +1,41 @@
+import pytest
+
+from lm_data.commands.main import main
+from lm_data.crawl.truth import read_truth
+from lm_data.pipeline.receipts import read_receipt
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as stopped:
+        main([str(argument) for argument in arguments])
+    return stopped.value.code
+
+
+def test_crawl_curate_and_inspect_work_on_the_command_line(tmp_path, capsys):
+    crawl, documents = tmp_path / "crawl", tmp_path / "documents"
+    options = ("--num-messages", 6, "--num-modules", 1, "--num-foreign-pages", 2)
+    assert run("sample-crawl", "smoke", *options, "--output", crawl) == 0
+    assert "message               6" in capsys.readouterr().out
+    assert len(read_truth(crawl / "truth.jsonl")) > 20
+    assert run("curate", "english", "--crawl", crawl, "--output", documents) == 0
+    assert read_receipt(documents).documents_kept >= 6
+    assert "documents in" in capsys.readouterr().out
+    assert run("inspect", "--folder", documents, "--truth", crawl / "truth.jsonl") == 0
+    output = capsys.readouterr().out
+    assert "recall 1.0000" in output
+    assert "== language: other_language" in output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("curate", "english", "--crawl", "nowhere"),
+        ("sample-crawl", "smoke", "--num-messages", "-5"),
+        ("curate", "english", "--no-such-option"),
+        ("no-such-command",),
+    ],
+)
+def test_bad_input_ends_with_exit_code_two(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(*arguments) == 2
+    assert list(tmp_path.iterdir()) in ([], [tmp_path / "runs"])

@@ -1,0 +1,58 @@
+import gzip
+import zlib
+
+import pytest
+
+from lm_data.crawl.http_body import decode_body
+
+BODY = b"<html>" + b"text " * 500
+
+
+def chunk(body, size):
+    parts = [body[start : start + size] for start in range(0, len(body), size)]
+    lines = [b"%x;name=value\r\n%s\r\n" % (len(part), part) for part in parts]
+    return b"".join(lines) + b"0\r\n\r\n"
+
+
+def raw_deflate(body):
+    deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return deflater.compress(body) + deflater.flush()
+
+
+@pytest.mark.parametrize(
+    ("payload", "transfer", "content"),
+    [
+        (BODY, "", ""),
+        (BODY, "", "identity"),
+        (chunk(BODY, 7), "chunked", ""),
+        (gzip.compress(BODY), "", "gzip"),
+        (zlib.compress(BODY), "", "deflate"),
+        (raw_deflate(BODY), "", "deflate"),
+        (chunk(gzip.compress(BODY), 11), "chunked", "gzip"),
+    ],
+)
+def test_encodings_are_undone(payload, transfer, content):
+    decoded = decode_body(
+        payload, transfer_encoding=transfer, content_encoding=content, max_size=10**6
+    )
+    assert decoded == (BODY, True)
+
+
+@pytest.mark.parametrize(
+    ("transfer", "content"), [("chunked", ""), ("", "gzip"), ("", "br"), ("", "deflate")]
+)
+def test_body_that_does_not_fit_its_headers_is_returned_as_it_is(transfer, content):
+    decoded = decode_body(
+        BODY, transfer_encoding=transfer, content_encoding=content, max_size=10**6
+    )
+    assert decoded == (BODY, False)
+
+
+def test_inflating_stops_at_the_limit():
+    bomb = gzip.compress(bytes(10**7))
+    assert decode_body(bomb, content_encoding="gzip", max_size=10**5) == (bomb, False)
+
+
+@pytest.mark.parametrize("payload", [b"", b"5\r\nab", b"zz\r\nab\r\n", b"-1\r\n\r\n", b"3\r\nabc"])
+def test_broken_chunks_are_recognized(payload):
+    assert decode_body(payload, transfer_encoding="chunked", max_size=100) == (payload, False)

@@ -1,0 +1,63 @@
+import random
+
+import pytest
+
+from data.tests import reference
+from lm_data.crawl.messages import read_messages
+from lm_data.crawl.near_duplicates import make_near_duplicate
+from lm_data.deduplicate.minhash import MinHashConfig
+from lm_data.deduplicate.near_duplicates import cluster_documents, sign_texts
+
+
+def make_texts():
+    rng = random.Random(0)
+    texts = []
+    for message in read_messages(8):
+        paragraphs = message.paragraphs[:20]
+        texts.append("\n".join(paragraphs))
+        for share in (0.001, 0.01, 0.06):
+            texts.append("\n".join(make_near_duplicate(paragraphs, rng, changed_share=share)))
+    rng.shuffle(texts)
+    return texts
+
+
+TEXTS = make_texts()
+
+
+@pytest.mark.parametrize("threshold", [0.6, 0.8, 0.95])
+def test_clusters_equal_those_of_all_pairs(threshold):
+    # Bands of two rows make every pair above 0.6 a candidate, to 1 in 10^7.
+    config = MinHashConfig(num_hashes=128, num_bands=64, jaccard_threshold=threshold)
+    clusters = cluster_documents(sign_texts(TEXTS, config), TEXTS.__getitem__, config)
+    assert clusters.groups == reference.clusters(TEXTS, config.ngram_size, threshold)
+    assert clusters.num_confirmed <= clusters.num_candidates
+
+
+def test_a_chain_is_one_cluster_although_its_ends_differ():
+    words = [f"w{n}" for n in range(120)]
+    texts = [" ".join(words[start : start + 100]) for start in (0, 8, 16)]
+    config = MinHashConfig(num_bands=64, ngram_size=1, jaccard_threshold=0.8)
+    assert reference.jaccard(set(texts[0].split()), set(texts[2].split())) < 0.8
+    clusters = cluster_documents(sign_texts(texts, config), texts.__getitem__, config)
+    assert clusters.groups == [[0, 1, 2]]
+
+
+def test_only_candidates_are_read():
+    texts = [message.text for message in read_messages(6)]
+    config = MinHashConfig()
+    clusters = cluster_documents(sign_texts(texts, config), {}.__getitem__, config)
+    assert clusters.groups == []
+
+
+def test_no_documents_have_no_clusters():
+    config = MinHashConfig()
+    assert cluster_documents(sign_texts([], config), {}.__getitem__, config).groups == []
+
+
+def test_a_near_duplicate_changes_as_much_as_it_is_told():
+    message = read_messages(5)[2]
+    for share, lowest, highest in ((0.0, 0.95, 1.0), (0.005, 0.88, 0.98), (0.05, 0.4, 0.75)):
+        copy = make_near_duplicate(message.paragraphs, random.Random(1), changed_share=share)
+        sets = reference.shingles(message.text, 5), reference.shingles("\n".join(copy), 5)
+        assert lowest <= reference.jaccard(*sets) <= highest
+        assert len(copy) == len(message.paragraphs) - 1

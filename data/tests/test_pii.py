@@ -1,0 +1,84 @@
+import random
+
+import pytest
+from hypothesis import given, strategies as st
+
+from lm_data.crawl.personal_data import make_personal_data
+from lm_data.filters.pii import mask_emails, mask_ips, mask_phone_numbers
+
+
+@pytest.mark.parametrize(
+    ("mask", "piece", "name"),
+    [
+        (mask_emails, "test@gmail.com", "EMAIL_ADDRESS"),
+        (mask_emails, "first.last+tag@sub.domain.co.uk", "EMAIL_ADDRESS"),
+        (mask_phone_numbers, "2831823829", "PHONE_NUMBER"),
+        (mask_phone_numbers, "(283)-182-3829", "PHONE_NUMBER"),
+        (mask_phone_numbers, "(283) 182 3829", "PHONE_NUMBER"),
+        (mask_phone_numbers, "283-182-3829", "PHONE_NUMBER"),
+        (mask_phone_numbers, "+1 283.182.3829", "PHONE_NUMBER"),
+        (mask_ips, "192.0.2.146", "IP_ADDRESS"),
+        (mask_ips, "255.255.255.0", "IP_ADDRESS"),
+    ],
+)
+def test_each_form_is_masked_whole(mask, piece, name):
+    text = f"Feel free to contact me at {piece} if you have any questions, or at {piece}."
+    expected = text.replace(piece, f"|||{name}|||")
+    assert mask(text) == (expected, 2)
+
+
+@pytest.mark.parametrize(
+    ("mask", "text"),
+    [
+        (mask_emails, "an @ alone, a@b, and the decorator @functools.cache"),
+        (
+            mask_phone_numbers,
+            "in 1865, 1,234,567,890 dollars, 1234567890123, ISBN 978-0-123-456-7890",
+        ),
+        (mask_phone_numbers, "pi is 3.1415926535 and 2831823829.5 is no number to call"),
+        (mask_ips, "version 1.2.3, 256.1.1.1, 1.2.3.4.5 and 300.300.300.300"),
+    ],
+)
+def test_what_only_looks_alike_stays(mask, text):
+    assert mask(text) == (text, 0)
+
+
+@pytest.mark.parametrize(
+    ("mask", "name"),
+    [
+        (mask_emails, "EMAIL_ADDRESS"),
+        (mask_phone_numbers, "PHONE_NUMBER"),
+        (mask_ips, "IP_ADDRESS"),
+    ],
+)
+def test_masks_that_stand_in_the_text_are_not_counted(mask, name):
+    text = f"Some datasets hold the string |||{name}||| already."
+    assert mask(text) == (text, 0)
+
+
+@given(st.text(alphabet="ab1290.@()-+ |\n", max_size=80))
+def test_masking_twice_changes_nothing_more(text):
+    for mask in (mask_emails, mask_ips, mask_phone_numbers):
+        masked, _ = mask(text)
+        assert mask(masked) == (masked, 0)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_inserted_personal_data_is_found_and_counted(seed):
+    data = make_personal_data(random.Random(seed))
+    text, num_emails = mask_emails(data.sentence)
+    text, num_ips = mask_ips(text)
+    text, num_phones = mask_phone_numbers(text)
+    assert num_emails == len(data.emails)
+    assert num_phones == len(data.phone_numbers)
+    assert num_ips == len(data.ip_addresses)
+    for piece in (*data.emails, *data.phone_numbers, *data.ip_addresses):
+        assert piece not in text
+
+
+@pytest.mark.parametrize("unit", ["a", "a.", "1", "1.", "1-", "(", "a@", "@a."])
+def test_long_runs_of_what_begins_a_match_are_searched_in_linear_time(unit):
+    # In quadratic time this test would take minutes.
+    text = unit * (200_000 // len(unit))
+    for mask in (mask_emails, mask_ips, mask_phone_numbers):
+        assert mask(text) == (text, 0)

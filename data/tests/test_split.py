@@ -1,0 +1,51 @@
+import random
+
+import pytest
+
+from lm_data.pipeline.split import choose_validation
+
+
+def make_sizes(count, seed=0):
+    rng = random.Random(seed)
+    return [(f"{n:016x}", rng.randrange(5_000, 100_000)) for n in range(count)]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_share_holds_in_bytes_and_in_documents(seed):
+    sizes = make_sizes(300, seed)
+    chosen = choose_validation(sizes, 0.05)
+    total = sum(size for _, size in sizes)
+    share = sum(size for name, size in sizes if name in chosen) / total
+    assert share == pytest.approx(0.05, abs=0.005)
+    assert 8 <= len(chosen) <= 25
+
+
+def test_order_of_documents_does_not_matter():
+    sizes = make_sizes(100)
+    shuffled = random.Random(1).sample(sizes, len(sizes))
+    assert choose_validation(sizes, 0.1) == choose_validation(shuffled, 0.1)
+
+
+def test_a_further_document_moves_few_others():
+    sizes = make_sizes(300)
+    before = choose_validation(sizes[:-1], 0.1)
+    after = choose_validation(sizes, 0.1)
+    assert len(before ^ after) <= 4
+
+
+def test_seed_chooses_others():
+    sizes = make_sizes(100)
+    assert choose_validation(sizes, 0.1, seed=0) != choose_validation(sizes, 0.1, seed=1)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.99])
+def test_both_sides_hold_a_document(share):
+    for count in (2, 3, 10):
+        assert 1 <= len(choose_validation(make_sizes(count), share)) < count
+
+
+def test_impossible_splits_are_refused():
+    with pytest.raises(ValueError, match="at least two documents, 1 were kept"):
+        choose_validation(make_sizes(1), 0.1)
+    with pytest.raises(ValueError, match=r"validation share 1\.0"):
+        choose_validation(make_sizes(5), 1.0)

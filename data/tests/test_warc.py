@@ -1,0 +1,138 @@
+import gzip
+import random
+
+import pytest
+
+from lm_data.crawl.archive import FetchedPage, write_warc
+from lm_data.crawl.warc import CrawlCounts, find_crawl_files, iterate_responses
+
+PAGES = [
+    FetchedPage(url=f"https://a.example/{n}", date="2026-01-01T00:00:00Z", body=b"<p>%d</p>" % n)
+    for n in range(10)
+]
+
+
+@pytest.fixture
+def warc_path(tmp_path):
+    path = tmp_path / "a.warc.gz"
+    write_warc(path, PAGES, file_date="2026-01-01T00:00:00Z")
+    return path
+
+
+def find_members(data):
+    positions, start = [], data.find(b"\x1f\x8b\x08")
+    while start >= 0:
+        positions.append(start)
+        start = data.find(b"\x1f\x8b\x08", start + 1)
+    return positions
+
+
+def read(path, **options):
+    counts = CrawlCounts()
+    return list(iterate_responses(path, counts, **options)), counts
+
+
+def test_responses_come_back_as_written(warc_path):
+    responses, counts = read(warc_path)
+    assert [response.url for response in responses] == [page.url for page in PAGES]
+    assert [response.body for response in responses] == [page.body for page in PAGES]
+    assert {response.status for response in responses} == {200}
+    assert {response.content_type for response in responses} == {"text/html"}
+    assert {response.charset for response in responses} == {"utf-8"}
+    assert counts == CrawlCounts(records=11, responses=10)
+
+
+def test_damaged_record_costs_only_itself(warc_path):
+    data = bytearray(warc_path.read_bytes())
+    start = find_members(bytes(data))[5]
+    data[start + 60 : start + 90] = b"\xff" * 30
+    warc_path.write_bytes(data)
+    responses, counts = read(warc_path)
+    assert len(responses) == 9
+    assert counts.damaged >= 1
+    assert counts.truncated == 0
+
+
+def test_cut_off_file_gives_what_is_whole_and_counts_the_rest(warc_path):
+    data = warc_path.read_bytes()
+    # An incompressible body, so that the cut falls inside it and not inside the header.
+    long_page = FetchedPage(
+        url="https://a.example/long",
+        date="2026-01-01T00:00:00Z",
+        body=random.Random(0).randbytes(50_000),
+    )
+    other = warc_path.with_name("b.warc.gz")
+    write_warc(other, [*PAGES, long_page], file_date="2026-01-01T00:00:00Z")
+    warc_path.write_bytes(other.read_bytes()[: len(data) + 2000])
+    responses, counts = read(warc_path)
+    assert len(responses) == 10
+    assert counts.truncated + counts.damaged == 1
+
+
+def test_response_over_the_limit_is_left_out_and_counted(warc_path):
+    size = len(gzip.decompress(warc_path.read_bytes()))
+    assert len(read(warc_path, max_body_size=size)[0]) == 10
+    responses, counts = read(warc_path, max_body_size=20)
+    assert responses == []
+    assert counts.oversized == 10
+
+
+def test_file_that_is_no_warc_is_counted_as_damage(tmp_path):
+    path = tmp_path / "a.warc.gz"
+    path.write_bytes(b"this is not a crawl " * 50)
+    assert read(path) == ([], CrawlCounts(damaged=1))
+    path.write_bytes(b"")
+    assert read(path) == ([], CrawlCounts())
+
+
+def test_counts_of_files_add_up(warc_path):
+    total = CrawlCounts(damaged=2)
+    total.add(read(warc_path)[1])
+    assert total == CrawlCounts(records=11, responses=10, damaged=2)
+
+
+def test_crawl_files_are_found_in_folders_and_lists_in_order(tmp_path, warc_path):
+    second = tmp_path / "0.warc"
+    second.touch()
+    (tmp_path / "truth.jsonl").touch()
+    assert find_crawl_files(tmp_path) == [second, warc_path]
+    assert find_crawl_files([warc_path, second, warc_path]) == [second, warc_path]
+
+
+def test_missing_crawl_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no crawl at .*nowhere"):
+        find_crawl_files(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match="no WARC file at"):
+        next(iterate_responses(tmp_path / "a.warc"))
+    with pytest.raises(ValueError, match="no WARC file"):
+        find_crawl_files(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "num_responses", "damage"),
+    [
+        ("cc2020.warc.gz", 16, (0, 0)),
+        ("cc2020.warc.lz4", 16, (0, 0)),
+        ("cc2020_clipped.warc.gz", 0, (1, 0)),
+        ("clueweb_quirk.warc.gz", 29, (0, 0)),
+        ("iana2014.warc.gz", 48, (0, 0)),
+        ("archiveorg2008.warc.gz", 299, (0, 0)),
+        ("edge/example-iana.org-chunked.warc", 1, (0, 0)),
+        ("edge/transfer_compression_gzip.warc.gz", 1, (0, 0)),
+        ("whirlwind.warc.wet.gz", 0, (0, 0)),
+    ],
+)
+def test_real_crawls_are_read(web_folder, name, num_responses, damage):
+    responses, counts = read(web_folder / name)
+    assert len(responses) == counts.responses == num_responses
+    assert (counts.truncated, counts.damaged) == damage
+
+
+def test_flipped_bytes_in_a_real_crawl_cost_one_page(web_folder, tmp_path):
+    data = bytearray((web_folder / "cc2020.warc.gz").read_bytes())
+    data[60_000:60_040] = bytes(40)
+    path = tmp_path / "flipped.warc.gz"
+    path.write_bytes(data)
+    responses, counts = read(path)
+    assert len(responses) == 15
+    assert counts.damaged >= 1
