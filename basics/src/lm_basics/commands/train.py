@@ -66,7 +66,7 @@ RECIPES = {
 
 
 def train_model(
-    recipe: TrainRecipe, /, *, tokens: Path, output: Path, validation: Path | None = None
+    recipe: TrainRecipe, *, tokens: Path, output: Path, validation: Path | None = None
 ) -> None:
     """Train, resume where an interrupted run stopped, and export the model.
 

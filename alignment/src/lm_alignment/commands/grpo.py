@@ -1,0 +1,53 @@
+"""``alignment grpo``: let a fine-tuned model learn from verified answers."""
+
+from pathlib import Path
+
+from lm_alignment.commands.problems import TaskName, load_problems
+from lm_alignment.recipes import LAPTOP
+from lm_alignment.rl.grpo import train_grpo
+from lm_alignment.rl.grpo_config import GRPOConfig
+from lm_alignment.templates import ChatTemplate
+from lm_alignment.verifiers.exact import ExactAnswer
+from lm_basics.export import load_model, save_model
+from lm_basics.tokenizer import Tokenizer
+from lm_shared.display import progress
+from lm_systems.inference.engine import Engine
+
+
+def reinforce(
+    config: GRPOConfig,
+    *,
+    model: Path,
+    output: Path = Path("runs/grpo"),
+    task: TaskName = "sort",
+    skip_examples: int = LAPTOP.num_sft_examples,
+) -> None:
+    """Train a model on the rewards of its own answers.
+
+    Args:
+        config: Settings of the run.
+        model: Folder with the model and its tokenizer, as ``alignment sft`` leaves it.
+        output: Run folder; the new model goes to its subfolder ``model``.
+        task: Where the questions come from.
+        skip_examples: Training examples left out because fine-tuning has seen them.
+    """
+    policy, tokenizer = load_model(model), Tokenizer.from_folder(model)
+    engine = Engine(policy, tokenizer, max_batch_size=config.rollouts_per_step)
+    with progress("reinforcement learning", config.steps) as advance:
+        result = train_grpo(
+            policy,
+            tokenizer,
+            engine,
+            load_problems(task).train[skip_examples:],
+            ExactAnswer(),
+            config,
+            folder=output,
+            on_step=lambda *_: advance(),
+        )
+    template = ChatTemplate().to_jinja()
+    save_model(policy, output / "model", tokenizer=tokenizer, chat_template=template)
+    print(
+        f"training reward {result.rewards[0]:.3f} at first, {result.rewards[-1]:.3f} after "
+        f"{result.steps} steps, {result.elapsed_s:.0f} s"
+    )
+    print(f"model in {output / 'model'}")

@@ -1,0 +1,40 @@
+"""``alignment sft``: teach a pretrained model to answer."""
+
+from pathlib import Path
+
+from lm_alignment.commands.problems import TaskName, load_problems
+from lm_alignment.recipes import LAPTOP
+from lm_alignment.sft import SFTConfig, train_sft
+from lm_alignment.templates import ChatTemplate
+from lm_basics.export import load_model, save_model
+from lm_basics.tokenizer import Tokenizer
+from lm_shared.display import progress
+
+
+def fine_tune(
+    config: SFTConfig,
+    *,
+    model: Path,
+    output: Path = Path("runs/sft"),
+    task: TaskName = "sort",
+    num_examples: int = LAPTOP.num_sft_examples,
+) -> None:
+    """Fine-tune a model on the first training examples of a task.
+
+    Args:
+        config: Settings of the run.
+        model: Folder with the model and its tokenizer.
+        output: Run folder; the new model goes to its subfolder ``model``.
+        task: Where the examples come from.
+        num_examples: Examples to imitate.
+    """
+    policy, tokenizer = load_model(model), Tokenizer.from_folder(model)
+    examples = load_problems(task).train[:num_examples]
+    with progress("fine-tuning", config.steps) as advance:
+        result = train_sft(
+            policy, tokenizer, examples, config, folder=output, on_step=lambda *_: advance()
+        )
+    template = ChatTemplate().to_jinja()
+    save_model(policy, output / "model", tokenizer=tokenizer, chat_template=template)
+    print(f"loss {result.final_loss:.3f} after {result.steps} steps, {result.elapsed_s:.0f} s")
+    print(f"model in {output / 'model'}")

@@ -1,0 +1,50 @@
+"""Questions with their reference answers: what fine-tuning imitates and a verifier compares with.
+
+Which examples a step sees depends on the seed and the step alone, so a resumed run needs no saved
+position in its data.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Example:
+    """One exchange."""
+
+    question: str
+    """What the user asks, without any template around it."""
+    answer: str
+    """The reference: imitated by fine-tuning, only compared with by reinforcement learning."""
+
+
+def draw_examples(
+    examples: Sequence[Example], count: int, *, seed: int, step: int
+) -> list[Example]:
+    """Return the ``count`` examples of ``step``, counted from 0.
+
+    Every pass over the data has an order of its own and shows each example once.
+
+    Raises:
+        ValueError: there are no examples.
+    """
+    if not examples:
+        raise ValueError("expected at least one example, got none")
+    drawn = []
+    orders: dict[int, np.ndarray] = {}
+    for position in range(step * count, (step + 1) * count):
+        epoch, place = divmod(position, len(examples))
+        if epoch not in orders:
+            orders[epoch] = np.random.default_rng([seed, epoch]).permutation(len(examples))
+        drawn.append(examples[orders[epoch][place]])
+    return drawn
+
+
+def hash_examples(examples: Sequence[Example]) -> str:
+    """Return 16 hex digits that identify the examples in their order."""
+    text = json.dumps([[example.question, example.answer] for example in examples])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,47 @@
+"""The identity of what a run starts from: without it two runs could share a folder unnoticed."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from lm_alignment.examples import Example, hash_examples
+from lm_alignment.templates import ChatTemplate
+from lm_basics.model_config import TransformerConfig
+from lm_basics.transformer import TransformerLM
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StartingPoint:
+    """Model, data and prompt format at the beginning of a run."""
+
+    model: TransformerConfig
+    """Shape of the model."""
+    weights_hash: str
+    """Identity of its weights."""
+    template: ChatTemplate
+    """What prompts look like."""
+    examples_hash: str
+    """Identity of the examples."""
+
+    @classmethod
+    def from_parts(
+        cls, model: TransformerLM, template: ChatTemplate, examples: Sequence[Example]
+    ) -> "StartingPoint":
+        """Describe a run that is about to start."""
+        return cls(
+            model=model.config,
+            weights_hash=hash_weights(model),
+            template=template,
+            examples_hash=hash_examples(examples),
+        )
+
+
+def hash_weights(model: nn.Module) -> str:
+    """Return 16 hex digits of the SHA-256 of all parameters and buffers in float32."""
+    digest = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        digest.update(f"{name} {tuple(value.shape)}\n".encode())
+        digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

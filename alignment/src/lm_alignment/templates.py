@@ -1,0 +1,108 @@
+"""The chat template: turns of a conversation between special tokens.
+
+A user's turn is ``<|user|>question``; the model answers after ``<|assistant|>`` and ends its turn
+with ``<|endoftext|>``, the token that ended documents in pretraining. Questions are untrusted: a
+special token spelled inside one is encoded as plain text and so cannot open a turn.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from lm_basics.tokenizer import END_OF_TEXT, Tokenizer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Message:
+    """One turn."""
+
+    role: Literal["user", "assistant"]
+    """Who speaks."""
+    content: str
+    """What is said."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChatTemplate:
+    """The special tokens around the turns."""
+
+    user: str = "<|user|>"
+    """Opens a user's turn."""
+    assistant: str = "<|assistant|>"
+    """Opens the model's turn."""
+    end: str = END_OF_TEXT
+    """Ends the model's turn."""
+
+    def __post_init__(self) -> None:
+        tokens = (self.user, self.assistant, self.end)
+        if len(set(tokens)) != len(tokens) or not all(tokens):
+            raise ValueError(f"the three special tokens must differ and not be empty, got {tokens}")
+
+    @property
+    def special_tokens(self) -> list[str]:
+        """What a tokenizer must have, the end of text first."""
+        return [self.end, self.user, self.assistant]
+
+    def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = False) -> str:
+        """Return the conversation as one string, as ``to_jinja`` describes it.
+
+        Args:
+            messages: The turns so far.
+            add_generation_prompt: Whether to open a turn of the model at the end.
+        """
+        turns = [
+            f"{self.user}{message.content}"
+            if message.role == "user"
+            else f"{self.assistant}{message.content}{self.end}"
+            for message in messages
+        ]
+        return "".join(turns) + (self.assistant if add_generation_prompt else "")
+
+    def encode_prompt(self, tokenizer: Tokenizer, question: str) -> list[int]:
+        """Return the ids after which the model answers ``question``.
+
+        Raises:
+            ValueError: the tokenizer lacks a special token of the template.
+        """
+        content = tokenizer.encode(question, allowed_special=())
+        user_id, assistant_id = (
+            self._special_id(tokenizer, token) for token in (self.user, self.assistant)
+        )
+        return [user_id, *content, assistant_id]
+
+    def encode_answer(self, tokenizer: Tokenizer, answer: str) -> list[int]:
+        """Return the ids of the model's turn, its end included."""
+        return [*tokenizer.encode(answer, allowed_special=()), self.end_token_id(tokenizer)]
+
+    def end_token_id(self, tokenizer: Tokenizer) -> int:
+        """Return the id at which generation stops."""
+        return self._special_id(tokenizer, self.end)
+
+    def to_jinja(self) -> str:
+        """Return the template in the language of ``tokenizer_config.json``'s ``chat_template``."""
+        user, assistant, end = (_quote(token) for token in (self.user, self.assistant, self.end))
+        return (
+            "{% for message in messages %}"
+            "{% if message['role'] == 'user' %}"
+            f"{{{{ {user} + message['content'] }}}}"
+            "{% elif message['role'] == 'assistant' %}"
+            f"{{{{ {assistant} + message['content'] + {end} }}}}"
+            "{% else %}"
+            "{{ raise_exception('roles are user and assistant, got ' + message['role']) }}"
+            "{% endif %}"
+            "{% endfor %}"
+            f"{{% if add_generation_prompt %}}{{{{ {assistant} }}}}{{% endif %}}"
+        )
+
+    def _special_id(self, tokenizer: Tokenizer, token: str) -> int:
+        if token not in tokenizer.special_token_ids:
+            raise ValueError(
+                f"the chat template needs the special token {token!r}, but the tokenizer only has "
+                f"{sorted(tokenizer.special_token_ids)}"
+            )
+        return tokenizer.special_token_ids[token]
+
+
+def _quote(token: str) -> str:
+    escaped = token.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

@@ -1,0 +1,1 @@
+"""Verifiers: functions that say whether a completion is right."""

@@ -1,0 +1,75 @@
+r"""Verifier for answers that are right or wrong: find the answer, compare it with the reference.
+
+Two answers are equal when they spell the same number ("1,072" and "1072", "0.5" and "1/2") or are
+the same text after trimming.
+"""
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+from lm_alignment.verifiers.reward import Reward
+
+INTEGERS_ONLY = r"\A\s*(-?[0-9]+(?: -?[0-9]+)*)\s*\Z"
+"""The completion is one integer, or several with single spaces between, and nothing else."""
+AFTER_HASHES = r"####[ \t]*([^\n]+)"
+"""The answer follows ``####``, as in GSM8K."""
+BOXED = r"\\boxed\{([^{}]*)\}"
+r"""The answer stands in ``\boxed{}``, as in MATH."""
+ANSWER_TAGS = r"<answer>([^<]*)</answer>"
+"""The answer stands between tags, as in R1-Zero."""
+
+_NUMBER = re.compile(r"(-?[0-9]{1,40})(?:(\.[0-9]{1,40})|/([0-9]{1,40}))?")
+_THOUSANDS = re.compile(r"(?<=[0-9]),(?=[0-9]{3}(?:[^0-9]|\Z))")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExactAnswer:
+    """A ``RewardFunction``: 1 for the reference's answer, 0 for anything else.
+
+    The part ``format`` is 1 when an answer could be read at all; it earns nothing by itself.
+    """
+
+    pattern: str = INTEGERS_ONLY
+    """Regular expression whose only group is the answer; of several matches the last one counts."""
+
+    def __post_init__(self) -> None:
+        num_groups = re.compile(self.pattern).groups
+        if num_groups != 1:
+            raise ValueError(f"expected a pattern with one group, got {self.pattern!r}")
+
+    def __call__(self, prompt: str, completion: str, reference: str) -> Reward:
+        """Judge ``completion``; the prompt plays no part."""
+        answer = extract_answer(completion, self.pattern)
+        if answer is None:
+            return Reward(value=0.0, parts={"format": 0.0, "answer": 0.0}, reason="no answer found")
+        is_right = answers_agree(answer, reference)
+        value = float(is_right)
+        return Reward(
+            value=value,
+            parts={"format": 1.0, "answer": value},
+            reason="right" if is_right else f"expected {reference!r}, got {answer!r}",
+        )
+
+
+def extract_answer(completion: str, pattern: str = INTEGERS_ONLY) -> str | None:
+    """Return the last match's group, trimmed, or None where there is no match."""
+    answers = re.findall(pattern, completion)
+    return answers[-1].strip() if answers else None
+
+
+def answers_agree(answer: str, reference: str) -> bool:
+    """Say whether both spell the same number, or failing that the same text."""
+    numbers = parse_number(answer), parse_number(reference)
+    if None not in numbers:
+        return numbers[0] == numbers[1]
+    return answer.strip() == reference.strip()
+
+
+def parse_number(text: str) -> Fraction | None:
+    """Return the exact value of an integer, decimal or fraction; None for anything else."""
+    plain = _THOUSANDS.sub("", text.strip().removeprefix("$"))
+    match = _NUMBER.fullmatch(plain)
+    if match is None or (match[3] is not None and int(match[3]) == 0):
+        return None
+    return Fraction(plain)

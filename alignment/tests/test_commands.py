@@ -1,0 +1,47 @@
+import pytest
+
+from lm_alignment.commands.main import main
+from lm_basics.export import save_model
+from lm_shared.runs import load_receipt
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as stopped:
+        main([str(argument) for argument in arguments])
+    return stopped.value.code
+
+
+@pytest.fixture
+def base(make_model, tokenizer, tmp_path):
+    save_model(make_model(), tmp_path / "base", tokenizer=tokenizer)
+    return tmp_path / "base"
+
+
+def test_sft_grpo_and_evaluate_work_on_the_command_line(base, tmp_path, capsys):
+    sft, grpo = tmp_path / "sft", tmp_path / "grpo"
+    assert run("sft", "smoke", "--model", base, "--output", sft, "--steps", 3) == 0
+    assert "after 3 steps" in capsys.readouterr().out
+    options = ("--steps", 2, "--prompts-per-step", 2, "--optimizer.lr", 1e-3)
+    assert run("grpo", "smoke", "--model", sft / "model", "--output", grpo, *options) == 0
+    assert "after 2 steps" in capsys.readouterr().out
+    assert load_receipt(grpo).tokens > 0
+    options = ("--num-examples", 4, "--show", 1)
+    assert run("evaluate", "greedy", "--model", grpo / "model", *options) == 0
+    assert "reward 0." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("sft", "smoke", "--model", "nowhere"),
+        ("grpo", "smoke", "--model", "nowhere"),
+        ("evaluate", "sampled", "--model", "nowhere"),
+        ("sft", "smoke", "--model", "nowhere", "--steps", "0"),
+        ("sft", "smoke", "--no-such-option"),
+        ("no-such-command",),
+    ],
+)
+def test_bad_input_ends_with_exit_code_two(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(*arguments) == 2
+    assert list(tmp_path.iterdir()) == []

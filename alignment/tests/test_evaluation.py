@@ -1,0 +1,60 @@
+from dataclasses import replace
+
+import pytest
+from scipy.stats import binomtest
+
+from lm_alignment.evaluation import EvaluationConfig, evaluate_reward, wilson_interval
+from lm_alignment.tasks import SortTask, split_task
+from lm_alignment.verifiers.exact import ExactAnswer
+from lm_systems.inference.engine import Engine
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(0, 7), (3, 10), (50, 64), (20, 20)])
+def test_interval_equals_scipy(successes, trials):
+    expected = binomtest(successes, trials).proportion_ci(method="wilson")
+    assert wilson_interval(successes, trials) == pytest.approx((expected.low, expected.high))
+
+
+def test_more_successes_than_trials_are_refused():
+    with pytest.raises(ValueError, match="3 successes in 2 trials"):
+        wilson_interval(3, 2)
+
+
+@pytest.fixture
+def evaluate(make_model, tokenizer):
+    examples = split_task(SortTask(num_digits=3)).validation
+    engine = Engine(make_model(), tokenizer)
+
+    def run(config: EvaluationConfig):
+        return evaluate_reward(engine, tokenizer, examples, ExactAnswer(), config)
+
+    return run
+
+
+def test_evaluation_asks_the_first_questions_and_repeats_exactly(evaluate):
+    config = EvaluationConfig(num_examples=5, samples_per_example=2, max_new_tokens=3)
+    first, second = evaluate(config), evaluate(config)
+    assert first == second
+    assert len(first.rollouts) == 10
+    assert first.low <= first.reward <= first.high
+
+
+def test_greedy_answers_do_not_depend_on_the_seed(evaluate):
+    config = EvaluationConfig(num_examples=5, temperature=0.0, max_new_tokens=3)
+    texts = [
+        [rollout.text for rollout in evaluate(replace(config, seed=seed)).rollouts]
+        for seed in (0, 1)
+    ]
+    assert texts[0] == texts[1]
+
+
+def test_no_examples_are_refused(make_model, tokenizer):
+    engine = Engine(make_model(), tokenizer)
+    with pytest.raises(ValueError, match="at least one example"):
+        evaluate_reward(engine, tokenizer, [], ExactAnswer())
+
+
+@pytest.mark.parametrize("wrong", [{"num_examples": 0}, {"temperature": -1.0}])
+def test_config_is_checked(wrong):
+    with pytest.raises(ValueError, match="must"):
+        EvaluationConfig(**wrong)

@@ -1,0 +1,36 @@
+import pytest
+
+from lm_alignment.examples import Example, draw_examples, hash_examples
+
+EXAMPLES = [Example(question=str(i), answer=str(i)) for i in range(10)]
+
+
+def test_every_epoch_shows_each_example_once():
+    steps = [draw_examples(EXAMPLES, 4, seed=3, step=step) for step in range(10)]
+    drawn = [example for step in steps for example in step]
+    for epoch in range(4):
+        assert sorted(e.question for e in drawn[10 * epoch : 10 * epoch + 10]) == sorted(
+            e.question for e in EXAMPLES
+        )
+
+
+def test_epochs_have_different_orders():
+    first, second = (draw_examples(EXAMPLES, 10, seed=0, step=step) for step in (0, 1))
+    assert first != second
+
+
+def test_a_step_depends_on_seed_and_step_alone():
+    assert draw_examples(EXAMPLES, 4, seed=1, step=7) == draw_examples(EXAMPLES, 4, seed=1, step=7)
+    assert draw_examples(EXAMPLES, 4, seed=1, step=7) != draw_examples(EXAMPLES, 4, seed=2, step=7)
+
+
+def test_no_examples_are_refused():
+    with pytest.raises(ValueError, match="at least one example"):
+        draw_examples([], 4, seed=0, step=0)
+
+
+def test_hash_tells_examples_and_their_order_apart():
+    assert hash_examples(EXAMPLES) == hash_examples(list(EXAMPLES))
+    assert hash_examples(EXAMPLES) != hash_examples(EXAMPLES[::-1])
+    joined = [Example(question="1", answer="23")], [Example(question="12", answer="3")]
+    assert hash_examples(joined[0]) != hash_examples(joined[1])

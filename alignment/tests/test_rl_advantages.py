@@ -1,0 +1,53 @@
+import itertools
+
+import pytest
+import torch
+
+from alignment.tests.reference import normalize_group
+from lm_alignment.rl.advantages import normalize_groups
+
+
+@pytest.mark.parametrize(
+    ("baseline", "normalizer"),
+    list(itertools.product(["mean", "none"], ["std", "mean", "none"])),
+)
+def test_groups_equal_the_plain_version(baseline, normalizer):
+    groups = [[0.0, 1.0, 1.0, 0.0], [0.5, 0.25, 0.0, 2.0], [1.0, 1.0, 1.0, 1.0]]
+    expected = [x for g in groups for x in normalize_group(g, baseline, normalizer, 1e-6)]
+    advantages = normalize_groups(
+        torch.tensor(groups).flatten(), 4, baseline=baseline, normalizer=normalizer
+    )
+    torch.testing.assert_close(advantages, torch.tensor(expected))
+
+
+def test_group_deviation_is_the_unbiased_one():
+    # Mean 1/2; squares sum to 1/2; divided by n - 1 = 1 the deviation is sqrt(1/2).
+    advantages = normalize_groups(torch.tensor([1.0, 0.0]), 2, eps=0.0)
+    torch.testing.assert_close(advantages, torch.tensor([0.5**0.5, -(0.5**0.5)]))
+
+
+def test_equal_rewards_teach_nothing():
+    assert normalize_groups(torch.tensor([1.0, 1.0, 0.0, 0.0]), 2).tolist() == [0.0] * 4
+
+
+def test_advantages_do_not_depend_on_other_groups():
+    rewards = torch.tensor([1.0, 0.0, 0.0, 5.0, 6.0, 9.0])
+    torch.testing.assert_close(normalize_groups(rewards, 3)[:3], normalize_groups(rewards[:3], 3))
+
+
+def test_advantages_are_invariant_to_shift_and_scale_of_rewards():
+    rewards = torch.tensor([1.0, 0.0, 0.0, 5.0])
+    torch.testing.assert_close(
+        normalize_groups(3 * rewards + 7, 4, eps=0.0), normalize_groups(rewards, 4, eps=0.0)
+    )
+
+
+def test_ragged_groups_are_refused():
+    with pytest.raises(ValueError, match="5 rollouts do not divide into groups of 2"):
+        normalize_groups(torch.zeros(5), 2)
+
+
+def test_a_group_of_one_has_no_deviation():
+    with pytest.raises(ValueError, match="at least 2"):
+        normalize_groups(torch.zeros(5), 1)
+    assert normalize_groups(torch.ones(2), 1, baseline="none", normalizer="none").tolist() == [1, 1]

@@ -1,0 +1,115 @@
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lm_alignment.examples import Example, draw_examples
+from lm_alignment.log_probs import gather_log_probs
+from lm_alignment.sft import SFTConfig, SFTRunConfig, encode_examples, train_sft
+from lm_alignment.templates import ChatTemplate
+from lm_basics.optim.adamw import AdamWConfig
+from lm_shared.config import load_config
+from lm_shared.runs import load_receipt, read_metrics
+
+EXAMPLES = [Example(question=f"{a} {b}", answer=str(max(a, b))) for a in range(9) for b in range(9)]
+CONFIG = SFTConfig(
+    steps=12, batch_size=8, checkpoint_every=5, optimizer=AdamWConfig(lr=3e-3, weight_decay=0.0)
+)
+
+
+class KilledError(Exception):
+    pass
+
+
+def kill_after(steps: int):
+    def on_step(step, _values):
+        if step == steps:
+            raise KilledError
+
+    return on_step
+
+
+def weights(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def test_first_loss_is_the_mean_over_answer_tokens(make_model, tokenizer, tmp_path):
+    model = make_model()
+    drawn = draw_examples(EXAMPLES, 8, seed=0, step=0)
+    batch = encode_examples(tokenizer, drawn, ChatTemplate())
+    with torch.no_grad():
+        log_probs = gather_log_probs(model(batch.input_ids), batch.labels)
+    expected = -log_probs[batch.response_mask].mean().item()
+    train_sft(model, tokenizer, EXAMPLES, CONFIG, folder=tmp_path)
+    first = read_metrics(tmp_path / "metrics.jsonl")[0]
+    assert first["loss"] == pytest.approx(expected, rel=1e-5)
+    assert first["loss"] == pytest.approx(math.log(tokenizer.vocab_size), rel=0.3)
+
+
+def test_answer_ends_with_the_end_token(tokenizer):
+    batch = encode_examples(tokenizer, EXAMPLES[:1], ChatTemplate())
+    answer = batch.labels[0][batch.response_mask[0]].tolist()
+    assert answer == [*tokenizer.encode("0"), tokenizer.special_token_ids["<|endoftext|>"]]
+
+
+def test_loss_falls(make_model, tokenizer, tmp_path):
+    config = SFTConfig(steps=60, batch_size=16, optimizer=AdamWConfig(lr=3e-3, weight_decay=0.0))
+    result = train_sft(make_model(), tokenizer, EXAMPLES, config, folder=tmp_path)
+    first = read_metrics(tmp_path / "metrics.jsonl")[0]["loss"]
+    assert result.final_loss < 0.5 * first
+    assert result.steps == 60
+
+
+@pytest.mark.parametrize("killed_after", [2, 5, 8])
+def test_resumed_run_equals_uninterrupted(make_model, tokenizer, tmp_path, killed_after):
+    straight = make_model()
+    train_sft(straight, tokenizer, EXAMPLES, CONFIG, folder=tmp_path / "straight")
+    with pytest.raises(KilledError):
+        train_sft(
+            make_model(),
+            tokenizer,
+            EXAMPLES,
+            CONFIG,
+            folder=tmp_path / "killed",
+            on_step=kill_after(killed_after),
+        )
+    resumed = make_model()
+    train_sft(resumed, tokenizer, EXAMPLES, CONFIG, folder=tmp_path / "killed")
+    torch.testing.assert_close(weights(resumed), weights(straight), rtol=0, atol=0)
+    losses = [
+        [line["loss"] for line in read_metrics(tmp_path / name / "metrics.jsonl")]
+        for name in ("straight", "killed")
+    ]
+    assert losses[0] == losses[1]
+
+
+def test_run_folder_holds_config_and_receipt(make_model, tokenizer, tmp_path):
+    train_sft(make_model(), tokenizer, EXAMPLES, CONFIG, folder=tmp_path)
+    assert load_config(SFTRunConfig, tmp_path / "config.json").sft == CONFIG
+    receipt = load_receipt(tmp_path)
+    assert receipt.tokens > 0
+    assert receipt.flops > 0
+
+
+def test_another_model_is_refused_by_the_folder(make_model, tokenizer, tmp_path):
+    train_sft(make_model(), tokenizer, EXAMPLES, CONFIG, folder=tmp_path)
+    with pytest.raises(ValueError, match="another configuration"):
+        train_sft(make_model(seed=1), tokenizer, EXAMPLES, CONFIG, folder=tmp_path)
+
+
+def test_training_ends_at_the_target_loss_and_stays_ended(make_model, tokenizer, tmp_path):
+    config = replace(CONFIG, steps=60, target_loss=3.5)
+    model, again = make_model(), make_model()
+    result = train_sft(model, tokenizer, EXAMPLES, config, folder=tmp_path)
+    losses = [line["loss"] for line in read_metrics(tmp_path / "metrics.jsonl")]
+    assert losses[-1] <= 3.5 < min(losses[:-1])
+    assert result.steps == len(losses) < 60
+    assert train_sft(again, tokenizer, EXAMPLES, config, folder=tmp_path).steps == len(losses)
+    torch.testing.assert_close(weights(again), weights(model), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"steps": 1, "batch_size": 0}])
+def test_sizes_are_checked(wrong):
+    with pytest.raises(ValueError, match="must be positive"):
+        SFTConfig(**wrong)

@@ -1,0 +1,26 @@
+"""Byte-level byte-pair encoding: training, encoding, and files that other tools read."""
+
+from lm_basics.tokenizer.bpe import Tokenizer
+from lm_basics.tokenizer.patterns import END_OF_TEXT, GPT2_PATTERN
+from lm_basics.tokenizer.token_file import (
+    TokenFile,
+    encode_documents,
+    open_token_file,
+    write_token_file,
+)
+from lm_basics.tokenizer.training import train_bpe, train_bpe_from_texts
+from lm_basics.tokenizer.vocabulary import load_vocabulary, save_vocabulary
+
+__all__ = [
+    "END_OF_TEXT",
+    "GPT2_PATTERN",
+    "TokenFile",
+    "Tokenizer",
+    "encode_documents",
+    "load_vocabulary",
+    "open_token_file",
+    "save_vocabulary",
+    "train_bpe",
+    "train_bpe_from_texts",
+    "write_token_file",
+]

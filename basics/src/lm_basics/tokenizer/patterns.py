@@ -1,0 +1,48 @@
+"""Regular expressions that cut text before byte-pair encoding.
+
+Two cuts come first, and no merge ever crosses either. Special tokens such as ``<|endoftext|>`` are
+hard boundaries. The text between them is cut into *pre-tokens* (about a word with the space before
+it) by a pattern whose matches cover every character.
+"""
+
+from collections.abc import Collection, Sequence
+
+import regex
+
+GPT2_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+"""Pre-tokens of GPT-2 (Radford et al., 2019), in the form that tiktoken publishes."""
+
+END_OF_TEXT = "<|endoftext|>"
+"""The special token that ends a document."""
+
+
+def check_special_tokens(special_tokens: Sequence[str]) -> None:
+    """Refuse special tokens that could never be told apart.
+
+    Raises:
+        TypeError: ``special_tokens`` is one string instead of a sequence of strings.
+        ValueError: a token is empty or occurs twice.
+    """
+    if isinstance(special_tokens, str):
+        raise TypeError(f"expected a sequence of special tokens, got the string {special_tokens!r}")
+    if "" in special_tokens:
+        raise ValueError(f"special tokens must not be empty, got {list(special_tokens)}")
+    if len(set(special_tokens)) != len(special_tokens):
+        raise ValueError(f"special tokens must differ from each other, got {list(special_tokens)}")
+
+
+def compile_special_tokens(special_tokens: Collection[str]) -> regex.Pattern[str] | None:
+    """Return a pattern for ``split`` that keeps the special tokens, or ``None`` without any.
+
+    Alternation takes the first branch that matches, so the longest token is written first: of two
+    special tokens that start at the same character the longer one wins.
+    """
+    if not special_tokens:
+        return None
+    longest_first = sorted(special_tokens, key=len, reverse=True)
+    return regex.compile("(" + "|".join(regex.escape(token) for token in longest_first) + ")")
+
+
+def split_special_tokens(text: str, special_pattern: regex.Pattern[str] | None) -> list[str]:
+    """Return ordinary text at even positions and special tokens at odd ones."""
+    return [text] if special_pattern is None else special_pattern.split(text)

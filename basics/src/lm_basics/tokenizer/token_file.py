@@ -1,0 +1,240 @@
+"""Token files: the ids of many documents as one flat array on disk.
+
+``tokens.bin`` holds the ids back to back, little-endian, in uint16 where the vocabulary has at most
+65,536 tokens and in uint32 otherwise, so that training maps it into memory and reads only what it
+samples. ``tokens.offsets.bin`` holds the position of each document's first token (int64), and the
+sidecar ``tokens.json`` what is needed to interpret and check both. The sidecar is written last:
+where it exists, the rest is complete.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64, Integer
+from numpy.typing import NDArray
+
+from lm_basics.tokenizer.bpe import Tokenizer
+from lm_basics.tokenizer.patterns import END_OF_TEXT
+from lm_shared.files import atomic_path, read_json, write_json
+
+_FORMAT = "lm-tokens-1"
+_OFFSET_DTYPE = np.dtype("<i8")
+_CHECKED_TOKENS = 1 << 22
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenFile:
+    """An open token file; ``tokens`` is mapped, not read."""
+
+    path: Path
+    """The ``.bin`` file."""
+    tokens: Integer[np.ndarray, " tokens"]
+    """Ids of all documents."""
+    document_starts: Int64[np.ndarray, " documents"]
+    """Position of the first token of each document."""
+    vocab_size: int
+    """All ids are below."""
+    vocab_hash: str
+    """``Tokenizer.vocab_hash`` of the tokenizer that made the ids."""
+    num_bytes: int | None
+    """UTF-8 bytes of the text behind the tokens; ``None`` where the writer did not know."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of all documents."""
+        return len(self.tokens)
+
+    @property
+    def num_documents(self) -> int:
+        """Documents, empty ones included."""
+        return len(self.document_starts)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Sidecar:
+    """Content of the ``.json`` file."""
+
+    format: str
+    dtype: str
+    num_tokens: int
+    num_documents: int
+    num_bytes: int | None
+    vocab_size: int
+    vocab_hash: str
+
+
+def encode_documents(
+    tokenizer: Tokenizer,
+    texts: Iterable[str],
+    path: Path,
+    *,
+    end_of_text: str = END_OF_TEXT,
+) -> TokenFile:
+    """Encode each text as a document that ends with the token ``end_of_text``.
+
+    Text that spells a special token is encoded as the ordinary text that it is, so no document can
+    forge the end of another.
+
+    Raises:
+        ValueError: ``end_of_text`` is no special token of ``tokenizer``, or there are no texts.
+    """
+    if end_of_text not in tokenizer.special_token_ids:
+        raise ValueError(f"{end_of_text!r} is not among the tokenizer's special tokens")
+    end = np.array([tokenizer.special_token_ids[end_of_text]], dtype=tokenizer.id_dtype)
+    documents = (
+        (np.concatenate([tokenizer.encode_to_numpy(text, allowed_special=()), end]), text)
+        for text in texts
+    )
+    measured = ((ids, len(text.encode())) for ids, text in documents)
+    vocab_size, vocab_hash = tokenizer.vocab_size, tokenizer.vocab_hash
+    return _write(Path(path), measured, vocab_size=vocab_size, vocab_hash=vocab_hash)
+
+
+def write_token_file(
+    path: Path,
+    documents: Iterable[Sequence[int] | NDArray[np.integer]],
+    *,
+    vocab_size: int,
+    vocab_hash: str,
+    num_bytes: int | None = None,
+) -> TokenFile:
+    """Write documents of token ids.
+
+    Args:
+        path: ends in ``.bin``; the two companions are named after it.
+        documents: token ids; end-of-text tokens are the caller's.
+        vocab_size: exclusive upper limit of the ids.
+        vocab_hash: ``Tokenizer.vocab_hash``.
+        num_bytes: UTF-8 bytes of the text, if known.
+
+    Raises:
+        TypeError: a document holds other things than integers.
+        ValueError: an id is outside of the vocabulary, or there is no token at all.
+    """
+    measured = ((document, None) for document in documents)
+    return _write(
+        Path(path), measured, vocab_size=vocab_size, vocab_hash=vocab_hash, num_bytes=num_bytes
+    )
+
+
+def open_token_file(path: Path | str) -> TokenFile:
+    """Map a token file into memory and check all of it.
+
+    Raises:
+        FileNotFoundError: one of the three files is missing.
+        ValueError: the files are damaged, disagree, or hold ids outside of the vocabulary.
+    """
+    path = Path(path)
+    sidecar = _read_sidecar(path)
+    tokens = _map_array(path, np.dtype(sidecar.dtype), sidecar.num_tokens)
+    starts = np.array(_map_array(_offsets_path(path), _OFFSET_DTYPE, sidecar.num_documents))
+    bounds = np.append(starts, sidecar.num_tokens)
+    if starts[0] != 0 or np.any(np.diff(bounds) < 0):
+        raise _damaged(_offsets_path(path), "its positions do not ascend from 0 to the last token")
+    for first in range(0, len(tokens), _CHECKED_TOKENS):
+        block = tokens[first : first + _CHECKED_TOKENS]
+        _check_ids(block, sidecar.vocab_size, f"{path} is damaged, encode the documents again: it")
+    return TokenFile(
+        path=path,
+        tokens=tokens,
+        document_starts=starts.astype(np.int64),
+        vocab_size=sidecar.vocab_size,
+        vocab_hash=sidecar.vocab_hash,
+        num_bytes=sidecar.num_bytes,
+    )
+
+
+def _write(
+    path: Path,
+    documents: Iterable[tuple[Sequence[int] | NDArray[np.integer], int | None]],
+    *,
+    vocab_size: int,
+    vocab_hash: str,
+    num_bytes: int | None = None,
+) -> TokenFile:
+    """Write documents, each with the bytes of its text where they are counted one by one."""
+    if path.suffix != ".bin":
+        raise ValueError(f"expected a path that ends in .bin, got {path}")
+    dtype = np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
+    starts = [0]
+    with atomic_path(path) as partial_path:
+        with partial_path.open("wb") as file:
+            for document, document_bytes in documents:
+                # An empty list alone would become an array of floats.
+                ids = np.asarray(document, dtype=None if len(document) else np.int64)
+                _check_ids(ids, vocab_size, f"document {len(starts) - 1} for {path}")
+                file.write(ids.astype(dtype).tobytes())
+                starts.append(starts[-1] + len(ids))
+                if document_bytes is not None:
+                    num_bytes = document_bytes + (num_bytes or 0)
+        num_tokens = starts.pop()
+        if num_tokens == 0:
+            raise ValueError(f"{path}: there is no token to write, all documents are empty")
+        # From here to the new sidecar, the files of an earlier writing would not fit together.
+        _sidecar_path(path).unlink(missing_ok=True)
+    with atomic_path(_offsets_path(path)) as partial_path:
+        np.array(starts, dtype=_OFFSET_DTYPE).tofile(partial_path)
+    sidecar = _Sidecar(
+        format=_FORMAT,
+        dtype=dtype.str,
+        num_tokens=num_tokens,
+        num_documents=len(starts),
+        num_bytes=num_bytes,
+        vocab_size=vocab_size,
+        vocab_hash=vocab_hash,
+    )
+    write_json(_sidecar_path(path), asdict(sidecar))
+    return open_token_file(path)
+
+
+def _check_ids(ids: NDArray[Any], vocab_size: int, name: str) -> None:
+    """Raise unless all are integers inside of the vocabulary."""
+    if ids.dtype.kind not in "iu":
+        raise TypeError(f"{name} holds {ids.dtype} numbers, expected integers")
+    if ids.size:
+        for extreme in (int(ids.min()), int(ids.max())):
+            if not 0 <= extreme < vocab_size:
+                raise ValueError(f"{name} holds the id {extreme}, but vocab_size is {vocab_size}")
+
+
+def _read_sidecar(path: Path) -> _Sidecar:
+    """Read the sidecar of the token file ``path``."""
+    sidecar_path = _sidecar_path(path)
+    data: Any = read_json(sidecar_path)
+    try:
+        sidecar = _Sidecar(**data)
+        counts = (sidecar.num_tokens, sidecar.num_documents, sidecar.vocab_size)
+        is_valid = (
+            sidecar.format == _FORMAT
+            and sidecar.dtype in ("<u2", "<u4")
+            and all(isinstance(count, int) and count > 0 for count in counts)
+            and isinstance(sidecar.num_bytes, int | None)
+        )
+    except TypeError as error:
+        raise _damaged(sidecar_path, str(error)) from error
+    if not is_valid:
+        raise _damaged(sidecar_path, f"it holds {data}")
+    return sidecar
+
+
+def _map_array(path: Path, dtype: np.dtype[Any], length: int) -> NDArray[Any]:
+    """Map a flat file of ``length`` numbers, after a check of its size."""
+    expected, size = length * dtype.itemsize, path.stat().st_size
+    if size != expected:
+        raise _damaged(path, f"expected {expected} bytes for {length} numbers, found {size}")
+    return np.memmap(path, dtype=dtype, mode="r")
+
+
+def _damaged(path: Path, reason: str) -> ValueError:
+    return ValueError(f"{path} is damaged: {reason}; delete it and encode the documents again")
+
+
+def _sidecar_path(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
+def _offsets_path(path: Path) -> Path:
+    return path.with_suffix(".offsets.bin")

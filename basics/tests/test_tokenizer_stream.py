@@ -1,0 +1,82 @@
+from pathlib import Path
+
+import pytest
+import regex
+from hypothesis import given, settings, strategies as st
+
+from lm_basics.tokenizer.patterns import GPT2_PATTERN
+from lm_basics.tokenizer.text_stream import cut_safely, read_documents, read_text
+
+PATTERN = regex.compile(GPT2_PATTERN)
+CL100K_PATTERN = (
+    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*"
+    r"|\s*[\r\n]|\s+(?!\S)|\s+"
+)
+SPECIALS = ["<|a|>", "<|a|><|b|>", "ll b"]
+PIECES = st.lists(
+    st.text(alphabet="ab'lsve  \n\r\t1<|>é你\u0085\x1c\xa0", max_size=12), max_size=12
+)
+
+
+@given(pieces=PIECES, pattern=st.sampled_from([GPT2_PATTERN, CL100K_PATTERN]))
+@settings(max_examples=400, deadline=None)
+def test_blocks_have_the_pretokens_of_the_whole(pieces: list[str], pattern: str) -> None:
+    compiled = regex.compile(pattern)
+    blocks = list(cut_safely(pieces, compiled, block_characters=4))
+    assert "".join(blocks) == "".join(pieces)
+    pretokens = [pretoken for block in blocks for pretoken in compiled.findall(block)]
+    assert pretokens == compiled.findall("".join(pieces))
+
+
+@pytest.mark.parametrize("pattern", [GPT2_PATTERN, CL100K_PATTERN])
+@pytest.mark.parametrize("block_characters", [1, 2, 3, 4, 5, 7])
+def test_contractions_and_white_space_are_never_cut(pattern: str, block_characters: int) -> None:
+    compiled = regex.compile(pattern)
+    text = "文'll文!'ve\n'Ll文1234\n \n  x's  \u3000文''re"
+    blocks = list(cut_safely(text, compiled, block_characters=block_characters))
+    pretokens = [pretoken for block in blocks for pretoken in compiled.findall(block)]
+    assert pretokens == compiled.findall(text)
+
+
+@given(pieces=st.lists(st.sampled_from(["<|a|>", "<|b|>", "<|a", "|>", "l", "l b", " x", "'"])))
+@settings(max_examples=300, deadline=None)
+def test_special_tokens_are_never_cut(pieces: list[str]) -> None:
+    split = regex.compile("|".join(regex.escape(s) for s in sorted(SPECIALS, key=len)[::-1]))
+    blocks = list(cut_safely(pieces, PATTERN, SPECIALS, block_characters=3))
+    found = [special for block in blocks for special in split.findall(block)]
+    assert found == split.findall("".join(pieces))
+
+
+@pytest.mark.parametrize("unit", ["word ", "文。", "a,", "<|a|>"])
+def test_blocks_stay_small(unit: str) -> None:
+    blocks = list(cut_safely([unit] * 5000, PATTERN, SPECIALS, block_characters=64))
+    assert max(map(len, blocks)) <= 2 * 64
+
+
+def test_one_endless_pretoken_is_scanned_a_few_times_only() -> None:
+    # A scan for each of the 40,000 pieces would read ten thousand million letters, for minutes.
+    letters = ["x" * 16] * 40_000
+    assert list(cut_safely(letters, PATTERN, block_characters=16)) == ["x" * 640_000]
+
+
+def test_text_is_read_as_it_is(tmp_path: Path) -> None:
+    text = "é" * (1 << 20) + "\r\nend\r"
+    path = tmp_path / "text.txt"
+    path.write_bytes(b"x" + text.encode())
+    blocks = list(read_text(path))
+    assert len(blocks) > 1
+    assert "".join(blocks) == "x" + text
+
+
+def test_truncated_character_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_bytes("né".encode()[:-1])
+    with pytest.raises(ValueError, match="unexpected end of data at byte 1"):
+        list(read_text(path))
+
+
+def test_documents_are_split_wherever_blocks_end(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    first, second = "a" * ((1 << 20) - 2), "b" * (3 << 20)
+    path.write_text(f"{first}<sep>{second}<sep><sep>c<se", encoding="utf-8")
+    assert list(read_documents(path, "<sep>")) == [first, second, "c<se"]

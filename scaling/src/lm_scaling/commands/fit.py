@@ -1,0 +1,59 @@
+"""``scaling fit``: fit a law to a table of runs."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from lm_scaling.laws.isoflop import FitSpace, ValleyMethod, fit_isoflop
+from lm_scaling.laws.parametric import ParametricLaw
+from lm_scaling.laws.parametric_fit import fit_parametric
+from lm_scaling.laws.points import ScalingPoint, read_points
+from lm_scaling.laws.small_sample import fit_small_sample
+from lm_shared.config import save_config
+
+
+def fit(
+    table: Annotated[Path, tyro.conf.Positional],
+    /,
+    *,
+    law: Literal["parametric", "small-sample", "isoflop"] = "parametric",
+    budgets: tuple[float, ...] = (),
+    valley: ValleyMethod = "parabola",
+    space: FitSpace = "log",
+    output: Path | None = None,
+) -> None:
+    """Fit a law to a table of runs and print it, with the best size and data for each budget.
+
+    Args:
+        table: CSV with a header or JSON list: parameters, tokens or FLOPs, loss.
+        law: parametric for many runs, small-sample for a handful, isoflop for runs in budgets.
+        budgets: training FLOPs to allocate.
+        valley: how isoflop reads a budget's optimum.
+        space: where isoflop takes the errors of its power laws.
+        output: JSON file for the fit.
+    """
+    points = read_points(table)
+    if law == "isoflop":
+        fitted = fit_isoflop(points, method=valley, space=space)
+        size, data = fitted.parameters_law, fitted.tokens_law
+        print(f"N_opt = {size.coefficient:.5g} * C^{size.exponent:.5f}  R^2 {size.r_squared:.4f}")
+        print(f"D_opt = {data.coefficient:.5g} * C^{data.exponent:.5f}  R^2 {data.r_squared:.4f}")
+        for flops in budgets:
+            print(f"C {flops:.3g}: N {size(flops):.4g}, D {data(flops):.4g}")
+    else:
+        fitted = fit_parametric(points) if law == "parametric" else fit_small_sample(points)
+        _print_law(fitted.law, fitted.rms_error, points, budgets)
+    if output is not None:
+        save_config(fitted, output)
+
+
+def _print_law(
+    law: ParametricLaw, error: float, points: list[ScalingPoint], budgets: tuple[float, ...]
+) -> None:
+    print(f"L = {law.E:.4f} + {law.A:.5g} / N^{law.alpha:.4f} + {law.B:.5g} / D^{law.beta:.4f}")
+    print(f"{len(points)} runs, root mean square relative error {error:.3%}")
+    print(f"N_opt ~ C^{law.size_exponent():.4f}")
+    for flops in budgets:
+        best = law.optimum(flops)
+        print(f"C {flops:.3g}: N {best.parameters:.4g}, D {best.tokens:.4g}, loss {best.loss:.4f}")

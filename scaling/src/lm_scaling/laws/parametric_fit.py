@@ -1,0 +1,143 @@
+"""Fit the parametric law to many runs, as approach 3 of Hoffmann et al. (2022) does.
+
+The objective is the sum over runs of the Huber loss, with ``delta`` = 1e-3, of the error of the
+log-loss
+
+    LSE(e, a - alpha ln N, b - beta ln D) - ln L,        E = exp(e), A = exp(a), B = exp(b),
+
+where the log-sum-exp form keeps E, A and B positive. The errors are summed, not averaged:
+averaged, they are so flat that minimizers stop early, which is what misled the original fit
+(Besiroglu et al., "Chinchilla Scaling: A replication attempt", 2024).
+
+Many starts are needed because the valley of (A, alpha) is long and curved. Here they come from a
+grid over (E, alpha, beta); for each, the law is linear in A and B, so the best pair is known in
+closed form and only the most promising starts are refined.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from lm_scaling.laws.parametric import ParametricLaw
+from lm_scaling.laws.points import ScalingPoint
+from lm_scaling.laws.robust_least_squares import (
+    LogTable,
+    minimize_batch,
+    residuals_and_jacobian,
+)
+
+MIN_POINTS = 5
+"""The law has five unknowns."""
+
+_GRID_EXPONENTS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 1.0)
+# E lies below every run: the floors are shares of the lowest loss.
+_GRID_FLOORS = (0.05, 0.3, 0.5, 0.65, 0.8, 0.9, 0.97)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ParametricFitConfig:
+    """How the parametric law is fitted."""
+
+    delta: float = 1e-3
+    """Residual of the log-loss at which the Huber loss turns from quadratic to linear."""
+    num_starts: int = 8
+    """Grid points that are refined; the best result wins."""
+    max_iterations: int = 500
+    """Most descent steps per start."""
+
+    def __post_init__(self) -> None:
+        if self.delta <= 0:
+            raise ValueError(f"delta must be positive, got {self.delta}")
+        if self.num_starts < 1 or self.max_iterations < 1:
+            raise ValueError(
+                f"expected positive counts, got {self.num_starts} and {self.max_iterations}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ParametricFit:
+    """A fitted law with what it was fitted to."""
+
+    law: ParametricLaw
+    """The law of the lowest objective."""
+    objective: float
+    """Sum of the Huber losses at the law, with the prior's penalty where there is one."""
+    num_points: int
+    """Runs fitted."""
+    rms_error: float
+    """Root mean square of the relative error of the fitted losses."""
+
+
+def fit_parametric(
+    points: Sequence[ScalingPoint], config: ParametricFitConfig | None = None
+) -> ParametricFit:
+    """Fit the law to at least ``MIN_POINTS`` runs; the result is the same on every call.
+
+    Raises:
+        ValueError: Too few runs, or sizes or token counts that are all alike.
+    """
+    config = config or ParametricFitConfig()
+    check_spread(points, MIN_POINTS)
+    table = LogTable.from_points(points)
+    starts = grid_starts(table, config.num_starts)
+    thetas, values = minimize_batch(
+        table,
+        starts,
+        # Every start sees every run once.
+        np.ones((len(starts), len(points))),
+        delta=config.delta,
+        max_iterations=config.max_iterations,
+    )
+    best = int(values.argmin())
+    return ParametricFit(
+        law=table.law(thetas[best]),
+        objective=float(values[best]),
+        num_points=len(points),
+        rms_error=rms_error(table, thetas[best]),
+    )
+
+
+def check_spread(points: Sequence[ScalingPoint], min_points: int) -> None:
+    """Refuse a table from which the exponents cannot be told.
+
+    Raises:
+        ValueError: Fewer than ``min_points`` runs, one size only, or one token count only.
+    """
+    if len(points) < min_points:
+        raise ValueError(f"the parametric fit needs at least {min_points} runs, got {len(points)}")
+    for name in ("parameters", "tokens"):
+        values = {getattr(point, name) for point in points}
+        if len(values) < 2:
+            raise ValueError(f"the fit needs runs with different {name}, all have {values.pop()}")
+
+
+def rms_error(table: LogTable, theta: Float[np.ndarray, "unknowns"]) -> float:
+    """Return the root mean square of the relative errors of the fitted losses."""
+    residuals, _ = residuals_and_jacobian(table, theta[None])
+    return float(np.sqrt(np.square(np.expm1(residuals)).mean()))
+
+
+def grid_starts(table: LogTable, num_starts: int) -> Float[np.ndarray, "starts unknowns"]:
+    """Return the best grid points: for each (E, alpha, beta) A and B by linear least squares."""
+    loss = np.exp(table.log_loss)
+    grid = np.array(list(itertools.product(_GRID_FLOORS, _GRID_EXPONENTS, _GRID_EXPONENTS)))
+    floor, alpha, beta = grid.T[:, :, None]
+    entropy = floor * loss.min()
+    # Relative errors: every row of the linear system is divided by the loss that it explains.
+    x, y = np.exp(-alpha * table.log_n) / loss, np.exp(-beta * table.log_d) / loss
+    target = (loss - entropy) / loss
+    xx, yy, xy = (x * x).sum(1), (y * y).sum(1), (x * y).sum(1)
+    xt, yt = (x * target).sum(1), (y * target).sum(1)
+    # Cauchy-Schwarz keeps the determinant above zero; the ridge covers nearly parallel columns.
+    determinant = xx * yy - xy**2 + 1e-9 * xx * yy
+    smallest = 1e-3 * loss.min()
+    a = np.maximum((yy * xt - xy * yt) / determinant, smallest)
+    b = np.maximum((xx * yt - xy * xt) / determinant, smallest)
+    errors = np.abs(target - a[:, None] * x - b[:, None] * y).sum(1)
+    # A stable sort keeps the grid's order among equals, and the fit its bytes.
+    best = np.argsort(errors, kind="stable")[:num_starts]
+    exponents = np.log(grid[:, 1:])
+    return np.column_stack([np.log(entropy[:, 0]), np.log(a), np.log(b), exponents])[best]

@@ -1,0 +1,119 @@
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from lm_scaling.commands.main import main
+from lm_scaling.commands.plan import read_candidates
+from lm_scaling.laws.parametric import ParametricLaw
+from lm_scaling.laws.parametric_fit import ParametricFit, fit_parametric
+from lm_scaling.laws.points import read_points, write_points
+from lm_scaling.planner import Plan, plan
+from lm_shared.config import load_config
+from scaling.tests.conftest import grid_points
+
+
+@pytest.fixture
+def table(tmp_path: Path, tiny_law: ParametricLaw) -> Path:
+    points = grid_points(tiny_law, (3.5e5, 7.5e5, 1.5e6), (2e5, 4e5, 8e5))
+    write_points(points, tmp_path / "runs.json")
+    return tmp_path / "runs.json"
+
+
+@pytest.fixture
+def candidates(tmp_path: Path) -> Path:
+    path = tmp_path / "candidates.json"
+    rows = [
+        {"name": "small", "parameters": 1e6, "flops_per_token": 6e6, "seconds_per_token": 6e-5},
+        {"name": "large", "parameters": 5e6, "flops_per_token": 3e7, "seconds_per_token": 3e-4},
+    ]
+    path.write_text(json.dumps(rows))
+    return path
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch):
+    def run(*arguments: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["scaling", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        return int(stop.value.code or 0)
+
+    return run
+
+
+def test_fit_prints_the_law_and_writes_it(run, table: Path, tmp_path: Path, capsys) -> None:
+    output = tmp_path / "fit.json"
+    assert run("fit", table, "--budgets", "1e14", "--output", output) == 0
+    assert load_config(ParametricFit, output) == fit_parametric(read_points(table))
+    printed = capsys.readouterr().out
+    assert printed.startswith("L = 2.0000 + 60")
+    assert "9 runs" in printed
+    assert "C 1e+14: N " in printed
+
+
+def test_fit_answers_the_course_question(run, tables: Path, capsys) -> None:
+    table = tables / "isoflops_curves.json"
+    options = ["--law", "isoflop", "--valley", "minimum", "--budgets", "1e23", "1e24"]
+    assert run("fit", table, *options) == 0
+    printed = capsys.readouterr().out
+    assert "N_opt = 1.1634 * C^0.46868" in printed
+    assert "C 1e+23: N 7.005e+10, D 2.379e+11" in printed
+    assert "C 1e+24: N 2.061e+11, D 8.086e+11" in printed
+
+
+def test_fit_offers_the_law_for_few_runs(run, table: Path, capsys) -> None:
+    assert run("fit", table, "--law", "small-sample") == 0
+    assert "9 runs" in capsys.readouterr().out
+
+
+def test_plan_chooses_and_writes_what_the_library_does(
+    run, table: Path, candidates: Path, tmp_path: Path, capsys
+) -> None:
+    output = tmp_path / "plan.json"
+    assert run("plan", table, candidates, "--budget-s", "240", "--output", output) == 0
+    written = load_config(Plan, output)
+    assert f"train {written.chosen}" in capsys.readouterr().out
+    assert written.tokens == pytest.approx(240 / (6e-5 if written.chosen == "small" else 3e-4))
+
+
+def test_an_absent_speed_is_allowed_for_a_budget_in_flops(run, table: Path, tmp_path: Path) -> None:
+    path = tmp_path / "unmeasured.json"
+    path.write_text('[{"name": "one", "parameters": 1e6, "flops_per_token": 6e6}]')
+    assert run("plan", table, path, "--budget-flops", "1e14") == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{}", "expected a list of candidates, got dict"),
+        ("[1]", "candidate 1: expected an object"),
+        ('[{"name": "one", "parameters": 1.0}]', "candidate 1: flops_per_token: missing"),
+        ("[", "is damaged"),
+    ],
+)
+def test_bad_candidates_are_one_line(
+    run, table: Path, tmp_path: Path, capsys, text: str, message: str
+) -> None:
+    path = tmp_path / "candidates.json"
+    path.write_text(text)
+    assert run("plan", table, path, "--budget-flops", "1e14") == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_missing_table_is_one_line(run, tmp_path: Path, capsys) -> None:
+    assert run("fit", tmp_path / "absent.csv") == 2
+    assert capsys.readouterr().err.startswith("scaling: error: No such file")
+
+
+@pytest.mark.parametrize("arguments", [["fit", "--unknown"], ["frobnicate"], []])
+def test_unknown_words_end_with_code_two(run, arguments: list[str], capsys) -> None:
+    assert run(*arguments) == 2
+
+
+def test_the_command_and_the_library_agree(table: Path, candidates: Path) -> None:
+    planned = plan(read_points(table), read_candidates(candidates), budget_flops=1e14)
+    assert planned.chosen in {"small", "large"}

@@ -1,0 +1,128 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from lm_scaling.laws.parametric import ParametricLaw
+from lm_scaling.laws.parametric_fit import ParametricFitConfig, fit_parametric
+from lm_scaling.laws.points import ScalingPoint, read_points
+from scaling.tests.conftest import grid_points
+from scaling.tests.reference import fit_by_scipy, huber_objective
+
+SIZES, TOKENS = (1e8, 4e8, 1e9, 4e9), (1e9, 1e10, 1e11)
+
+
+def replication_points(tables: Path) -> list[ScalingPoint]:
+    """The 240 runs of Besiroglu et al. (2024): they leave out the five of the fewest tokens."""
+    points = read_points(tables / "chinchilla_epoch_extracted.csv")
+    return sorted(points, key=lambda point: point.tokens)[5:]
+
+
+def test_the_replication_of_chinchilla_is_reproduced(tables: Path) -> None:
+    fit = fit_parametric(replication_points(tables))
+    law = fit.law
+    # Published: E 1.8172 +- 0.03, A 482.01 +- 124.58, B 2085.43 +- 1293.23,
+    # alpha 0.3478 +- 0.02, beta 0.3658 +- 0.02 (standard errors of their bootstrap).
+    assert pytest.approx(1.8172, abs=0.01) == law.E
+    assert law.alpha == pytest.approx(0.3478, abs=0.002)
+    assert law.beta == pytest.approx(0.3658, abs=0.002)
+    assert pytest.approx(482.01, rel=0.02) == law.A
+    assert pytest.approx(2085.43, rel=0.04) == law.B
+    assert law.size_exponent() == pytest.approx(0.513, abs=0.002)
+    assert fit.num_points == 240
+
+
+def test_the_replication_reaches_an_objective_no_higher_than_published(tables: Path) -> None:
+    points = replication_points(tables)
+    published = ParametricLaw(E=1.8172, A=482.01, B=2085.43, alpha=0.3478, beta=0.3658)
+    fit = fit_parametric(points)
+    assert fit.objective <= 0.00101828
+    assert fit.objective <= huber_objective(published, points, 1e-3)
+    assert fit.objective == pytest.approx(huber_objective(fit.law, points, 1e-3), rel=1e-9)
+
+
+def test_the_original_rounded_law_is_far_from_its_own_data(tables: Path, law) -> None:
+    points = replication_points(tables)
+    assert huber_objective(law, points, 1e-3) > 3 * fit_parametric(points).objective
+
+
+def test_the_fit_is_as_good_as_scipys_from_many_starts(law: ParametricLaw) -> None:
+    points = grid_points(law, SIZES, TOKENS, noise=0.02, seed=3)
+    starts = [
+        ParametricLaw(E=e, A=a, B=b, alpha=alpha, beta=beta)
+        for e in (0.5, 1.8)
+        for a, alpha in ((50.0, 0.2), (500.0, 0.35))
+        for b, beta in ((50.0, 0.2), (500.0, 0.3))
+    ]
+    _, objective = fit_by_scipy(points, starts)
+    assert fit_parametric(points).objective <= objective * (1 + 1e-6)
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    entropy=st.floats(0.8, 2.5),
+    size_term=st.floats(0.2, 2.0),
+    data_term=st.floats(0.2, 3.0),
+    alpha=st.floats(0.2, 0.6),
+    beta=st.floats(0.2, 0.6),
+)
+def test_noiseless_laws_are_recovered(entropy, size_term, data_term, alpha, beta) -> None:
+    truth = ParametricLaw(
+        E=entropy, A=size_term * 1e9**alpha, B=data_term * 1e10**beta, alpha=alpha, beta=beta
+    )
+    found = fit_parametric(grid_points(truth, SIZES, TOKENS)).law
+    for name in ("E", "A", "B", "alpha", "beta"):
+        assert getattr(found, name) == pytest.approx(getattr(truth, name), rel=1e-4), name
+
+
+def test_one_outlier_hardly_moves_the_fit(law: ParametricLaw) -> None:
+    points = grid_points(law, SIZES, TOKENS)
+    points[5] = replace(points[5], loss=points[5].loss * 1.2)
+    found = fit_parametric(points).law
+    assert pytest.approx(law.E, rel=0.01) == found.E
+    assert found.alpha == pytest.approx(law.alpha, rel=0.02)
+    assert found.beta == pytest.approx(law.beta, rel=0.02)
+
+
+def test_the_fit_is_deterministic_and_does_not_depend_on_the_order(law: ParametricLaw) -> None:
+    points = grid_points(law, SIZES, TOKENS, noise=0.02)
+    fit = fit_parametric(points)
+    assert fit_parametric(points) == fit
+    order = np.random.default_rng(1).permutation(len(points))
+    shuffled = fit_parametric([points[i] for i in order])
+    assert shuffled.objective == pytest.approx(fit.objective, rel=1e-6)
+
+
+def test_units_of_size_and_tokens_do_not_matter(law: ParametricLaw) -> None:
+    points = grid_points(law, SIZES, TOKENS, noise=0.01)
+    thousands = [
+        replace(point, parameters=point.parameters / 1e3, tokens=point.tokens / 1e3)
+        for point in points
+    ]
+    plain, scaled = fit_parametric(points).law, fit_parametric(thousands).law
+    assert scaled.predict(1e6, 1e8) == pytest.approx(plain.predict(1e9, 1e11), rel=1e-5)
+
+
+def test_the_error_is_that_of_the_fitted_losses(law: ParametricLaw) -> None:
+    points = grid_points(law, SIZES, TOKENS, noise=0.02)
+    fit = fit_parametric(points)
+    errors = [fit.law.predict(p.parameters, p.tokens) / p.loss - 1 for p in points]
+    assert fit.rms_error == pytest.approx(float(np.sqrt(np.mean(np.square(errors)))))
+
+
+def test_tables_that_tell_nothing_are_refused(law: ParametricLaw) -> None:
+    points = grid_points(law, SIZES, TOKENS)
+    with pytest.raises(ValueError, match="at least 5 runs, got 4"):
+        fit_parametric(points[:4])
+    with pytest.raises(ValueError, match=r"different parameters, all have 100000000.0"):
+        fit_parametric([replace(point, parameters=1e8) for point in points])
+    with pytest.raises(ValueError, match="different tokens"):
+        fit_parametric([replace(point, tokens=1e9) for point in points])
+
+
+@pytest.mark.parametrize("settings_", [{"delta": 0.0}, {"num_starts": 0}, {"max_iterations": 0}])
+def test_bad_settings_are_refused(settings_) -> None:
+    with pytest.raises(ValueError, match="positive"):
+        ParametricFitConfig(**settings_)

@@ -1,0 +1,75 @@
+"""The three sizes of the speedrun."""
+
+from lm_alignment import recipes as alignment
+from lm_data.crawl.sample_pages import SampleCrawlConfig
+from speedrun_recipes import (
+    AlignRecipe,
+    PlanRecipe,
+    PretrainRecipe,
+    Recipe,
+    Shape,
+    SizeName,
+    TokenizerRecipe,
+    TrainingRule,
+)
+
+# What the reference machines do in training, all costs included: two cores of a server CPU from
+# 2023 in float32, the same with matrix units for bfloat16, and one H100.
+_FLOPS_PER_S = {"cpu": 1.5e11, "cpu-bfloat16": 3.5e11, "cuda": 1.5e14}
+
+_LAPTOP_RULE = TrainingRule(batch_size=8, matrix_lr=0.02, table_lr=0.025)
+
+_SMOKE = Recipe(
+    crawl=SampleCrawlConfig(
+        num_messages=25, num_modules=6, num_foreign_pages=24, num_junk_pages=22
+    ),
+    tokenizer=TokenizerRecipe(vocab_size=1024),
+    plan=PlanRecipe(
+        rule=TrainingRule(batch_size=4, matrix_lr=0.02, table_lr=0.025),
+        sweep_shapes=tuple(
+            Shape(d_model=d, num_layers=n, context_length=64, d_head=16)
+            for d, n in ((32, 1), (32, 2), (64, 2))
+        ),
+        sweep_flops=(1e10, 2e10),
+        candidates=tuple(
+            Shape(d_model=d, num_layers=2, context_length=64, d_head=16) for d in (64, 96, 128)
+        ),
+        budget_s=4,
+        flops_per_s={"cpu": 5e10, "cpu-bfloat16": 5e10, "cuda": 5e10},
+        validation_tokens=4_096,
+    ),
+    pretrain=PretrainRecipe(
+        rule=TrainingRule(batch_size=4, matrix_lr=0.02, table_lr=0.025),
+        kernels="fused",
+        validate_every=50,
+        checkpoint_every=20,
+        validation_tokens=4_096,
+    ),
+    alignment=AlignRecipe(recipe=alignment.SMOKE),
+)
+
+_LAPTOP = Recipe(
+    crawl=SampleCrawlConfig(),
+    tokenizer=TokenizerRecipe(vocab_size=4096),
+    plan=PlanRecipe(
+        rule=_LAPTOP_RULE,
+        sweep_shapes=(
+            Shape(d_model=64, num_layers=2),
+            Shape(d_model=96, num_layers=3),
+            Shape(d_model=128, num_layers=4),
+        ),
+        sweep_flops=(4e11, 8e11, 1.6e12),
+        candidates=tuple(
+            Shape(d_model=d, num_layers=n)
+            for d, n in ((128, 4), (192, 4), (256, 4), (256, 6), (320, 6))
+        ),
+        budget_s=300,
+        flops_per_s=_FLOPS_PER_S,
+    ),
+    pretrain=PretrainRecipe(
+        rule=_LAPTOP_RULE, kernels="compiled", validate_every=100, checkpoint_every=50
+    ),
+    alignment=AlignRecipe(recipe=alignment.LAPTOP),
+)
+
+RECIPES: dict[SizeName, Recipe] = {"smoke": _SMOKE, "laptop": _LAPTOP, "gpu": _LAPTOP}

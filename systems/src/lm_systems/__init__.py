@@ -1,0 +1,15 @@
+"""Kernels, parallelism and an inference engine, from scratch."""
+
+from lm_systems.inference.engine import Engine
+from lm_systems.inference.protocol import Completion, Generator, SamplingConfig, TextCodec
+from lm_systems.kernels.ops import OpsName, get_ops
+
+__all__ = [
+    "Completion",
+    "Engine",
+    "Generator",
+    "OpsName",
+    "SamplingConfig",
+    "TextCodec",
+    "get_ops",
+]

@@ -1,0 +1,12 @@
+"""``uv run systems``: the sub-commands of this unit."""
+
+import sys
+
+from lm_shared.command_line import run_commands
+from lm_systems.commands.generate import generate_text
+
+
+def main() -> None:
+    """Run the sub-command that the arguments name."""
+    commands = {"generate": generate_text}
+    sys.exit(run_commands("systems", "Kernels, parallelism and inference.", commands))

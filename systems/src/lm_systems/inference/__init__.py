@@ -1,0 +1,1 @@
+"""Generation: the protocol, a batched engine with a key-value cache, and adapters."""

@@ -1,0 +1,1 @@
+"""Fast versions of the operations in `lm_basics.nn.ops`, each beside its reference."""

@@ -1,0 +1,27 @@
+"""Causal attention through torch's fused kernels, which never write the scores to memory."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+
+def attention(
+    q: Float[Tensor, "batch heads queries d_head"],
+    k: Float[Tensor, "batch kv_heads keys d_head"],
+    v: Float[Tensor, "batch kv_heads keys d_head"],
+    query_positions: Int[Tensor, "batch queries"] | None = None,
+) -> Float[Tensor, "batch heads queries d_head"]:
+    """Let each query attend to the keys at its own position and before it.
+
+    Groups of query heads share a key-value head (Ainslie et al., 2023). Without positions, query
+    and key ``i`` both stand at position ``i``.
+    """
+    is_grouped = q.shape[1] != k.shape[1]
+    if query_positions is None:
+        return functional.scaled_dot_product_attention(
+            q, k, v, is_causal=True, enable_gqa=is_grouped
+        )
+    key_positions = torch.arange(k.shape[2], device=q.device)
+    mask = key_positions <= query_positions[:, None, :, None]
+    return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=is_grouped)

@@ -1,0 +1,128 @@
+"""The main job as a user runs it: from pages to report, killed and resumed, and fed nonsense."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lm_shared.files import read_json
+
+ROOT = Path(__file__).parents[1]
+VOLATILE = {"total_s", "stages", "peak_bytes"}
+
+
+def _command(folder: Path, *options: str) -> list[str]:
+    return [sys.executable, "speedrun.py", "smoke", "--folder", str(folder), *options]
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2"}
+
+
+def _run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        _command(folder, *options),
+        cwd=ROOT,
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+def _lasting(summary: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in summary.items() if name not in VOLATILE}
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an uninterrupted run."""
+    folder = tmp_path_factory.mktemp("straight")
+    result = _run(folder)
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+@pytest.mark.slow
+def test_a_run_leaves_a_summary_a_report_and_a_model(straight: Path) -> None:
+    summary = read_json(straight / "summary.json")
+    assert summary["documents_in"] > summary["documents_kept"] > 10
+    assert 0.5 < summary["val_bits_per_byte"] < 8
+    assert summary["hf_logits_max_diff"] <= 1e-4
+    assert summary["total_s"] == pytest.approx(sum(summary["stages"].values()), abs=0.1)
+    page = (straight / "report.html").read_text()
+    assert page.count("<svg") >= 6
+    assert "http://" not in page.replace("http://www.w3.org/", "")
+    assert (straight / "smoke" / "align" / "model" / "tokenizer.json").exists()
+
+
+@pytest.mark.slow
+def test_running_again_does_nothing_anew(straight: Path) -> None:
+    before = read_json(straight / "summary.json")
+    result = _run(straight)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.count("reused") == 8
+    assert read_json(straight / "summary.json") == before
+
+
+@pytest.mark.slow
+def test_killed_at_three_random_moments_it_gives_the_same_summary(
+    straight: Path, tmp_path: Path
+) -> None:
+    expected = read_json(straight / "summary.json")
+    seed = random.SystemRandom().randrange(1_000_000)
+    moments = sorted(random.Random(seed).uniform(0, expected["total_s"]) for _ in range(3))
+    for moment in (moments[0], moments[1] - moments[0], moments[2] - moments[1]):
+        process = subprocess.Popen(
+            _command(tmp_path),
+            cwd=ROOT,
+            env=_environment(),
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        # Each process needs some seconds before it works at all.
+        time.sleep(8 + moment)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    result = _run(tmp_path, "--resume")
+    assert result.returncode == 0, f"seed {seed}: {result.stderr}"
+    assert _lasting(read_json(tmp_path / "summary.json")) == _lasting(expected), f"seed {seed}"
+
+
+@pytest.mark.slow
+def test_a_damaged_intermediate_file_is_named(straight: Path) -> None:
+    path = straight / "smoke" / "tokenize_documents" / "train.bin"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-2])
+    try:
+        result = _run(straight)
+    finally:
+        path.write_bytes(whole)
+    assert result.returncode == 2
+    assert "train.bin was changed or damaged" in result.stderr
+    assert "--fresh" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--speed", "fast"], "--speed"),
+        (["--fresh", "--resume"], "give one of them"),
+        (["--seed", "many"], "many"),
+    ],
+)
+def test_options_that_make_no_sense_exit_with_two(
+    options: list[str], message: str, tmp_path: Path
+) -> None:
+    result = _run(tmp_path, *options)
+    assert result.returncode == 2
+    assert message in result.stderr + result.stdout
+    assert "Traceback" not in result.stderr
