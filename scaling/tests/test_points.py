@@ -79,6 +79,13 @@ def test_budgets_gather_runs_that_differ_by_a_step() -> None:
     assert [len(group) for group in groups.values()] == [3, 2]
 
 
+def test_a_chain_of_near_runs_is_not_one_budget() -> None:
+    points = [
+        ScalingPoint(parameters=1, tokens=1, loss=1, flops=flops) for flops in (100, 104, 108, 112)
+    ]
+    assert list(group_by_budget(points, tolerance=0.05)) == [102, 110]
+
+
 def test_exact_budgets_need_no_tolerance() -> None:
     points = [
         ScalingPoint.from_budget(parameters=size, flops=flops, loss=1)

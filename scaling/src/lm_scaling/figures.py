@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, NullFormatter
+from matplotlib.ticker import EngFormatter, FuncFormatter, NullFormatter
 
 from lm_scaling.laws.isoflop import IsoFlopFit, PowerLaw, fit_parabola
 from lm_scaling.laws.points import ScalingPoint, group_by_budget
@@ -98,8 +99,9 @@ def _draw_extrapolation(
     chosen, law = planned.alternatives[0], planned.fit.law
     flops, losses = [one.flops for one in points], [one.loss for one in points]
     axes.plot(flops, losses, "o", color=PALETTE[0], label="sweep")
-    # From the cheapest run to the planned one, size and tokens grow in equal factors.
-    start = min(points, key=lambda point: point.flops)
+    # From the cheapest budget's best run to the planned one, size and tokens grow in equal factors.
+    cheapest = next(iter(group_by_budget(points).values()))
+    start = min(cheapest, key=lambda point: point.loss)
     share = np.linspace(0, 1, _CURVE_POINTS)
     sizes = start.parameters * (chosen.parameters / start.parameters) ** share
     tokens = start.tokens * (chosen.effective_tokens / start.tokens) ** share
@@ -121,6 +123,7 @@ def _draw_extrapolation(
             [chosen.flops], [obtained_loss], "*", color=PALETTE[2], markersize=11, label="obtained"
         )
     axes.set(xscale="log", xlabel="training FLOPs", ylabel=_LOSS_LABEL)
+    _name_powers(axes.xaxis)
     axes.legend(fontsize=8)
 
 
@@ -142,6 +145,8 @@ def _draw_power_law(
         ha="right",
     )
     axes.set(xscale="log", yscale="log", xlabel="training FLOPs")
+    _name_powers(axes.xaxis)
+    _name_powers(axes.yaxis)
 
 
 def _shorten_sizes(axes: Axes) -> None:
@@ -150,3 +155,9 @@ def _shorten_sizes(axes: Axes) -> None:
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     is_narrow = high / low < 5
     axes.xaxis.set_minor_formatter(EngFormatter(sep="") if is_narrow else NullFormatter())
+
+
+def _name_powers(axis: Axis) -> None:
+    """Write 1e19: the house style draws no formulas, as which matplotlib writes powers of ten."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}".replace("e+", "e")))
+    axis.set_minor_formatter(NullFormatter())
