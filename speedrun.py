@@ -131,7 +131,7 @@ def tokenize_documents(config: TokenizerRecipe, folder: Path, documents: Stage) 
 
 def plan_pretraining(config: PlanRecipe, folder: Path, tokens: Stage) -> Result:
     """4. Many tiny training runs, a scaling law through them, and the best use of the budget."""
-    data, device = Tokens(tokens), choose_device()
+    data, device = Tokens(tokens), choose_device(config.device)
     backend = TrainerBackend(
         data.train.tokens,
         data.validation.tokens[: config.validation_tokens],
@@ -151,7 +151,7 @@ def plan_pretraining(config: PlanRecipe, folder: Path, tokens: Stage) -> Result:
     chosen = plan(
         points,
         [_candidate(shape, data.train.vocab_size) for shape in config.candidates],
-        budget_flops=config.budget_flops(device),
+        budget_flops=config.budget_flops(),
         unique_tokens=data.train.num_tokens,
         max_epochs=config.max_epochs,
         tokens_multiple=config.rule.batch_size * config.candidates[0].context_length,
@@ -168,7 +168,7 @@ def plan_pretraining(config: PlanRecipe, folder: Path, tokens: Stage) -> Result:
 
 def pretrain(config: PretrainRecipe, folder: Path, tokens: Stage, planned: Stage) -> Result:
     """5. The transformer that the plan chose, on the tokens that it allows."""
-    data, device = Tokens(tokens), choose_device()
+    data, device = Tokens(tokens), choose_device(config.device)
     shape = from_dict(TransformerConfig, planned.result["model"])
     training = replace(
         config.rule.training(shape, planned.result["plan"]["tokens"]),
@@ -204,7 +204,7 @@ def evaluate_base(
 ) -> Result:
     """6. Bits per byte of held-out documents, beside a compressor and a 5-gram model."""
     data = Tokens(tokens)
-    model = load_model(base.folder / "model", ops=get_ops("fused")).to(choose_device())
+    model = load_model(base.folder / "model", ops=get_ops("fused")).to(choose_device(config.device))
     loss = data.loss(model, data.validation.tokens, stride=model.config.context_length // 2)
     train_text, held_out_text = (
         "\n\n".join(iterate_texts(documents.folder / "documents", split)).encode()
@@ -228,7 +228,7 @@ def evaluate_base(
 def align(config: AlignRecipe, folder: Path, tokens: Stage, base: Stage) -> Result:
     """7. The instruction format by imitation, then the task itself by reward alone."""
     recipe, tokenizer = config.recipe, Tokens(tokens).tokenizer
-    model = load_model(base.folder / "model", ops=get_ops("fused")).to(choose_device())
+    model = load_model(base.folder / "model", ops=get_ops("fused")).to(choose_device(config.device))
     engine = Engine(model, tokenizer, max_batch_size=config.batch_size)
     task = split_task(recipe.task, seed=config.seed)
     shown, unshown = (

@@ -11,7 +11,7 @@ from lm_basics.optim import AdamWConfig, CosineSchedule, MuonConfig
 from lm_basics.training import TrainingConfig
 from lm_data.crawl.sample import SampleCrawlConfig
 from lm_data.pipeline.config import CurateConfig
-from lm_shared.tensors import choose_dtype
+from lm_shared.tensors import DeviceName, choose_device, choose_dtype
 
 SizeName = Literal["smoke", "laptop", "gpu"]
 
@@ -103,9 +103,12 @@ class PlanRecipe:
     """Most passes over the training text."""
     validation_tokens: int = 32_768
     """Held-out tokens on which losses are predicted and compared."""
+    device: DeviceName = "cpu"
+    """Where to compute."""
 
-    def budget_flops(self, device: torch.device) -> float:
+    def budget_flops(self) -> float:
         """Return the FLOPs that the reference machine does in the budget."""
+        device = choose_device(self.device)
         kind = device.type
         if kind == "cpu" and choose_dtype("auto", device) == torch.bfloat16:
             kind = "cpu-bfloat16"
@@ -132,6 +135,8 @@ class PretrainRecipe:
     """Steps between checkpoints: what a kill can cost."""
     validation_tokens: int = 32_768
     """Held-out tokens of a validation; as many as the plan predicts the loss of."""
+    device: DeviceName = "cpu"
+    """Where to compute."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,6 +156,8 @@ class EvaluationRecipe:
     """Of the sampling."""
     seed: int = 0
     """Of the sampling."""
+    device: DeviceName = "cpu"
+    """Where to compute."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -163,6 +170,8 @@ class AlignRecipe:
     """Sequences that the engine decodes at once."""
     seed: int = 0
     """Decides which problems are held out."""
+    device: DeviceName = "cpu"
+    """Where to compute."""
 
     def with_seed(self, seed: int) -> Self:
         """Return the recipe with every random choice decided by ``seed``."""

@@ -1,5 +1,7 @@
 """The three sizes of the speedrun."""
 
+from dataclasses import replace
+
 from lm_alignment import recipes as alignment
 from lm_data.crawl.sample_pages import SampleCrawlConfig
 from speedrun_recipes import (
@@ -15,9 +17,11 @@ from speedrun_recipes import (
 
 # What the reference machines do in training, all costs included: two cores of a server CPU from
 # 2023 in float32, the same with matrix units for bfloat16, and one H100.
-_FLOPS_PER_S = {"cpu": 1.5e11, "cpu-bfloat16": 3.5e11, "cuda": 1.5e14}
+_FLOPS_PER_S = {"cpu": 1.4e11, "cpu-bfloat16": 2.5e11, "cuda": 1.5e14}
 
-_LAPTOP_RULE = TrainingRule(batch_size=8, matrix_lr=0.02, table_lr=0.025)
+_LAPTOP_RULE = TrainingRule(batch_size=8, matrix_lr=0.025, table_lr=0.03)
+
+_GPU_RULE = TrainingRule(batch_size=32, matrix_lr=0.02, table_lr=0.01)
 
 _SMOKE = Recipe(
     crawl=SampleCrawlConfig(
@@ -53,23 +57,42 @@ _LAPTOP = Recipe(
     tokenizer=TokenizerRecipe(vocab_size=4096),
     plan=PlanRecipe(
         rule=_LAPTOP_RULE,
-        sweep_shapes=(
-            Shape(d_model=64, num_layers=2),
-            Shape(d_model=96, num_layers=3),
-            Shape(d_model=128, num_layers=4),
-        ),
-        sweep_flops=(4e11, 8e11, 1.6e12),
+        sweep_shapes=tuple(Shape(d_model=d, num_layers=2) for d in (64, 96, 128)),
+        sweep_flops=(5e11, 1.8e12),
         candidates=tuple(
             Shape(d_model=d, num_layers=n)
-            for d, n in ((128, 4), (192, 4), (256, 4), (256, 6), (320, 6))
+            for d, n in ((96, 2), (128, 2), (128, 3), (128, 4), (192, 3), (256, 4))
         ),
         budget_s=300,
         flops_per_s=_FLOPS_PER_S,
     ),
     pretrain=PretrainRecipe(
-        rule=_LAPTOP_RULE, kernels="compiled", validate_every=100, checkpoint_every=50
+        rule=_LAPTOP_RULE, kernels="compiled", validate_every=500, checkpoint_every=100
     ),
     alignment=AlignRecipe(recipe=alignment.LAPTOP),
 )
 
-RECIPES: dict[SizeName, Recipe] = {"smoke": _SMOKE, "laptop": _LAPTOP, "gpu": _LAPTOP}
+_GPU = replace(
+    _LAPTOP,
+    plan=replace(
+        _LAPTOP.plan,
+        rule=_GPU_RULE,
+        sweep_shapes=tuple(
+            Shape(d_model=d, num_layers=n, context_length=512)
+            for d, n in ((128, 2), (192, 4), (256, 4))
+        ),
+        sweep_flops=(5e12, 2e13),
+        candidates=tuple(
+            Shape(d_model=d, num_layers=n, context_length=512)
+            for d, n in ((256, 4), (384, 6), (512, 8), (768, 12))
+        ),
+        # The text is small: more than eight epochs of it teach next to nothing new.
+        max_epochs=8.0,
+        device="cuda",
+    ),
+    pretrain=replace(_LAPTOP.pretrain, rule=_GPU_RULE, device="cuda"),
+    evaluation=replace(_LAPTOP.evaluation, device="cuda"),
+    alignment=replace(_LAPTOP.alignment, device="cuda"),
+)
+
+RECIPES: dict[SizeName, Recipe] = {"smoke": _SMOKE, "laptop": _LAPTOP, "gpu": _GPU}

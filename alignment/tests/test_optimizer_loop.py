@@ -1,4 +1,5 @@
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -12,7 +13,7 @@ from lm_shared.runs import RunRecord
 @dataclass(frozen=True)
 class Config:
     steps: int = 10
-    schedule: CosineSchedule = CosineSchedule()
+    schedule: CosineSchedule = field(default_factory=CosineSchedule)
     checkpoint_every: int | None = 4
 
 
@@ -20,11 +21,13 @@ class Config:
 def make_loop(make_model, tmp_path):
     def make(identity: str = "a") -> OptimizerLoop:
         model = make_model()
-        record = RunRecord(folder=tmp_path, metrics=MetricsWriter(tmp_path / "metrics.jsonl"))
+        metrics = open_files.enter_context(MetricsWriter(tmp_path / "metrics.jsonl"))
+        record = RunRecord(folder=tmp_path, metrics=metrics)
         optimizer = AdamW(model.parameters(), lr=1e-2)
         return OptimizerLoop(model, optimizer, record, Config(), identity=identity)
 
-    return make
+    with ExitStack() as open_files:
+        yield make
 
 
 def test_learning_rate_follows_the_schedule_also_after_a_resume(make_loop):

@@ -16,7 +16,7 @@ from lm_systems.inference.engine import Engine
 
 EXAMPLES = [Example(question=f"{a} {b}", answer="") for a in range(1, 7) for b in range(1, 7)]
 CONFIG = GRPOConfig(
-    steps=6,
+    steps=4,
     prompts_per_step=4,
     group_size=4,
     max_new_tokens=4,
@@ -94,14 +94,16 @@ def test_resumed_run_equals_uninterrupted(make_model, tokenizer, tmp_path, relat
 
 def test_seed_decides_the_rollouts(make_model, tokenizer, tmp_path):
     rewards = [
-        train(make_model(), tokenizer, replace(CONFIG, seed=seed), tmp_path / str(i)).rewards
+        train(
+            make_model(), tokenizer, replace(CONFIG, steps=1, seed=seed), tmp_path / str(i)
+        ).rewards
         for i, seed in enumerate((0, 0, 1))
     ]
     assert rewards[0] == rewards[1] != rewards[2]
 
 
 def test_metrics_hold_every_gauge_and_the_validation(make_model, tokenizer, tmp_path):
-    config = replace(CONFIG, steps=4, validate_every=2)
+    config = replace(CONFIG, validate_every=2)
     train(make_model(), tokenizer, config, tmp_path, validate=lambda _: {"reward": 0.5})
     lines = read_metrics(tmp_path / "metrics.jsonl")
     gauges = {"reward", "format", "entropy", "response_length", "grad_norm", "clip_fraction", "kl"}
@@ -112,7 +114,7 @@ def test_metrics_hold_every_gauge_and_the_validation(make_model, tokenizer, tmp_
 
 def test_several_updates_a_step_are_off_policy(make_model, tokenizer, tmp_path):
     for updates, folder in ((1, tmp_path / "on"), (4, tmp_path / "off")):
-        config = replace(CONFIG, updates_per_step=updates)
+        config = replace(CONFIG, steps=2, updates_per_step=updates)
         train(make_model(), tokenizer, config, folder)
         kl = [line["kl"] for line in read_metrics(folder / "metrics.jsonl")]
         assert all(value == 0 for value in kl) is (updates == 1)

@@ -94,6 +94,7 @@ def evaluate_reward(
         ),
         group_size=config.samples_per_example,
     )
+    # Mean reward times count is the number of successes where rewards are 0 or 1.
     summary = summarize_rollouts(rollouts)
     low, high = wilson_interval(summary["reward"] * len(rollouts), len(rollouts))
     return Evaluation(

@@ -35,6 +35,7 @@ def draw_examples(
     if not examples:
         raise ValueError("expected at least one example, got none")
     drawn = []
+    # A step may straddle two passes over the data, each with its own order.
     orders: dict[int, np.ndarray] = {}
     for position in range(step * count, (step + 1) * count):
         epoch, place = divmod(position, len(examples))
@@ -46,5 +47,6 @@ def draw_examples(
 
 def hash_examples(examples: Sequence[Example]) -> str:
     """Return 16 hex digits that identify the examples in their order."""
+    # JSON keeps question and answer apart: joined strings could collide.
     text = json.dumps([[example.question, example.answer] for example in examples])
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -24,6 +24,7 @@ def gather_log_probs(
     logits: Float[Tensor, "*batch vocab"], labels: Int[Tensor, "*batch"]
 ) -> Float[Tensor, "*batch"]:
     """Return ``log softmax(logits)[label]`` in nats, computed in float32."""
+    # In bfloat16 the ratio of two policies would be lost in rounding.
     logits = logits.float()
     chosen = logits.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
     return chosen - torch.logsumexp(logits, dim=-1)

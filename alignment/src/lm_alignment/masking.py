@@ -84,6 +84,7 @@ def join_responses(
     for row, (prompt, response) in enumerate(zip(prompt_ids, response_ids, strict=True)):
         token_ids[row, : lengths[row]] = torch.tensor([*prompt, *response])
         is_response[row, len(prompt) : lengths[row]] = True
+    # The mask is shifted like the labels: it says what is predicted, not what is read.
     return ResponseBatch(
         input_ids=token_ids[:, :-1],
         labels=token_ids[:, 1:],

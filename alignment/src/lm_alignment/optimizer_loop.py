@@ -87,6 +87,7 @@ class OptimizerLoop:
         Raises:
             ValueError: the checkpoint is damaged or belongs to another run.
         """
+        # Before a checkpoint is loaded: it holds the scaled rates of its step.
         peak_rates = [group["lr"] for group in self.optimizer.param_groups]
         step = self._resume(is_enough)
         while step < self.config.steps:
@@ -95,6 +96,7 @@ class OptimizerLoop:
                 group["lr"] = scale * peak_rate
             values = do_step(step)
             step += 1
+            # Lines of steps after the last checkpoint are cut off by a resume and written again.
             self.record.metrics.write(step=step, lr_scale=scale, **values)
             if on_step is not None:
                 on_step(step, values)
@@ -113,6 +115,7 @@ class OptimizerLoop:
             self.checkpoint_path, self.model, self.optimizer, config_hash=self.identity
         )
         self.record.metrics.truncate_after(step)
+        # A run that ended early must not go on when it is opened again.
         last = read_metrics(self.record.metrics.path)[-1]
         return self.config.steps if is_enough is not None and is_enough(last) else step
 

@@ -126,6 +126,7 @@ def train_sft(
     with record_run(Path(folder), run_config) as record:
         loop = OptimizerLoop(model, optimizer, record, config, identity=hash_config(run_config))
         loop.run(do_step, on_step, is_enough=config.is_target_reached)
+        # From the file, which also knows the steps of earlier processes.
         lines = read_metrics(record.metrics.path)
         tokens = sum(line["tokens"] for line in lines)
         record.add(tokens=tokens, flops=tokens * training_flops_per_token(model.config, 1))
@@ -157,6 +158,7 @@ def _imitate(
     max_grad_norm: float,
 ) -> dict[str, float]:
     """Take one optimizer step and return its metrics."""
+    # Over all tokens of the batch: long answers weigh more than short ones, as in pretraining.
     loss = -response_log_probs(model, batch).log_probs.sum() / batch.response_mask.sum()
     loss.backward()
     grad_norm = clip_gradients(model.parameters(), max_grad_norm)

@@ -124,6 +124,7 @@ def split_task(task: Task, *, validation_fraction: float = 0.2, seed: int = 0) -
             f"validation_fraction={validation_fraction} of {len(by_digits)} sets of digits leaves "
             "one side of the split empty"
         )
+    # Whole sets of digits go to one side, so that no order of a held-out set is trained on.
     random = np.random.default_rng(seed)
     groups = list(by_digits.values())
     order = random.permutation(len(groups)).tolist()

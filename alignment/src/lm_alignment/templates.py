@@ -64,6 +64,7 @@ class ChatTemplate:
         Raises:
             ValueError: the tokenizer lacks a special token of the template.
         """
+        # Nothing in a question is special, whatever it spells.
         content = tokenizer.encode(question, allowed_special=())
         user_id, assistant_id = (
             self._special_id(tokenizer, token) for token in (self.user, self.assistant)
@@ -104,5 +105,6 @@ class ChatTemplate:
 
 
 def _quote(token: str) -> str:
+    # Jinja strings escape like Python ones.
     escaped = token.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"

@@ -13,6 +13,7 @@ def masked_mean(
     values: Float[Tensor, "batch seq"], mask: Bool[Tensor, "batch seq"]
 ) -> Float[Tensor, ""]:
     """Return the mean where ``mask`` is true; NaN where it is true nowhere."""
+    # torch.where and not a product: NaN times 0 is NaN.
     return torch.where(mask, values, 0.0).sum() / mask.sum()
 
 
@@ -42,6 +43,7 @@ def summarize_rollouts(rollouts: Sequence[Rollout]) -> dict[str, float]:
     The entropy, in nats per token, is estimated as the mean of ``-log p`` over the sampled tokens.
     That is unbiased at temperature 1, and pruned rollouts need no pass through the model for it.
     """
+    # Per token and not per rollout: long answers would otherwise count too little.
     num_tokens = sum(len(rollout.token_ids) for rollout in rollouts)
     total_log_prob = sum(sum(rollout.log_probs) for rollout in rollouts)
     return {

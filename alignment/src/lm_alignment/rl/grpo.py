@@ -107,6 +107,7 @@ def train_grpo(
     with record_run(Path(folder), run_config) as record:
         loop = OptimizerLoop(model, optimizer, record, config, identity=hash_config(run_config))
         loop.run(do_step, on_step)
+        # From the file, which also knows the steps of earlier processes.
         lines = read_metrics(record.metrics.path)
         tokens = sum(line["tokens"] for line in lines)
         record.add(tokens=tokens, flops=tokens * training_flops_per_token(model.config, 1))

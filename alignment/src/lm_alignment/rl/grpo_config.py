@@ -85,6 +85,7 @@ class GRPOConfig:
 
     def rollout_sampling(self, step: int, *, end_token_id: int) -> SamplingConfig:
         """Return how to draw the rollouts of ``step``: seeded by seed and step alone."""
+        # SeedSequence spreads neighboring seeds and steps over all 32 bits.
         seed = int(np.random.SeedSequence([self.seed, step]).generate_state(1)[0])
         return SamplingConfig(
             max_new_tokens=self.max_new_tokens,

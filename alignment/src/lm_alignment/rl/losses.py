@@ -154,6 +154,7 @@ def aggregate_by_sequence(
 
     ``num_sequences`` is the denominator where the rows are a part of a larger batch.
     """
+    # A response without tokens gives NaN rather than a silent zero.
     per_sequence = (losses * response_mask).sum(-1) / response_mask.sum(-1)
     return per_sequence.sum() / (len(losses) if num_sequences is None else num_sequences)
 
@@ -169,6 +170,7 @@ def _clipped_losses(
     ratio: Float[Tensor, "batch seq"], advantages: Float[Tensor, " batch"], clip_range: float
 ) -> TokenLosses:
     advantages = rearrange(advantages, "batch -> batch 1")
+    # The minimum is the pessimistic one: a ratio that moved the wrong way is never clipped.
     free = advantages * ratio
     clipped = advantages * ratio.clamp(1 - clip_range, 1 + clip_range)
     return TokenLosses(losses=-torch.minimum(free, clipped), is_clipped=clipped < free)

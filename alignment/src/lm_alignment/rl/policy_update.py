@@ -74,13 +74,16 @@ def accumulate_policy_gradient(
         micro_batch_size: Rollouts a pass; None means all at once.
     """
     num_rollouts = len(batch.advantages)
+    # Rows are left out, but num_rollouts below still counts them.
     kept = batch.advantages.nonzero().flatten()
+    # In float64, so that many micro-batches add up to what one batch gives.
     totals = torch.zeros(3, dtype=torch.float64)
     num_tokens = 0
     for rows in kept.split(micro_batch_size or num_rollouts) if len(kept) else ():
         part = batch.select(rows)
         mask = part.responses.response_mask
         log_probs = response_log_probs(model, part.responses).log_probs
+        # The present policy is its own past: all ratios are exactly 1.
         old = log_probs.detach() if part.old_log_probs is None else part.old_log_probs
         result = objective.token_losses(log_probs, old, part.advantages, mask)
         loss = aggregation.add_up(

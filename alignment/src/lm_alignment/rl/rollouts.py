@@ -60,6 +60,7 @@ def collect_rollouts(
             f"sampling must stop at the template's end token {end_token_id}, but stops at "
             f"{sampling.stop_token_ids}"
         )
+    # Equal prompts meet in one prefill of the engine, which draws each of them anew.
     prompts = {example: template.encode_prompt(tokenizer, example.question) for example in examples}
     repeated = [example for example in examples for _ in range(group_size)]
     completions = generator.generate([prompts[example] for example in repeated], sampling)

@@ -19,6 +19,7 @@ r"""The answer stands in ``\boxed{}``, as in MATH."""
 ANSWER_TAGS = r"<answer>([^<]*)</answer>"
 """The answer stands between tags, as in R1-Zero."""
 
+# Bounded repetitions: int() refuses thousands of digits, and a fraction of them would be slow.
 _NUMBER = re.compile(r"(-?[0-9]{1,40})(?:(\.[0-9]{1,40})|/([0-9]{1,40}))?")
 _THOUSANDS = re.compile(r"(?<=[0-9]),(?=[0-9]{3}(?:[^0-9]|\Z))")
 
@@ -60,6 +61,7 @@ def extract_answer(completion: str, pattern: str = INTEGERS_ONLY) -> str | None:
 
 def answers_agree(answer: str, reference: str) -> bool:
     """Say whether both spell the same number, or failing that the same text."""
+    # Exact fractions: floats would call some different numbers equal.
     numbers = parse_number(answer), parse_number(reference)
     if None not in numbers:
         return numbers[0] == numbers[1]
