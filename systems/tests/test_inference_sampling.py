@@ -48,9 +48,9 @@ def test_top_p_keeps_the_smallest_set(values, top_p) -> None:
     mass = sum(float(exact[i]) for i in chosen)
     assert mass >= top_p - 1e-6
     assert mass - min(float(exact[i]) for i in chosen) < top_p + 1e-6
-    assert min(exact[i] for i in chosen) >= max(
-        [exact[i] for i in range(len(values)) if i not in chosen], default=torch.tensor(0.0)
-    )
+    left_out = [float(exact[i]) for i in range(len(values)) if i not in chosen]
+    # Tokens that float32 cannot tell apart may come in either order.
+    assert min(float(exact[i]) for i in chosen) >= max(left_out, default=0.0) - 1e-6
     assert_close(kept.sum(), torch.tensor(1.0))
 
 

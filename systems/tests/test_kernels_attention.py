@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import Tensor
 from torch.testing import assert_close
 
 from lm_basics.nn.ops import attention as reference
@@ -11,13 +12,13 @@ from lm_systems.kernels.attention import attention
 KV_HEADS = [4, 2, 1]
 
 
-def _inputs(kv_heads: int, *, queries: int = 6, keys: int = 6) -> list[torch.Tensor]:
+def _inputs(kv_heads: int, *, queries: int = 6, keys: int = 6) -> tuple[Tensor, Tensor, Tensor]:
     q = torch.randn(2, 4, queries, 8, requires_grad=True)
     k, v = (torch.randn(2, kv_heads, keys, 8, requires_grad=True) for _ in range(2))
-    return [q, k, v]
+    return q, k, v
 
 
-def _assert_alike(inputs, positions=None) -> None:
+def _assert_alike(inputs: tuple[Tensor, Tensor, Tensor], positions: Tensor | None = None) -> None:
     ours, expected = attention(*inputs, positions), reference(*inputs, positions)
     assert_close(ours, expected)
     upstream = torch.randn_like(expected)
@@ -48,14 +49,14 @@ def test_keys_after_the_query_have_no_influence() -> None:
 
 @pytest.mark.parametrize("positions", [None, torch.arange(6).expand(2, -1)], ids=["none", "given"])
 def test_bfloat16_errors_stay_within_twice_the_reference(positions) -> None:
-    inputs = [x.detach().bfloat16() for x in _inputs(2)]
-    exact = reference(*(x.float() for x in inputs), positions)
-    low = reference(*inputs, positions)
-    assert_error_within_twice(attention(*inputs, positions), low, exact)
+    q, k, v = (x.detach().bfloat16() for x in _inputs(2))
+    exact = reference(q.float(), k.float(), v.float(), positions)
+    low = reference(q, k, v, positions)
+    assert_error_within_twice(attention(q, k, v, positions), low, exact)
 
 
 def test_autocast_computes_in_bfloat16() -> None:
-    inputs = [x.detach() for x in _inputs(2)]
+    inputs = _inputs(2)
     exact = reference(*inputs)
     with torch.autocast("cpu", torch.bfloat16):
         ours, low = attention(*inputs), reference(*inputs)

@@ -43,8 +43,8 @@ LAPTOP = AlignmentRecipe(
     # exp(-5 * 0.35) = 0.17: of five tokens all right, enough successes to learn from.
     sft=SFTConfig(steps=100, batch_size=64, target_loss=0.35),
     grpo=GRPOConfig(
-        steps=110,
-        optimizer=AdamWConfig(lr=4e-4, weight_decay=0.0),
+        steps=200,
+        optimizer=AdamWConfig(lr=5e-4, weight_decay=0.0),
         schedule=CosineSchedule(warmup_fraction=0.05, final_fraction=0.1),
         checkpoint_every=25,
     ),
