@@ -49,7 +49,12 @@ from lm_shared.command_line import Positional, run_command
 from lm_shared.config import from_dict, to_dict
 from lm_shared.display import progress
 from lm_shared.stages import Stage, StageRunner
-from lm_shared.tensors import choose_device, choose_dtype, seed_everything
+from lm_shared.tensors import (
+    choose_device,
+    choose_dtype,
+    require_determinism,
+    seed_everything,
+)
 from lm_systems.inference.engine import Engine
 from lm_systems.inference.protocol import SamplingConfig
 from lm_systems.kernels.ops import get_ops
@@ -334,6 +339,7 @@ def main(
         raise ValueError("--fresh starts over and --resume goes on: give one of them")
     if fresh and (folder / size).exists():
         shutil.rmtree(folder / size)
+    require_determinism()
     stages = run_pipeline(RECIPES[size].with_seed(seed), folder / size)
     summary = summarize(stages, size=size, seed=seed)
     write_summary(summary, folder)

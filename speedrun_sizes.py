@@ -19,7 +19,7 @@ from speedrun_recipes import (
 # 2023 in float32, the same with matrix units for bfloat16, and one H100.
 _FLOPS_PER_S = {"cpu": 1.4e11, "cpu-bfloat16": 2.5e11, "cuda": 1.5e14}
 
-_LAPTOP_RULE = TrainingRule(batch_size=8, matrix_lr=0.025, table_lr=0.03)
+_LAPTOP_RULE = TrainingRule(batch_size=8, matrix_lr=0.02, table_lr=0.025)
 
 _GPU_RULE = TrainingRule(batch_size=32, matrix_lr=0.02, table_lr=0.01)
 
@@ -57,11 +57,16 @@ _LAPTOP = Recipe(
     tokenizer=TokenizerRecipe(vocab_size=4096),
     plan=PlanRecipe(
         rule=_LAPTOP_RULE,
-        sweep_shapes=tuple(Shape(d_model=d, num_layers=2) for d in (64, 96, 128)),
-        sweep_flops=(5e11, 1.8e12),
+        sweep_shapes=(
+            Shape(d_model=64, num_layers=2),
+            Shape(d_model=96, num_layers=3),
+            Shape(d_model=128, num_layers=4),
+        ),
+        sweep_flops=(4e11, 8e11, 1.6e12),
+        # Shallower ones reach about the same loss, but two layers hardly learn to sort (stage 7).
         candidates=tuple(
             Shape(d_model=d, num_layers=n)
-            for d, n in ((96, 2), (128, 2), (128, 3), (128, 4), (192, 3), (256, 4))
+            for d, n in ((128, 3), (128, 4), (192, 3), (192, 4), (256, 4))
         ),
         budget_s=300,
         flops_per_s=_FLOPS_PER_S,

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from lm_shared.tensors import choose_device, choose_dtype, seed_everything
+from lm_shared.tensors import (
+    choose_device,
+    choose_dtype,
+    require_determinism,
+    seed_everything,
+)
 
 
 def draw() -> tuple[float, float, float]:
@@ -72,3 +77,20 @@ def test_auto_dtype_elsewhere_is_float32() -> None:
 def test_auto_dtype_on_a_gpu_follows_its_generation() -> None:
     expected = torch.bfloat16 if torch.cuda.get_device_capability()[0] >= 8 else torch.float32
     assert choose_dtype("auto", torch.device("cuda")) is expected
+
+
+def test_required_determinism_holds_for_the_gradient_of_a_lookup() -> None:
+    try:
+        require_determinism()
+        assert torch.are_deterministic_algorithms_enabled()
+        ids = torch.randint(7, (20_000,))
+        gradients = []
+        for _ in range(3):
+            table = torch.randn(7, 16, generator=torch.Generator().manual_seed(0))
+            table.requires_grad_()
+            weights = torch.randn(20_000, 16, generator=torch.Generator().manual_seed(1))
+            (table[ids] * weights).sum().backward()
+            gradients.append(table.grad)
+        assert all(torch.equal(gradients[0], other) for other in gradients[1:])
+    finally:
+        torch.use_deterministic_algorithms(False)

@@ -10,7 +10,7 @@ from lm_basics.tokenizer import open_token_file
 from lm_basics.training import TrainingConfig, evaluate_loss, train
 from lm_basics.transformer import TransformerLM
 from lm_shared.display import progress
-from lm_shared.tensors import choose_device, seed_everything
+from lm_shared.tensors import choose_device, require_determinism, seed_everything
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,6 +78,7 @@ def train_model(
     """
     data = open_token_file(tokens)
     held_out = None if validation is None else open_token_file(validation)
+    require_determinism()
     seed_everything(recipe.training.seed)
     model = TransformerLM(recipe.model(data.vocab_size)).to(choose_device())
 
