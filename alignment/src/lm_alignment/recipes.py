@@ -58,7 +58,7 @@ SFT_RECIPES = {
 }
 GRPO_RECIPES = {
     "smoke": ("Seconds; shows that everything runs.", SMOKE.grpo),
-    "laptop": ("About a minute on two cores.", LAPTOP.grpo),
+    "laptop": ("About half a minute on two cores, after pretraining.", LAPTOP.grpo),
 }
 EVALUATION_RECIPES = {
     "sampled": ("Answers drawn at temperature 1.", LAPTOP.evaluation),

@@ -11,6 +11,7 @@ from lm_alignment.verifiers.exact import ExactAnswer
 from lm_basics.export import load_model, save_model
 from lm_basics.tokenizer import Tokenizer
 from lm_shared.display import progress
+from lm_shared.tensors import require_determinism
 from lm_systems.inference.engine import Engine
 
 
@@ -31,6 +32,7 @@ def reinforce(
         task: Where the questions come from.
         skip_examples: Training examples left out because fine-tuning has seen them.
     """
+    require_determinism()
     policy, tokenizer = load_model(model), Tokenizer.from_folder(model)
     engine = Engine(policy, tokenizer, max_batch_size=config.rollouts_per_step)
     with progress("reinforcement learning", config.steps) as advance:

@@ -9,6 +9,7 @@ from lm_alignment.templates import ChatTemplate
 from lm_basics.export import load_model, save_model
 from lm_basics.tokenizer import Tokenizer
 from lm_shared.display import progress
+from lm_shared.tensors import require_determinism
 
 
 def fine_tune(
@@ -28,6 +29,7 @@ def fine_tune(
         task: Where the examples come from.
         num_examples: Examples to imitate.
     """
+    require_determinism()
     policy, tokenizer = load_model(model), Tokenizer.from_folder(model)
     examples = load_problems(task).train[:num_examples]
     with progress("fine-tuning", config.steps) as advance:

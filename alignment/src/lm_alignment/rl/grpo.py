@@ -66,7 +66,8 @@ def train_grpo(
     """Train ``model`` in place; config, metrics, checkpoint and receipt go to ``folder``.
 
     A folder with an interrupted run of the same configuration is continued: call again with the
-    model that the run started from. On a CPU the result has the same bits.
+    model that the run started from. On a CPU the result has the same bits; with several
+    threads that needs ``lm_shared.tensors.require_determinism``.
 
     Args:
         model: The policy, on its device.

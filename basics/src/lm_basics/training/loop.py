@@ -102,7 +102,8 @@ def train(
     """Train ``model`` in place and leave config, metrics, checkpoint and receipt in ``folder``.
 
     A folder with an interrupted run of the same configuration is continued from its last
-    checkpoint; on a CPU the result has the same bits as that of an uninterrupted run.
+    checkpoint. On a CPU the result has the same bits as that of an uninterrupted run; with several
+    threads that needs ``lm_shared.tensors.require_determinism``.
 
     Args:
         model: Freshly initialized, on its device.
