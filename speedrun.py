@@ -30,6 +30,7 @@ from lm_basics.export import load_model, save_model
 from lm_basics.model_config import TransformerConfig
 from lm_basics.tokenizer import Tokenizer, train_bpe_from_texts
 from lm_basics.tokenizer.token_file import encode_documents, open_token_file
+from lm_basics.training import TrainingConfig
 from lm_basics.training.evaluation import HeldOutLoss, evaluate_loss
 from lm_basics.training.loop import train
 from lm_basics.transformer import TransformerLM
@@ -166,6 +167,8 @@ def plan_pretraining(config: PlanRecipe, folder: Path, tokens: Stage) -> Result:
         "plan": to_dict(chosen),
         "points": [to_dict(point) for point in points],
         "model": to_dict(model),
+        "training": to_dict(config.rule.training(model, chosen.tokens)),
+        "validation_tokens": config.validation_tokens,
         "flops": sum(result.flops for result in results),
         "tokens": sum(result.tokens for result in results),
     }
@@ -176,13 +179,13 @@ def pretrain(config: PretrainRecipe, folder: Path, tokens: Stage, planned: Stage
     data, device = Tokens(tokens), choose_device(config.device)
     shape = from_dict(TransformerConfig, planned.result["model"])
     training = replace(
-        config.rule.training(shape, planned.result["plan"]["tokens"]),
+        from_dict(TrainingConfig, planned.result["training"]),
         validate_every=config.validate_every,
         checkpoint_every=config.checkpoint_every,
     )
-    seed_everything(config.rule.seed)
+    seed_everything(training.seed)
     model = TransformerLM(shape, ops=get_ops(config.kernels)).to(device)
-    held_out = data.validation.tokens[: config.validation_tokens]
+    held_out = data.validation.tokens[: planned.result["validation_tokens"]]
     with progress("pretrain", training.steps) as advance:
         result = train(
             model,

@@ -123,18 +123,14 @@ class PlanRecipe:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PretrainRecipe:
-    """The final run."""
+    """The final run, up to what the plan decides."""
 
-    rule: TrainingRule
-    """As in the sweep."""
     kernels: Literal["reference", "fused", "compiled"]
     """Implementation of the operations; compiling pays for itself after a minute of training."""
     validate_every: int
     """Steps between validations."""
     checkpoint_every: int
     """Steps between checkpoints: what a kill can cost."""
-    validation_tokens: int = 32_768
-    """Held-out tokens of a validation; as many as the plan predicts the loss of."""
     device: DeviceName = "cpu"
     """Where to compute."""
 
@@ -223,13 +219,11 @@ class Recipe:
 
     def with_seed(self, seed: int) -> Self:
         """Return the recipe with every random choice decided by ``seed``."""
-        rule = replace(self.plan.rule, seed=seed)
         return replace(
             self,
             crawl=replace(self.crawl, seed=seed),
             curate=replace(self.curate, split_seed=seed),
-            plan=replace(self.plan, rule=rule),
-            pretrain=replace(self.pretrain, rule=rule),
+            plan=replace(self.plan, rule=replace(self.plan.rule, seed=seed)),
             evaluation=replace(self.evaluation, seed=seed),
             alignment=self.alignment.with_seed(seed),
         )

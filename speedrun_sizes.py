@@ -19,10 +19,6 @@ from speedrun_recipes import (
 # 2023 in float32, the same with matrix units for bfloat16, and one H100.
 _FLOPS_PER_S = {"cpu": 1.4e11, "cpu-bfloat16": 2.5e11, "cuda": 1.5e14}
 
-_LAPTOP_RULE = TrainingRule(batch_size=8, matrix_lr=0.02, table_lr=0.025)
-
-_GPU_RULE = TrainingRule(batch_size=32, matrix_lr=0.02, table_lr=0.01)
-
 _SMOKE = Recipe(
     crawl=SampleCrawlConfig(
         num_messages=25, num_modules=6, num_foreign_pages=24, num_junk_pages=22
@@ -42,13 +38,7 @@ _SMOKE = Recipe(
         flops_per_s={"cpu": 5e10, "cpu-bfloat16": 5e10, "cuda": 5e10},
         validation_tokens=4_096,
     ),
-    pretrain=PretrainRecipe(
-        rule=TrainingRule(batch_size=4, matrix_lr=0.02, table_lr=0.025),
-        kernels="fused",
-        validate_every=50,
-        checkpoint_every=20,
-        validation_tokens=4_096,
-    ),
+    pretrain=PretrainRecipe(kernels="fused", validate_every=50, checkpoint_every=20),
     alignment=AlignRecipe(recipe=alignment.SMOKE),
 )
 
@@ -56,7 +46,7 @@ _LAPTOP = Recipe(
     crawl=SampleCrawlConfig(),
     tokenizer=TokenizerRecipe(vocab_size=4096),
     plan=PlanRecipe(
-        rule=_LAPTOP_RULE,
+        rule=TrainingRule(batch_size=8, matrix_lr=0.02, table_lr=0.025),
         sweep_shapes=(
             Shape(d_model=64, num_layers=2),
             Shape(d_model=96, num_layers=3),
@@ -71,9 +61,7 @@ _LAPTOP = Recipe(
         budget_s=300,
         flops_per_s=_FLOPS_PER_S,
     ),
-    pretrain=PretrainRecipe(
-        rule=_LAPTOP_RULE, kernels="compiled", validate_every=500, checkpoint_every=100
-    ),
+    pretrain=PretrainRecipe(kernels="compiled", validate_every=500, checkpoint_every=100),
     alignment=AlignRecipe(recipe=alignment.LAPTOP),
 )
 
@@ -81,7 +69,7 @@ _GPU = replace(
     _LAPTOP,
     plan=replace(
         _LAPTOP.plan,
-        rule=_GPU_RULE,
+        rule=TrainingRule(batch_size=32, matrix_lr=0.02, table_lr=0.01),
         sweep_shapes=tuple(
             Shape(d_model=d, num_layers=n, context_length=512)
             for d, n in ((128, 2), (192, 4), (256, 4))
@@ -95,7 +83,7 @@ _GPU = replace(
         max_epochs=8.0,
         device="cuda",
     ),
-    pretrain=replace(_LAPTOP.pretrain, rule=_GPU_RULE, device="cuda"),
+    pretrain=replace(_LAPTOP.pretrain, device="cuda"),
     evaluation=replace(_LAPTOP.evaluation, device="cuda"),
     alignment=replace(_LAPTOP.alignment, device="cuda"),
 )

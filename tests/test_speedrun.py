@@ -2,16 +2,19 @@
 
 import os
 import random
+import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lm_shared.files import read_json
+from lm_shared.files import read_json, write_json
 
 ROOT = Path(__file__).parents[1]
 VOLATILE = {"total_s", "stages", "peak_bytes"}
@@ -25,7 +28,9 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2"}
 
 
-def _run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def _run(
+    folder: Path, *options: str, before: Callable[[], None] | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         _command(folder, *options),
         cwd=ROOT,
@@ -34,6 +39,7 @@ def _run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
         text=True,
         timeout=600,
         check=False,
+        preexec_fn=before,
     )
 
 
@@ -109,6 +115,34 @@ def test_a_damaged_intermediate_file_is_named(straight: Path) -> None:
     assert "train.bin was changed or damaged" in result.stderr
     assert "--fresh" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_another_run_is_refused_by_name(straight: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(straight, tmp_path / "copy")
+    stage = folder / "smoke" / "pretrain"
+    key = read_json(stage / "stage.json")["key"]
+    # As a killed process leaves it, with a file from elsewhere.
+    (stage / "stage.json").unlink()
+    write_json(stage / "started.json", {"key": key, "at": time.time(), "earlier_s": 0.0})
+    foreign = folder / "smoke" / "align" / "grpo" / "checkpoints" / "last.safetensors"
+    shutil.copy(foreign, stage / "run" / "checkpoints")
+    result = _run(folder)
+    assert result.returncode == 2, result.stderr
+    assert "last.safetensors belongs to another configuration" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert (folder / "smoke" / "align" / "stage.json").exists()
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    result = _run(
+        tmp_path,
+        before=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)),
+    )
+    assert result.returncode == 2, result.stderr
+    assert "File too large" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not list(tmp_path.rglob("stage.json"))
 
 
 @pytest.mark.parametrize(

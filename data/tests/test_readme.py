@@ -1,43 +1,30 @@
-import os
-import re
-import subprocess
-import sys
+"""The README tells the truth."""
+
 from pathlib import Path
 
 import pytest
 
 from lm_data.commands.main import main
+from lm_shared.testing.readmes import (
+    listed_commands,
+    listed_modules,
+    run_quick_start,
+    source_modules,
+)
 
 UNIT = Path(__file__).parents[1]
-README = (UNIT / "README.md").read_text(encoding="utf-8")
 
 
-def test_module_table_equals_the_tree():
-    source = UNIT / "src" / "lm_data"
-    paths = [path.relative_to(source) for path in source.rglob("*.py")]
-    modules = {".".join(path.with_suffix("").parts) for path in paths if path.stem != "__init__"}
-    table = README.partition("## Modules")[2].partition("## Commands")[0]
-    assert set(re.findall(r"^\| `([\w.]+)` \|", table, re.MULTILINE)) == modules
+def test_the_quick_start_runs(tmp_path: Path) -> None:
+    assert run_quick_start(UNIT, tmp_path).splitlines()[-1] == "1.0 1.0"
 
 
-def test_quick_start_runs(tmp_path):
-    found = re.search(r"```python\n(.*?)```", README, re.DOTALL)
-    assert found is not None
-    result = subprocess.run(
-        [sys.executable, "-c", found[1]],
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        encoding="utf-8",
-        check=True,
-    )
-    assert result.stdout.splitlines()[-1] == "1.0 1.0"
+def test_the_module_table_equals_the_tree() -> None:
+    assert listed_modules(UNIT) == source_modules(UNIT)
 
 
-def test_commands_of_the_table_parse():
-    commands = re.findall(r"^\| `uv run data ([\w-]+)", README, re.MULTILINE)
-    assert commands == ["sample-crawl", "curate", "inspect"]
-    for command in commands:
-        with pytest.raises(SystemExit) as stopped:
-            main([command, "--help"])
-        assert stopped.value.code == 0
+@pytest.mark.parametrize("command", listed_commands(UNIT), ids=" ".join)
+def test_the_commands_of_the_table_parse(command: list[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([*command[1:], "--help"])
+    assert stopped.value.code == 0

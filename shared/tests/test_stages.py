@@ -98,6 +98,34 @@ def test_a_damaged_file_of_a_finished_stage_is_named_and_nothing_is_lost(
     assert (tmp_path / "two" / "stage.json").exists()
 
 
+def test_a_record_that_is_none_is_named(tmp_path: Path) -> None:
+    _run(tmp_path, Work(), Work())
+    (tmp_path / "one" / "stage.json").write_text('{"name": "one"}')
+    with pytest.raises(ValueError, match=r"stage\.json is no record of a stage .*--fresh"):
+        _run(tmp_path, Work(), Work())
+
+
+def test_a_process_killed_after_the_record_has_lost_nothing(tmp_path: Path) -> None:
+    first = Work()
+    _run(tmp_path, first, Work())
+    key = json.loads((tmp_path / "one" / "stage.json").read_text())["key"]
+    started = {"key": key, "at": 0.0, "earlier_s": 0.0}
+    (tmp_path / "one" / "started.json").write_text(json.dumps(started))
+    _run(tmp_path, first, Work())
+    assert first.calls == 1
+
+
+def test_a_start_that_cannot_be_read_as_one_starts_over(tmp_path: Path) -> None:
+    first = Work()
+    first.fails = True
+    with pytest.raises(RuntimeError, match=INTERRUPTED):
+        _run(tmp_path, first, Work())
+    (tmp_path / "one" / "started.json").write_text("[]")
+    first.fails = False
+    _run(tmp_path, first, Work())
+    assert "half.txt" not in first.saw
+
+
 def test_a_killed_process_is_continued_by_the_next(tmp_path: Path) -> None:
     program = """
 import os, signal, sys

@@ -1,24 +1,30 @@
-"""The README's program runs and its table of modules equals the tree."""
+"""The README tells the truth."""
 
-import re
-import runpy
 from pathlib import Path
 
+import pytest
+
+from lm_shared.testing.readmes import (
+    listed_commands,
+    listed_modules,
+    run_quick_start,
+    source_modules,
+)
+from lm_systems.commands.main import main
+
 UNIT = Path(__file__).parents[1]
-README = (UNIT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_quick_start_runs(tmp_path, monkeypatch, capsys) -> None:
-    found = re.search(r"```python\n(.*?)```", README, re.DOTALL)
-    assert found is not None
-    (tmp_path / "quick_start.py").write_text(found[1])
-    monkeypatch.chdir(tmp_path)
-    runpy.run_path("quick_start.py")
-    assert capsys.readouterr().out == "' sat on t' length\n' mat. the' length\n"
+def test_the_quick_start_runs(tmp_path: Path) -> None:
+    assert run_quick_start(UNIT, tmp_path) == "' sat on t' length\n' mat. the' length\n"
 
 
 def test_the_module_table_equals_the_tree() -> None:
-    source = UNIT / "src" / "lm_systems"
-    paths = [path.relative_to(source) for path in source.rglob("*.py")]
-    modules = {".".join(path.with_suffix("").parts) for path in paths if path.stem != "__init__"}
-    assert set(re.findall(r"^\| `([\w.]+\.[\w.]+)` \|", README, re.MULTILINE)) == modules
+    assert listed_modules(UNIT) == source_modules(UNIT)
+
+
+@pytest.mark.parametrize("command", listed_commands(UNIT), ids=" ".join)
+def test_the_commands_of_the_table_parse(command: list[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([*command[1:], "--help"])
+    assert stopped.value.code == 0

@@ -131,7 +131,7 @@ def _reuse(folder: Path, key: str) -> Stage | None:
     """Return the stage if it is finished, has this key, and all its files are as it left them."""
     if not (folder / RECORD_NAME).exists():
         return None
-    record = StageRecord(**read_json(folder / RECORD_NAME))
+    record = _read_record(folder / RECORD_NAME)
     if record.key != key:
         return None
     for relative, expected in record.outputs.items():
@@ -159,7 +159,6 @@ def _work(
     with record_run(folder, config, parents=[stage.folder for stage in reads]) as run:
         result = function(folder)
         run.add(flops=float(result.get("flops", 0)), tokens=int(result.get("tokens", 0)))
-    (folder / STARTED_NAME).unlink()
     record = StageRecord(
         name=name,
         key=key,
@@ -169,6 +168,8 @@ def _work(
         outputs=_hash_outputs(folder),
     )
     write_json(folder / RECORD_NAME, asdict(record))
+    # Last: whoever kills the process before this line loses no finished work.
+    (folder / STARTED_NAME).unlink()
     return Stage(folder=folder, record=record, is_reused=False)
 
 
@@ -177,7 +178,7 @@ def _claim(folder: Path, key: str) -> float:
     started_path = folder / STARTED_NAME
     if started_path.exists():
         started = read_json(started_path)
-        if started["key"] == key:
+        if _is_start_of(started, key):
             # The last file written tells how long the interrupted attempt lived at least.
             last = max(path.stat().st_mtime for path in folder.rglob("*"))
             earlier_s = started["earlier_s"] + max(0.0, last - started["at"])
@@ -188,6 +189,21 @@ def _claim(folder: Path, key: str) -> float:
         shutil.rmtree(folder)
     write_json(started_path, {"key": key, "at": time.time(), "earlier_s": 0.0})
     return 0.0
+
+
+def _read_record(path: Path) -> StageRecord:
+    try:
+        return StageRecord(**read_json(path))
+    except TypeError as error:
+        raise ValueError(
+            f"{path} is no record of a stage ({error}): delete {path.parent} to do that stage "
+            "again, or start over with --fresh"
+        ) from error
+
+
+def _is_start_of(started: Any, key: str) -> bool:
+    expected = {"key", "at", "earlier_s"}
+    return isinstance(started, dict) and set(started) == expected and started["key"] == key
 
 
 def _hash_outputs(folder: Path) -> dict[str, str]:

@@ -8,6 +8,7 @@ from lm_alignment.verifiers.exact import ExactAnswer
 from lm_basics.export import load_model
 from lm_basics.tokenizer import Tokenizer
 from lm_systems.inference.engine import Engine
+from lm_systems.kernels.ops import get_ops
 
 
 def evaluate(
@@ -21,7 +22,7 @@ def evaluate(
         task: Where the questions come from.
         show: Answers to print.
     """
-    policy, tokenizer = load_model(model), Tokenizer.from_folder(model)
+    policy, tokenizer = load_model(model, ops=get_ops("fused")), Tokenizer.from_folder(model)
     engine = Engine(policy, tokenizer, max_batch_size=256)
     result = evaluate_reward(
         engine, tokenizer, load_problems(task).validation, ExactAnswer(), config

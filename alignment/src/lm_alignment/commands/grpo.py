@@ -13,6 +13,7 @@ from lm_basics.tokenizer import Tokenizer
 from lm_shared.display import progress
 from lm_shared.tensors import require_determinism
 from lm_systems.inference.engine import Engine
+from lm_systems.kernels.ops import get_ops
 
 
 def reinforce(
@@ -33,7 +34,7 @@ def reinforce(
         skip_examples: Training examples left out because fine-tuning has seen them.
     """
     require_determinism()
-    policy, tokenizer = load_model(model), Tokenizer.from_folder(model)
+    policy, tokenizer = load_model(model, ops=get_ops("fused")), Tokenizer.from_folder(model)
     engine = Engine(policy, tokenizer, max_batch_size=config.rollouts_per_step)
     with progress("reinforcement learning", config.steps) as advance:
         result = train_grpo(

@@ -10,6 +10,7 @@ from lm_basics.export import load_model, save_model
 from lm_basics.tokenizer import Tokenizer
 from lm_shared.display import progress
 from lm_shared.tensors import require_determinism
+from lm_systems.kernels.ops import get_ops
 
 
 def fine_tune(
@@ -30,7 +31,7 @@ def fine_tune(
         num_examples: Examples to imitate.
     """
     require_determinism()
-    policy, tokenizer = load_model(model), Tokenizer.from_folder(model)
+    policy, tokenizer = load_model(model, ops=get_ops("fused")), Tokenizer.from_folder(model)
     examples = load_problems(task).train[:num_examples]
     with progress("fine-tuning", config.steps) as advance:
         result = train_sft(

@@ -1,6 +1,7 @@
 """``uv run basics``: the sub-commands of this unit."""
 
 import sys
+from collections.abc import Sequence
 
 from lm_basics.commands.encode import encode
 from lm_basics.commands.generate import generate_text
@@ -9,12 +10,12 @@ from lm_basics.commands.train_tokenizer import train_tokenizer
 from lm_shared.command_line import run_commands, with_recipes
 
 
-def main() -> None:
-    """Run the sub-command that the arguments name."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the sub-command that the command line names."""
     commands = {
         "train-tokenizer": train_tokenizer,
         "encode": encode,
         "train": with_recipes(train_model, RECIPES),
         "generate": generate_text,
     }
-    sys.exit(run_commands("basics", "Tokenizer, transformer and training loop.", commands))
+    sys.exit(run_commands("basics", "Tokenizer, transformer and training loop.", commands, argv))

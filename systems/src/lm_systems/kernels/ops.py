@@ -9,8 +9,9 @@
 =============  ==================================================================================
 """
 
+from collections.abc import Callable
 from dataclasses import replace
-from functools import wraps
+from functools import cache, wraps
 from typing import Any, Literal
 
 import torch
@@ -34,7 +35,7 @@ def get_ops(name: OpsName) -> Ops:
     """
     if name not in _OPS:
         raise ValueError(f"ops must be one of {sorted(_OPS)}, got {name!r}")
-    return _OPS[name]
+    return _OPS[name]()
 
 
 def compile_step(function: TensorFunction) -> TensorFunction:
@@ -63,15 +64,24 @@ _FUSED_OPS = replace(
     linear_cross_entropy=linear_cross_entropy,
 )
 
-_COMPILED_OPS = replace(
-    REFERENCE_OPS,
-    name="compiled",
-    # The compiler fuses the reference norm, rotation and gate better than it can fuse around
-    # ours. The chunked loss stays outside of the graph: inside, its loop is unrolled, which made
-    # a step 1% faster with 8 chunks, but would take minutes to compile with hundreds.
-    attention=attention,
-    linear_cross_entropy=torch.compiler.disable(linear_cross_entropy),
-    compile_step=compile_step,
-)
 
-_OPS = {ops.name: ops for ops in (REFERENCE_OPS, _FUSED_OPS, _COMPILED_OPS)}
+@cache
+def _compiled_ops() -> Ops:
+    # Built at the first call: marking a function for the compiler imports the compiler.
+    return replace(
+        REFERENCE_OPS,
+        name="compiled",
+        # The compiler fuses the reference norm, rotation and gate better than it can fuse around
+        # ours. The chunked loss stays outside of the graph: inside, its loop is unrolled, which
+        # made a step 1% faster with 8 chunks, but would take minutes to compile with hundreds.
+        attention=attention,
+        linear_cross_entropy=torch.compiler.disable(linear_cross_entropy),
+        compile_step=compile_step,
+    )
+
+
+_OPS: dict[str, Callable[[], Ops]] = {
+    "reference": lambda: REFERENCE_OPS,
+    "fused": lambda: _FUSED_OPS,
+    "compiled": _compiled_ops,
+}
