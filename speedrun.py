@@ -340,10 +340,14 @@ def main(
     """
     if fresh and resume:
         raise ValueError("--fresh starts over and --resume goes on: give one of them")
+    recipe = RECIPES[size].with_seed(seed)
+    # Here and not after minutes: a seed or a device that cannot be.
+    seed_everything(seed)
+    choose_device(recipe.plan.device)
     if fresh and (folder / size).exists():
         shutil.rmtree(folder / size)
     require_determinism()
-    stages = run_pipeline(RECIPES[size].with_seed(seed), folder / size)
+    stages = run_pipeline(recipe, folder / size)
     summary = summarize(stages, size=size, seed=seed)
     write_summary(summary, folder)
     path = write_report(stages, summary, folder)

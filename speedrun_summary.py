@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lm_shared.config import load_config, save_config
+from lm_shared.config import save_config
 from lm_shared.stages import Stage
 
 SUMMARY_NAME = "summary.json"
@@ -98,16 +98,6 @@ def summarize(stages: Sequence[Stage], *, size: str, seed: int) -> Summary:
 def write_summary(summary: Summary, folder: Path) -> None:
     """Write ``summary.json``."""
     save_config(summary, folder / SUMMARY_NAME)
-
-
-def read_summary(folder: Path) -> Summary:
-    """Read ``summary.json``.
-
-    Raises:
-        FileNotFoundError: There is none.
-        ValueError: It is damaged.
-    """
-    return load_config(Summary, folder / SUMMARY_NAME)
 
 
 def announce_stage(name: str) -> None:

@@ -23,7 +23,12 @@ def update_readme(run: Path = Path("runs/speedrun"), readme: Path = ROOT / "READ
         readme: The file with the two markers.
     """
     summary = read_json(run / "summary.json")
-    receipt = read_json(run / summary["size"] / "pretrain" / "receipt.json")
+    size = run / summary["size"]
+    receipts = [read_json(size / stage / "receipt.json") for stage in summary["stages"]]
+    commits = {(receipt["git_commit"], receipt["git_dirty"]) for receipt in receipts}
+    if len(commits) > 1:
+        raise ValueError(f"the stages in {size} come from different code: run with --fresh")
+    receipt = receipts[0]
     text = readme.read_text()
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         raise ValueError(f"{readme} must hold {BEGIN} and {END} once each")

@@ -72,9 +72,11 @@ def test_results_are_written_between_the_markers_and_nowhere_else(tmp_path: Path
 
 def test_a_readme_without_markers_is_left_alone(tmp_path: Path) -> None:
     run, readme = tmp_path / "run", tmp_path / "README.md"
-    (run / "laptop" / "pretrain").mkdir(parents=True)
+    run.mkdir()
     (run / "summary.json").write_text(json.dumps(SUMMARY))
-    (run / "laptop" / "pretrain" / "receipt.json").write_text(json.dumps(RECEIPT))
+    for stage in SUMMARY["stages"]:
+        (run / "laptop" / stage).mkdir(parents=True)
+        (run / "laptop" / stage / "receipt.json").write_text(json.dumps(RECEIPT))
     module = _update_module()
     readme.write_text("no markers")
     with pytest.raises(ValueError, match="must hold"):
@@ -88,6 +90,10 @@ def test_a_readme_without_markers_is_left_alone(tmp_path: Path) -> None:
     assert "old" not in text
     module.update_readme(run, readme)
     assert readme.read_text() == text
+    other = json.dumps(RECEIPT | {"git_commit": "f" * 40})
+    (run / "laptop" / "pretrain" / "receipt.json").write_text(other)
+    with pytest.raises(ValueError, match="come from different code"):
+        module.update_readme(run, readme)
 
 
 def test_the_committed_results_come_from_the_command() -> None:

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from lm_shared.files import read_json, write_json
+from speedrun_summary import VOLATILE
 
 ROOT = Path(__file__).parents[1]
-VOLATILE = {"total_s", "stages", "peak_bytes"}
 
 
 def _command(folder: Path, *options: str) -> list[str]:
@@ -151,6 +151,7 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         (["--speed", "fast"], "--speed"),
         (["--fresh", "--resume"], "give one of them"),
         (["--seed", "many"], "many"),
+        (["--seed", "-1"], "seed must lie between"),
     ],
 )
 def test_options_that_make_no_sense_exit_with_two(

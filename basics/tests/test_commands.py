@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from lm_basics.commands.main import main
+from lm_basics.tokenizer.token_file import write_token_file
 
 
 def _run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
@@ -58,3 +59,14 @@ def test_missing_files_are_one_line_and_exit_code_two(
 
 def test_an_unknown_option_exits_with_two(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _run(monkeypatch, "train", "tiny", "--optimizer.speed", "9") == 2
+
+
+def test_files_of_different_tokenizers_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in "ab":
+        write_token_file(tmp_path / f"{name}.bin", [[1, 2]], vocab_size=9, vocab_hash=name)
+    arguments = ("--tokens", tmp_path / "a.bin", "--validation", tmp_path / "b.bin")
+    assert _run(monkeypatch, "train", "tiny", *arguments, "--output", tmp_path / "run") == 2
+    assert "come from different tokenizers" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -96,11 +96,25 @@ def test_folders_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     for change, message in [
         ({"model_type": "gpt2"}, "type 'gpt2', expected llama or qwen3"),
         ({"attention_bias": True}, "no support for the values of attention_bias"),
+        ({"rope_parameters": None, "rope_scaling": {"type": "linear"}}, "the values of rope_type"),
+        ({"num_hidden_layers": 1}, r"lacks \[\] and holds \['model\.layers\.1"),
+        ({"num_hidden_layers": 3}, r"lacks \['model\.layers\.2"),
+        (
+            {"head_dim": None, "num_attention_heads": 0},
+            r"config\.json does not describe a model: ZeroDivision",
+        ),
+        ({"head_dim": None, "num_attention_heads": "2"}, "not describe a model: TypeError"),
         ({"d_model": 1, "intermediate_size": 65}, r"does not fit config\.json"),
     ]:
         (folder / "config.json").write_text(json.dumps(description | change))
         with pytest.raises(ValueError, match=message):
             load_model(folder)
+    for useless in ("[]", json.dumps({"model_type": "llama"})):
+        (folder / "config.json").write_text(useless)
+        with pytest.raises(ValueError, match="does not describe a model"):
+            load_model(folder)
+    (folder / "config.json").write_text(json.dumps(description | {"head_dim": None}))
+    load_model(folder)
     (folder / "config.json").write_text(json.dumps(description))
     weights = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(weights[:-1])

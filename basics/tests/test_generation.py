@@ -58,9 +58,20 @@ def test_the_same_seed_gives_the_same_text() -> None:
     assert texts[0] == texts[1] != texts[2]
 
 
+def test_a_tiny_temperature_takes_the_largest() -> None:
+    cold = next_token_distribution(LOGITS, temperature=1e-40)
+    assert torch.equal(cold, next_token_distribution(LOGITS, temperature=0.0))
+
+
 def test_values_out_of_range_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one token"):
         generate(_model(), [], max_new_tokens=1)
+    with pytest.raises(ValueError, match="ids 1 to 999, but the model has"):
+        generate(_model(), [1, 999], max_new_tokens=1)
+    with pytest.raises(ValueError, match="max_new_tokens must not be negative"):
+        generate(_model(), [1], max_new_tokens=-1)
+    with pytest.raises(ValueError, match="temperature=nan"):
+        next_token_distribution(LOGITS, temperature=float("nan"))
     with pytest.raises(ValueError, match="temperature=-1"):
         next_token_distribution(LOGITS, temperature=-1.0)
     with pytest.raises(ValueError, match=r"top_p=0\.0"):

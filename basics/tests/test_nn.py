@@ -122,6 +122,14 @@ def test_rope_rotates_neighbours_by_hand() -> None:
     torch.testing.assert_close(rope(x, position), expected)
 
 
+def test_rope_keeps_its_angles_in_a_model_of_low_precision() -> None:
+    rope = RotaryPositionalEmbedding(10_000.0, 16, 200)
+    cos = rope.cos.clone()
+    rope.to(torch.bfloat16)
+    assert torch.equal(rope.cos, cos)
+    assert rope(torch.randn(3, 16, dtype=torch.bfloat16)).dtype == torch.bfloat16
+
+
 def test_rope_refuses_an_odd_width() -> None:
     with pytest.raises(ValueError, match="d_k=5 must be even"):
         RotaryPositionalEmbedding(10_000.0, 5, 8)

@@ -156,6 +156,7 @@ def _change_model(**features: Any) -> Any:
         (_change_model(byte_fallback=True), "model uses byte_fallback=True"),
         (_change_model(type="Unigram"), "expected a model of type BPE, got 'Unigram'"),
         (_change_model(vocab={}), "merge 0 needs the token"),
+        (_change(post_processor={"type": "TemplateProcessing"}), "as TemplateProcessing does"),
         (_change(pre_tokenizer={"type": "Whitespace"}), "is not a tokenizer|expected ByteLevel"),
         (_change(pre_tokenizer=None), "is not a tokenizer"),
         (_change(model={}), "is not a tokenizer: KeyError"),

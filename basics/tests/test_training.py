@@ -24,6 +24,7 @@ from lm_basics.training import (
     save_checkpoint,
     train,
 )
+from lm_basics.training.batches import fingerprint
 from lm_basics.training.evaluation import _cut_windows
 from lm_basics.transformer import TransformerLM
 
@@ -216,15 +217,58 @@ def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
         train(_model(), TOKENS, TrainingConfig(steps=2), folder=tmp_path)
 
 
+def test_other_data_is_another_run(tmp_path: Path) -> None:
+    train(_model(), TOKENS, TrainingConfig(steps=1), folder=tmp_path)
+    other = TOKENS.copy()
+    other[1_000] += 1
+    with pytest.raises(ValueError, match="it differs in data"):
+        train(_model(), other, TrainingConfig(steps=1), folder=tmp_path)
+
+
+def test_the_fingerprint_sees_type_length_and_both_ends() -> None:
+    tokens = np.zeros(5_000_000, dtype=np.uint16)
+    last = tokens.copy()
+    last[-1] = 1
+    seen = [tokens, tokens[:-1], tokens.astype(np.uint32), last]
+    assert len({fingerprint(one) for one in seen}) == len(seen)
+    assert fingerprint(tokens) == fingerprint(tokens.copy())
+
+
+def test_opening_a_finished_run_again_changes_nothing(tmp_path: Path) -> None:
+    config = TrainingConfig(steps=2)
+    results = [
+        train(_model(), TOKENS, config, folder=tmp_path, validate=lambda model: {"val_loss": 1.5})
+        for _ in range(3)
+    ]
+    assert [result.validation for result in results] == [{"val_loss": 1.5}] * 3
+    assert (tmp_path / "metrics.jsonl").read_text().count("val_loss") == 1
+
+
+def test_a_run_that_cannot_begin_leaves_its_folder_free(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="too few"):
+        train(_model(), TOKENS[:10], TrainingConfig(steps=1), folder=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_record_shorter_than_its_checkpoint_is_named(tmp_path: Path) -> None:
+    train(_model(), TOKENS, TrainingConfig(steps=4), folder=tmp_path)
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "metrics.jsonl").write_text("".join(lines[:2]))
+    with pytest.raises(ValueError, match=r"metrics\.jsonl ends at step 2, .* after step 4"):
+        train(_model(), TOKENS, TrainingConfig(steps=4), folder=tmp_path)
+
+
 def test_a_diverged_run_stops_with_the_step(tmp_path: Path) -> None:
     config = TrainingConfig(steps=50, optimizer=AdamWConfig(lr=1e30))
-    with pytest.raises(FloatingPointError, match="loss is nan at step"):
+    with pytest.raises(FloatingPointError, match=r"the loss is .* at step"):
         train(_model(), TOKENS, config, folder=tmp_path)
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:
     with pytest.raises(ValueError, match="steps must be positive, got 0"):
         TrainingConfig(steps=0)
+    with pytest.raises(ValueError, match="max_grad_norm must be positive, got 0"):
+        TrainingConfig(steps=1, max_grad_norm=0.0)
     with pytest.raises(ValueError, match="checkpoint_every must be positive or None, got 0"):
         TrainingConfig(steps=1, checkpoint_every=0)
 

@@ -12,6 +12,7 @@ from lm_shared.files import (
     atomic_path,
     hash_file,
     hash_files,
+    lock_folder,
     read_json,
     write_bytes,
     write_json,
@@ -251,3 +252,25 @@ def test_a_temporary_of_another_process_with_our_number_is_stale(tmp_path: Path)
     foreign.touch()
     write_text(path, "")
     assert names(tmp_path) == [foreign.name, "x.txt"]
+
+
+def test_a_locked_folder_is_refused_and_free_when_its_process_ends(tmp_path: Path) -> None:
+    script = f"""
+from pathlib import Path
+from lm_shared.files import lock_folder
+try:
+    with lock_folder({str(tmp_path)!r}):
+        print("free")
+except ValueError as error:
+    print(error)
+"""
+    with lock_folder(tmp_path):
+        assert "another process works in" in run_python(["-c", script]).stdout
+    assert run_python(["-c", script]).stdout == "free\n"
+
+
+def test_a_folder_does_not_replace_a_file(tmp_path: Path) -> None:
+    (tmp_path / "name").write_text("kept")
+    with pytest.raises(NotADirectoryError), atomic_folder(tmp_path / "name"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["name"]

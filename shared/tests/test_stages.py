@@ -1,6 +1,8 @@
 import json
+import secrets
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +38,9 @@ class Work:
         return {"value": 7, "flops": 10.0, "tokens": 3}
 
 
-def _run(folder: Path, first: Work, second: Work, *, factor: int = 2) -> list[Stage]:
+def _run(
+    folder: Path, first: Callable[[Path], dict[str, Any]], second: Work, *, factor: int = 2
+) -> list[Stage]:
     runner = StageRunner(folder)
     one = runner.run("one", first, config=Settings(factor=factor))
     runner.run("two", second, config=Settings(), reads=[one])
@@ -124,6 +128,31 @@ def test_a_start_that_cannot_be_read_as_one_starts_over(tmp_path: Path) -> None:
     first.fails = False
     _run(tmp_path, first, Work())
     assert "half.txt" not in first.saw
+
+
+def test_nested_records_are_checked_but_do_not_redo_what_follows(tmp_path: Path) -> None:
+    def timed(folder: Path) -> dict[str, Any]:
+        (folder / "run").mkdir(exist_ok=True)
+        (folder / "run" / "metrics.jsonl").write_text(secrets.token_hex())
+        return {}
+
+    second = Work()
+    _run(tmp_path, timed, second)
+    (tmp_path / "one" / "stage.json").unlink()
+    _run(tmp_path, timed, second)
+    assert second.calls == 1
+    (tmp_path / "one" / "run" / "metrics.jsonl").unlink()
+    with pytest.raises(ValueError, match=r"metrics\.jsonl is missing"):
+        _run(tmp_path, timed, second)
+
+
+def test_two_processes_do_not_work_in_one_place(tmp_path: Path) -> None:
+    def nested(folder: Path) -> dict[str, Any]:
+        StageRunner(tmp_path).run("two", Work(), config=Settings())
+        return {}
+
+    with pytest.raises(ValueError, match="another process works in"):
+        StageRunner(tmp_path).run("one", nested, config=Settings())
 
 
 def test_a_killed_process_is_continued_by_the_next(tmp_path: Path) -> None:

@@ -115,3 +115,13 @@ def test_half_precision_logits_are_widened() -> None:
     assert log_probs.dtype == torch.float32
     expected = torch.log_softmax(logits.float(), -1).gather(-1, tokens[:, None])[:, 0]
     assert_close(log_probs, expected)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_logits_that_are_no_numbers_are_refused(temperature: float) -> None:
+    logits = torch.zeros(2, 5)
+    logits[1, 3] = float("nan")
+    with pytest.raises(FloatingPointError, match="not finite"):
+        sample_tokens(
+            logits, torch.rand(2, dtype=torch.float64), SamplingConfig(temperature=temperature)
+        )

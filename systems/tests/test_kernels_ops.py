@@ -18,9 +18,14 @@ def _batch() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _loss_and_gradients(
-    model: TransformerLM, step: TensorFunction | None = None, *, autocast: bool = False
+    model: TransformerLM,
+    step: TensorFunction | None = None,
+    *,
+    autocast: bool = False,
+    seed: int = 1,
 ) -> dict[str, torch.Tensor]:
-    torch.manual_seed(1)
+    torch.manual_seed(seed)
+    model.zero_grad()
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         loss = (step or model.loss)(*_batch())
     loss.backward()
@@ -35,9 +40,14 @@ def test_fused_model_equals_the_reference(make_model, tie_embeddings) -> None:
 
 
 def test_fused_model_under_autocast_is_within_twice_the_reference(make_model) -> None:
-    exact = _loss_and_gradients(make_model())
-    low = _loss_and_gradients(make_model(), autocast=True)
-    ours = _loss_and_gradients(make_model(get_ops("fused")), autocast=True)
+    def results(model: TransformerLM, *, autocast: bool) -> dict[str, torch.Tensor]:
+        # Of several batches: the rounding of one scalar or one short vector is a matter of luck.
+        every = [_loss_and_gradients(model, autocast=autocast, seed=seed) for seed in range(8)]
+        return {name: torch.stack([one[name] for one in every]) for name in every[0]}
+
+    exact = results(make_model(), autocast=False)
+    low = results(make_model(), autocast=True)
+    ours = results(make_model(get_ops("fused")), autocast=True)
     for name, value in ours.items():
         assert_error_within_twice(value, low[name], exact[name])
 

@@ -77,7 +77,7 @@ def load_model(folder: Path | str, *, ops: Ops = REFERENCE_OPS) -> TransformerLM
         ValueError: Another architecture, an option that this model lacks, or damaged weights.
     """
     folder = Path(folder)
-    config = _parse(read_json(folder / CONFIG_NAME), folder)
+    config = _read_config(folder)
     weights_path = folder / WEIGHTS_NAME
     if not weights_path.is_file():
         raise FileNotFoundError(f"{weights_path} does not exist")
@@ -86,15 +86,26 @@ def load_model(folder: Path | str, *, ops: Ops = REFERENCE_OPS) -> TransformerLM
         foreign = safetensors.torch.load_file(weights_path)
     except safetensors.SafetensorError as error:
         raise ValueError(f"{weights_path} is damaged: {error}") from error
+    expected = {_foreign_name(name): name for name in model.state_dict()}
+    # Tied heads and tables of angles are in some files although they can be derived.
+    derived = {name for name in foreign if name.endswith("rotary_emb.inv_freq")}
+    derived |= {"lm_head.weight"} if config.tie_embeddings else set()
+    lacking, unknown = expected.keys() - foreign, foreign.keys() - expected - derived
+    if lacking or unknown:
+        raise ValueError(
+            f"{weights_path} does not fit {CONFIG_NAME}: it lacks {sorted(lacking)} and holds "
+            f"{sorted(unknown)}, which this model has no place for"
+        )
     d_head = config.d_model // config.block(0).attention.num_heads
-    own: dict[str, Tensor] = {}
-    for name in model.state_dict():
-        if _foreign_name(name) not in foreign:
-            raise ValueError(f"{weights_path} lacks {_foreign_name(name)}")
-        value = foreign[_foreign_name(name)].float()
-        own[name] = _interleave(value, d_head) if _is_rotated(name) else value
     try:
-        model.load_state_dict(own)
+        model.load_state_dict(
+            {
+                own: _interleave(foreign[name].float(), d_head)
+                if _is_rotated(own)
+                else foreign[name].float()
+                for name, own in expected.items()
+            }
+        )
     except RuntimeError as error:
         raise ValueError(f"{weights_path} does not fit {CONFIG_NAME}: {error}") from error
     return model
@@ -134,19 +145,31 @@ def _describe(config: TransformerConfig, tokenizer: Tokenizer | None) -> dict[st
     return description
 
 
+def _read_config(folder: Path) -> TransformerConfig:
+    data = read_json(folder / CONFIG_NAME)
+    try:
+        return _parse(data, folder)
+    except (KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
+        raise ValueError(
+            f"{folder / CONFIG_NAME} does not describe a model: {type(error).__name__} {error}"
+        ) from error
+
+
 def _parse(data: dict[str, Any], folder: Path) -> TransformerConfig:
     kind = data.get("model_type")
     if kind not in ("llama", "qwen3"):
         raise ValueError(f"{folder} holds a model of type {kind!r}, expected llama or qwen3")
     num_heads, d_model = data["num_attention_heads"], data["hidden_size"]
-    num_kv_heads = data.get("num_key_value_heads", num_heads)
+    num_kv_heads = data.get("num_key_value_heads") or num_heads
+    d_head = data.get("head_dim") or d_model // num_heads
     rope = data.get("rope_parameters") or data.get("rope_scaling") or {}
     unsupported = {
         "attention_bias": data.get("attention_bias", False),
         "mlp_bias": data.get("mlp_bias", False),
-        "rope_type": rope.get("rope_type", "default") != "default",
+        # "type" is how files from before 2024 spell it.
+        "rope_type": rope.get("rope_type", rope.get("type", "default")) != "default",
         "use_sliding_window": data.get("use_sliding_window", False),
-        "head_dim": data.get("head_dim", d_model // num_heads) != d_model // num_heads,
+        "head_dim": d_head * num_heads != d_model,
         "hidden_act": data.get("hidden_act", "silu") != "silu",
     }
     if any(unsupported.values()):

@@ -1,5 +1,6 @@
 """Decoding one token at a time, without a cache: the plain version that fast engines must equal."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -21,13 +22,15 @@ def next_token_distribution(
         top_p: Keeps the smallest set of tokens whose mass reaches it (Holtzman et al., 2020).
 
     Raises:
-        ValueError: A negative temperature, or ``top_p`` outside of (0, 1].
+        ValueError: A temperature below 0 or not finite, or ``top_p`` outside of (0, 1].
     """
-    if temperature < 0 or not 0 < top_p <= 1:
+    if not 0 <= temperature < math.inf or not 0 < top_p <= 1:
         raise ValueError(f"got temperature={temperature}, top_p={top_p}")
     if temperature == 0:
         return torch.zeros_like(logits).scatter(0, logits.argmax(keepdim=True), 1.0)
-    probabilities = softmax(logits.float() / temperature, dim=-1)
+    # The largest is moved to 0 first: divided by a small temperature it would overflow.
+    logits = logits.float()
+    probabilities = softmax((logits - logits.max()) / temperature, dim=-1)
     if top_p == 1:
         return probabilities
     ordered, order = probabilities.sort(descending=True)
@@ -53,10 +56,18 @@ def generate(
     Beyond the context length only the last ``context_length`` tokens are seen.
 
     Raises:
-        ValueError: An empty prompt, or a sampling value out of range.
+        ValueError: An empty prompt, a token outside of the vocabulary, or a value out of range.
     """
     if not prompt:
         raise ValueError("the prompt must hold at least one token, got none")
+    if max_new_tokens < 0:
+        raise ValueError(f"max_new_tokens must not be negative, got {max_new_tokens}")
+    vocab_size = model.config.vocab_size
+    if not (min(prompt) >= 0 and max(prompt) < vocab_size):
+        raise ValueError(
+            f"the prompt holds the ids {min(prompt)} to {max(prompt)}, but the model has "
+            f"{vocab_size} tokens: is it another tokenizer's?"
+        )
     tokens = list(prompt)
     device = model.output_weight.device
     for _ in range(max_new_tokens):

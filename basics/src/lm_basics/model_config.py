@@ -128,7 +128,7 @@ def uniform_transformer(
 ) -> TransformerConfig:
     """Return a transformer whose blocks are all alike.
 
-    ``d_ff`` defaults to 8/3 of ``d_model``, rounded up to a multiple of 64.
+    ``d_ff`` defaults to 8/3 of ``d_model``, rounded to the nearest multiple of 64.
 
     Raises:
         ValueError: A size is not positive, or one does not divide another.
@@ -139,7 +139,7 @@ def uniform_transformer(
         qk_norm=qk_norm,
         position=RopeConfig(theta=rope_theta),
     )
-    width = -(-8 * d_model // 3 // 64) * 64 if d_ff is None else d_ff
+    width = max(64, round(8 * d_model / 3 / 64) * 64) if d_ff is None else d_ff
     return TransformerConfig(
         vocab_size=vocab_size,
         context_length=context_length,

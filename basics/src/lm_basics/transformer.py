@@ -92,7 +92,7 @@ class TransformerLM(nn.Module):
         """Return logits.
 
         Args:
-            token_ids: Tokens, at most ``context_length`` a row unless positions say otherwise.
+            token_ids: Tokens, at most ``context_length`` a row.
             positions: Absolute position of each token; None means 0, 1, 2, … in every row.
             cache: One cache a layer, for tokens seen in earlier calls.
         """

@@ -125,8 +125,11 @@ def check_scalar(annotation: Any, value: Any, place: str) -> Any:
         raise mismatch(annotation, value, place)
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{place}: expected a finite float, got {value!r}")
-    # A float field holds 1.0 whether 1 or 1.0 was given, so that both give the same hash.
-    return annotation(value)
+    try:
+        # A float field holds 1.0 whether 1 or 1.0 was given, so that both give the same hash.
+        return annotation(value)
+    except OverflowError as error:
+        raise ValueError(f"{place}: the integer is too large for a float") from error
 
 
 def mismatch(annotation: Any, value: Any, place: str) -> ValueError:

@@ -5,6 +5,8 @@ rename. A process that is killed leaves only a sibling named
 ``.<name>.partial-<machine>-<process>-<token>``; the next write to the same path removes it.
 """
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -55,8 +57,13 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
     No file system renames a folder over a full one, so the old folder steps aside first. A
     process that is killed between the two renames leaves it at ``.<name>.replaced``, and the next
     call puts it back.
+
+    Raises:
+        NotADirectoryError: ``path`` is a file.
     """
     path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "a file stands where a folder should go", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(path)
     replaced = path.with_name(f".{path.name}.replaced")
@@ -79,6 +86,33 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
         raise
     _sync(path.parent)
     shutil.rmtree(replaced, ignore_errors=True)
+
+
+@contextmanager
+def lock_folder(path: Path | str) -> Iterator[None]:
+    """Keep a folder, made if it is missing, for this process alone while the block runs.
+
+    The lock goes with the process, however that ends. File systems without locks grant it always.
+
+    Raises:
+        ValueError: another process holds it.
+    """
+    path = Path(path)
+    path.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise ValueError(
+            f"another process works in {path}: wait for it, end it, or choose another folder"
+        ) from error
+    except OSError:
+        pass
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:
@@ -119,7 +153,7 @@ def read_json(path: Path | str) -> Any:
             object_pairs_hook=_unique_keys,
             parse_constant=_refuse_constant,
         )
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged, delete it to have it made again: {error}") from error
 
 

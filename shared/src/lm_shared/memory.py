@@ -20,13 +20,13 @@ def reset_peak() -> None:
 def peak_bytes() -> int:
     """Return the most main memory that this process had since the last reset.
 
-    The largest child process that has ended counts on top, whenever it ran.
+    Child processes do not count: a fork begins with the pages of its parent, so the kernel's
+    number for children repeats the parent's memory.
     """
-    # Linux counts in KiB, macOS in bytes.
-    unit = 1 if sys.platform == "darwin" else 1024
-    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
     if _STATUS.is_file():
         for line in _STATUS.read_text().splitlines():
             if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024 + children
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit + children
+                return int(line.split()[1]) * 1024
+    # Linux counts in KiB, macOS in bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -6,6 +6,7 @@ process can damage nothing but its last line; opening the file again cuts such a
 
 import json
 import math
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,7 +38,7 @@ class MetricsWriter:
 
     ``elapsed_s`` goes on from the last line that an earlier process left, so it counts the time
     that the kept lines took. Each line is handed to the operating system at once: killing the
-    process loses none. Only ``close`` and ``truncate_after`` wait for the disk.
+    process loses none. ``sync`` waits for the disk.
     """
 
     def __init__(self, path: Path | str, sinks: Sequence[MetricsSink] = ()) -> None:
@@ -105,6 +106,24 @@ class MetricsWriter:
         if len(kept) < len(lines):
             write_bytes(self.path, b"".join(kept))
         self._open()
+
+    def sync(self) -> None:
+        """Wait until all lines are on the disk: before a checkpoint that counts on them."""
+        os.fsync(self._file.fileno())
+
+    def resume_at(self, step: int) -> None:
+        """Drop the lines after ``step``, that of the checkpoint which a run goes on from.
+
+        Raises:
+            ValueError: lines up to ``step`` are missing.
+        """
+        self.truncate_after(step)
+        if step and self._last_step != step:
+            raise ValueError(
+                f"{self.path} ends at step {self._last_step or 0}, but the checkpoint beside it "
+                f"was written after step {step}: the record is damaged, delete {self.path.parent} "
+                "to start over"
+            )
 
     def close(self) -> None:
         """Close the file and the sinks."""

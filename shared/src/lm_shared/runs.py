@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lm_shared.config import load_config, save_config, to_dict
-from lm_shared.files import hash_files, read_json
+from lm_shared.files import hash_files, lock_folder, read_json
 from lm_shared.metrics import MetricsSink, MetricsWriter, read_metrics
 from lm_shared.receipt import (
     Hardware,
@@ -71,20 +71,37 @@ def record_run(
     ``inputs`` are files or folders, hashed at the start; ``parents`` are folders of earlier runs.
 
     Raises:
-        ValueError: the folder holds a run of another configuration.
+        ValueError: the folder holds a run of another configuration, or another process works in it.
         FileNotFoundError: an input does not exist.
     """
     folder = Path(folder)
-    _claim_folder(folder, config)
-    # Hashed before the run, which may well replace a file that it reads.
-    input_hashes = {str(path): hash_files([path]) for path in inputs}
-    with MetricsWriter(folder / METRICS_NAME, sinks) as metrics:
-        record = RunRecord(folder=folder, metrics=metrics)
-        yield record
-        wall_s = metrics.elapsed_s
-    git_commit, git_dirty = code_state()
+    with lock_folder(folder):
+        _claim_folder(folder, config)
+        # Before the run, which may well replace a file that it reads, and take longer than it
+        # takes to commit a change of the code.
+        input_hashes = {str(path): hash_files([path]) for path in inputs}
+        git_commit, git_dirty = code_state()
+        with MetricsWriter(folder / METRICS_NAME, sinks) as metrics:
+            record = RunRecord(folder=folder, metrics=metrics)
+            yield record
+            wall_s = metrics.elapsed_s
+        receipt = _make_receipt(
+            record, parents, input_hashes, wall_s, git_commit=git_commit, git_dirty=git_dirty
+        )
+        save_config(receipt, folder / RECEIPT_NAME)
+
+
+def _make_receipt(
+    record: RunRecord,
+    parents: Sequence[Path | str],
+    input_hashes: dict[str, str],
+    wall_s: float,
+    *,
+    git_commit: str | None,
+    git_dirty: bool | None,
+) -> Receipt:
     peak_bytes, peak_gpu_bytes = peak_memory()
-    receipt = Receipt(
+    return Receipt(
         git_commit=git_commit,
         git_dirty=git_dirty,
         versions=installed_versions(),
@@ -97,7 +114,6 @@ def record_run(
         peak_gpu_bytes=peak_gpu_bytes,
         parent_runs=tuple(str(parent) for parent in parents),
     )
-    save_config(receipt, folder / RECEIPT_NAME)
 
 
 def load_receipt(folder: Path | str) -> Receipt:

@@ -17,12 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from lm_shared.config import to_dict
-from lm_shared.files import hash_file, read_json, write_json
+from lm_shared.files import hash_file, lock_folder, read_json, write_json
 from lm_shared.memory import peak_bytes, reset_peak
 from lm_shared.runs import record_run
 
 RECORD_NAME = "stage.json"
 STARTED_NAME = "started.json"
+
+# They hold times, so doing the same again leaves others.
+_TIMED_NAMES = ("receipt.json", "metrics.jsonl")
 
 _logger = logging.getLogger(__name__)
 
@@ -40,7 +43,7 @@ class StageRecord:
     elapsed_s: float
     """Seconds of all attempts, those that were interrupted included."""
     peak_bytes: int
-    """Most memory in use while the stage ran, the process and its largest child together."""
+    """Most main memory of the process while the stage ran."""
     outputs: dict[str, str]
     """Relative path of each file the stage left -> its SHA-256."""
 
@@ -110,7 +113,8 @@ class StageRunner:
         if stage is None:
             if self._on_start is not None:
                 self._on_start(name)
-            stage = _work(folder, name, key, function, config, reads)
+            with lock_folder(self.folder):
+                stage = _work(folder, name, key, function, config, reads)
         self.stages.append(stage)
         if self._on_end is not None:
             self._on_end(stage)
@@ -122,9 +126,18 @@ def hash_stage(name: str, config: Any, reads: Sequence[Stage]) -> str:
     parts = {
         "name": name,
         "config": to_dict(config),
-        "reads": {stage.record.name: [stage.record.key, stage.record.outputs] for stage in reads},
+        "reads": {stage.record.name: [stage.record.key, _lasting(stage)] for stage in reads},
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _lasting(stage: Stage) -> dict[str, str]:
+    """Return the outputs that are the same when the stage is done again."""
+    return {
+        path: digest
+        for path, digest in stage.record.outputs.items()
+        if Path(path).name not in _TIMED_NAMES
+    }
 
 
 def _reuse(folder: Path, key: str) -> Stage | None:
@@ -185,6 +198,8 @@ def _claim(folder: Path, key: str) -> float:
             write_json(started_path, {"key": key, "at": time.time(), "earlier_s": earlier_s})
             _logger.info("%s was interrupted: going on", folder)
             return earlier_s
+    # First: what is left of the folder after a kill must not pass for a start of this stage.
+    started_path.unlink(missing_ok=True)
     if folder.exists():
         shutil.rmtree(folder)
     write_json(started_path, {"key": key, "at": time.time(), "earlier_s": 0.0})
@@ -207,10 +222,10 @@ def _is_start_of(started: Any, key: str) -> bool:
 
 
 def _hash_outputs(folder: Path) -> dict[str, str]:
-    """Hash every file that a stage left, except the records of how it went."""
-    ignored = {RECORD_NAME, STARTED_NAME, "receipt.json", "metrics.jsonl"}
+    """Hash every file that a stage left, except the records of the stage itself."""
+    ignored = {folder / name for name in (RECORD_NAME, STARTED_NAME, *_TIMED_NAMES)}
     return {
         path.relative_to(folder).as_posix(): hash_file(path)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in ignored
+        if path.is_file() and path not in ignored
     }

@@ -122,7 +122,7 @@ def linear_cross_entropy(
     """Form all logits, then average ``-log softmax`` over the targets that are not ignored."""
     logits = (hidden @ weight.T).float()
     counted = targets != IGNORED_TARGET
-    chosen = logits.gather(-1, targets.clamp(min=0)[:, None]).squeeze(-1)
+    chosen = logits.gather(-1, targets.where(counted, 0)[:, None]).squeeze(-1)
     losses = torch.logsumexp(logits, dim=-1) - chosen
     return torch.where(counted, losses, 0.0).sum() / counted.sum()
 

@@ -1,5 +1,7 @@
 """Rotary position embedding (Su et al., 2021)."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -35,6 +37,16 @@ class RotaryPositionalEmbedding(nn.Module):
         angles = positions[:, None] / wavelengths
         self.register_buffer("cos", angles.cos().float(), persistent=False)
         self.register_buffer("sin", angles.sin().float(), persistent=False)
+
+    def _apply(
+        self, fn: Callable[[Tensor], Tensor], recurse: bool = True
+    ) -> "RotaryPositionalEmbedding":
+        # ``model.to(bfloat16)`` would round the angles: the tables change their device alone.
+        cos, sin = self.cos, self.sin
+        super()._apply(fn, recurse)
+        if not cos.is_meta:
+            self.cos, self.sin = cos.to(self.cos.device), sin.to(self.sin.device)
+        return self
 
     def forward(
         self,

@@ -120,9 +120,10 @@ class Muon(torch.optim.Optimizer):
 def orthogonalize(
     matrices: Float[Tensor, "*batch rows columns"], iterations: int = 5
 ) -> Float[Tensor, "*batch rows columns"]:
-    """Bring all singular values near one (between about 0.7 and 1.2) and keep the directions.
+    """Bring the singular values near one (between about 0.7 and 1.2) and keep the directions.
 
-    Newton-Schulz iteration with a quintic: no decomposition, only products.
+    Newton-Schulz iteration with a quintic: no decomposition, only products. Values below about a
+    hundredth of the Frobenius norm grow, but five iterations leave them short of one.
     """
     a, b, c = _NEWTON_SCHULZ
     x = matrices.float()

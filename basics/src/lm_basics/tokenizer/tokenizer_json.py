@@ -146,6 +146,9 @@ def _from_json(data: Mapping[str, Any]) -> BpeTables:
     _refuse(model, ("unk_token", "byte_fallback", "ignore_merges", "dropout"), "model")
     _refuse(model, ("continuing_subword_prefix", "end_of_word_suffix"), "model")
     _refuse(data, ("normalizer", "truncation", "padding"), "tokenizer")
+    post_processor = data.get("post_processor") or {"type": "ByteLevel"}
+    if post_processor["type"] != "ByteLevel":
+        raise ValueError(f"cannot add tokens to a text as {post_processor['type']} does")
     if model.get("type", "BPE") != "BPE":
         raise ValueError(f"expected a model of type BPE, got {model['type']!r}")
     for token in data["added_tokens"]:

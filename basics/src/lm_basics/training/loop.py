@@ -14,7 +14,7 @@ from lm_basics.model_config import TransformerConfig
 from lm_basics.optim.adamw import AdamWConfig
 from lm_basics.optim.build import OptimizerConfig, build_optimizer
 from lm_basics.optim.schedules import CosineSchedule, ScheduleConfig
-from lm_basics.training.batches import ShuffledWindows, read_windows
+from lm_basics.training.batches import ShuffledWindows, fingerprint, read_windows
 from lm_basics.training.checkpoint import load_checkpoint, save_checkpoint
 from lm_basics.training.strategy import SerialStrategy, Strategy
 from lm_basics.transformer import TransformerLM
@@ -49,8 +49,8 @@ class TrainingConfig:
     """Decides the order of the data."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size"):
-            if getattr(self, name) <= 0:
+        for name in ("steps", "batch_size", "max_grad_norm"):
+            if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         for name in ("micro_batch_size", "validate_every", "checkpoint_every"):
             value = getattr(self, name)
@@ -66,6 +66,8 @@ class TrainingRunConfig:
     """Shape of the model."""
     training: TrainingConfig
     """The run's settings."""
+    data: str
+    """Fingerprint of the training tokens."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,11 +117,18 @@ def train(
 
     Raises:
         ValueError: The folder holds another run, or the data is too short.
-        FloatingPointError: The loss is not finite.
+        FloatingPointError: The loss or the gradient is not finite.
     """
-    run_config = TrainingRunConfig(model=model.config, training=config)
+    # Before the folder is claimed: a run that cannot begin leaves no trace.
+    windows = ShuffledWindows(
+        num_tokens=len(tokens),
+        length=model.config.context_length,
+        batch_size=config.batch_size,
+        seed=config.seed,
+    )
+    run_config = TrainingRunConfig(model=model.config, training=config, data=fingerprint(tokens))
     with record_run(folder, run_config) as record:
-        loop = _Loop(model, tokens, config, record, identity=hash_config(run_config))
+        loop = _Loop(model, tokens, windows, config, record, identity=hash_config(run_config))
         validation = loop.run(validate, on_step)
         record.add(flops=loop.flops_per_step * config.steps, tokens=loop.step_tokens * config.steps)
         elapsed_s = record.metrics.elapsed_s
@@ -141,21 +150,16 @@ class _Loop:
         self,
         model: TransformerLM,
         tokens: NDArray[np.integer],
+        windows: ShuffledWindows,
         config: TrainingConfig,
         record: RunRecord,
         *,
         identity: str,
     ) -> None:
-        self.model, self.tokens, self.config, self.record = model, tokens, config, record
-        self.identity = identity
+        self.model, self.tokens, self.windows = model, tokens, windows
+        self.config, self.record, self.identity = config, record, identity
         self.device = model.output_weight.device
         self.length = model.config.context_length
-        self.windows = ShuffledWindows(
-            num_tokens=len(tokens),
-            length=self.length,
-            batch_size=config.batch_size,
-            seed=config.seed,
-        )
         self.step_tokens = config.batch_size * self.length
         self.flops_per_step = self.step_tokens * training_flops_per_token(model.config, self.length)
         self.strategy: Strategy = SerialStrategy(
@@ -171,28 +175,34 @@ class _Loop:
     ) -> dict[str, float]:
         """Do the remaining steps and return the last validation."""
         first = self._resume()
+        validation: dict[str, float] | None = None
         for step in range(first, self.config.steps):
             loss = self._step(step)
             if on_step is not None:
                 on_step(step + 1, loss)
             is_last = step + 1 == self.config.steps
-            if validate is not None and not is_last and _is_due(step, self.config.validate_every):
-                self.record.metrics.write(step=step + 1, **validate(self.model))
+            if validate is not None and (is_last or _is_due(step, self.config.validate_every)):
+                validation = validate(self.model)
+                self.record.metrics.write(step=step + 1, **validation)
             if is_last or _is_due(step, self.config.checkpoint_every):
                 self._save(step + 1)
-        validation = validate(self.model) if validate is not None else {}
-        self.record.metrics.write(step=self.config.steps, **validation)
-        return validation
+        # A finished run that is opened again has its last line already.
+        if first == self.config.steps and validate is not None:
+            validation = validate(self.model)
+        return validation or {}
 
     def _step(self, step: int) -> float:
         inputs, targets = read_windows(
             self.tokens, self.windows.starts(step), self.length, self.device
         )
         loss = self.strategy.forward_backward(inputs, targets).item()
-        if not math.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss} at step {step}: lower the learning rate")
         self.strategy.reduce_gradients()
         grad_norm = self.strategy.clip(self.config.max_grad_norm).item()
+        if not (math.isfinite(loss) and math.isfinite(grad_norm)):
+            raise FloatingPointError(
+                f"the loss is {loss} and the norm of its gradient {grad_norm} at step {step + 1}: "
+                "lower the learning rate"
+            )
         lr_scale = self.config.schedule.scale(step, self.config.steps)
         self.strategy.step(lr_scale)
         self.record.metrics.write(
@@ -206,14 +216,15 @@ class _Loop:
 
     def _resume(self) -> int:
         if not self.checkpoint_path.exists():
-            self.record.metrics.truncate_after(0)
+            self.record.metrics.resume_at(0)
             return 0
         model, optimizer = self.strategy.state()
         step = load_checkpoint(self.checkpoint_path, model, optimizer, config_hash=self.identity)
-        self.record.metrics.truncate_after(step)
+        self.record.metrics.resume_at(step)
         return step
 
     def _save(self, step: int) -> None:
+        self.record.metrics.sync()
         model, optimizer = self.strategy.state()
         save_checkpoint(model, optimizer, step, self.checkpoint_path, config_hash=self.identity)
 

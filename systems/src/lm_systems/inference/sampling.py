@@ -17,8 +17,14 @@ def sample_tokens(
     Returns:
         Tokens, and their log-probabilities in float32 under ``softmax(logits)``: neither the
         temperature nor the truncation shows in them.
+
+    Raises:
+        FloatingPointError: a row holds a NaN or infinity, or nothing but minus infinity.
     """
     logits = logits.float()
+    # The largest of a row is NaN where any is; minus infinity may forbid tokens, but not all.
+    if not torch.isfinite(logits.amax(-1)).all():
+        raise FloatingPointError("the model's logits are not finite: are its weights?")
     if sampling.temperature == 0:
         tokens = logits.argmax(-1)
     else:

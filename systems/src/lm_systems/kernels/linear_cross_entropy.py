@@ -58,7 +58,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         for start in range(0, len(hidden), rows):
             chunk = slice(start, start + rows)
             logits = (narrow[chunk] @ table.T).float()
-            index = targets[chunk].clamp(min=0)[:, None]
+            index = targets[chunk].where(counted[chunk], 0)[:, None]
             chosen = logits.gather(-1, index)
             maximum = logits.amax(-1, keepdim=True)
             # In place, three passes over a chunk that stays in cache: a third faster than
