@@ -1,3 +1,4 @@
+import errno
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -49,6 +50,8 @@ def fail(kind: str) -> None:
         "empty": ValueError(),
         "interrupt": KeyboardInterrupt(),
         "defect": TypeError("a defect"),
+        "full": OSError(errno.ENOSPC, "No space left on device", "x.bin"),
+        "full by its text": OSError("Error writing. [errno 28] No space left on device"),
     }[kind]
 
 
@@ -104,6 +107,14 @@ def test_bad_input_is_one_line_on_stderr(
 ) -> None:
     assert run(*arguments) == code
     assert capsys.readouterr() == ("", line)
+
+
+@pytest.mark.parametrize("kind", ["full", "full by its text"])
+def test_a_full_disk_says_what_to_do(capsys: pytest.CaptureFixture[str], kind: str) -> None:
+    assert run("fail", "--kind", kind) == 2
+    error = capsys.readouterr().err
+    assert "No space left on device" in error
+    assert "make room and run the same command again" in error
 
 
 def test_a_defect_keeps_its_traceback() -> None:

@@ -7,8 +7,10 @@ Only this module and the ``commands`` of each unit know tyro. A unit's ``command
         sys.exit(run_commands("basics", "Tokenizer and transformer.", commands))
 """
 
+import errno
 import inspect
 import logging
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
@@ -111,7 +113,11 @@ def with_recipes(
 
 
 def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, OSError) and error.strerror is not None:
         place = "" if error.filename is None else f": {error.filename}"
-        return f"{error.strerror}{place}"
-    return " ".join(str(error).split()) or type(error).__name__
+        text = f"{error.strerror}{place}"
+    # Other libraries' errors carry the number in their text alone.
+    if os.strerror(errno.ENOSPC) in text:
+        text += "; nothing that was finished is lost: make room and run the same command again"
+    return text
