@@ -31,6 +31,31 @@ def test_sft_grpo_and_evaluate_work_on_the_command_line(base, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("sft", "smoke", "--num-examples", -4000), "num_examples=-4000 must lie between 1 and 4"),
+        (("sft", "smoke", "--task", "sum"), "num_examples=2000 must lie between 1 and 802"),
+        (("grpo", "smoke", "--skip-examples", -5), "skip_examples=-5 must lie between 0 and"),
+        (("grpo", "smoke", "--task", "sum"), "skip_examples=2000 must lie between 0 and 801"),
+        (("evaluate", "greedy", "--show", -3), "show must not be negative, got -3"),
+    ],
+)
+def test_counts_are_checked_against_the_task(
+    base, tmp_path, monkeypatch, capsys, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    assert run(*arguments, "--model", base) == 2
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [base]
+
+
+def test_diverged_training_fails_and_saves_no_model(base, tmp_path):
+    options = ("--model", base, "--output", tmp_path / "sft", "--optimizer.lr", "1e30")
+    assert run("sft", "smoke", *options) != 0
+    assert not (tmp_path / "sft" / "model").exists()
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ("sft", "smoke", "--model", "nowhere"),

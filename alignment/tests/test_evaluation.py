@@ -54,7 +54,17 @@ def test_no_examples_are_refused(make_model, tokenizer):
         evaluate_reward(engine, tokenizer, [], ExactAnswer())
 
 
-@pytest.mark.parametrize("wrong", [{"num_examples": 0}, {"temperature": -1.0}])
+def test_answers_to_one_question_are_one_trial(evaluate):
+    # Greedy answers to one question are all the same: asking again must not add certainty.
+    config = EvaluationConfig(num_examples=5, temperature=0.0, max_new_tokens=3)
+    once, often = evaluate(config), evaluate(replace(config, samples_per_example=8))
+    assert (often.low, often.high) == (once.low, once.high)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"num_examples": 0}, {"temperature": -1.0}, {"temperature": float("nan")}, {"seed": -1}],
+)
 def test_config_is_checked(wrong):
     with pytest.raises(ValueError, match="must"):
         EvaluationConfig(**wrong)

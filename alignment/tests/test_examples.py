@@ -1,6 +1,7 @@
+import numpy as np
 import pytest
 
-from lm_alignment.examples import Example, draw_examples, hash_examples
+from lm_alignment.examples import Example, _epoch_order, draw_examples, hash_examples
 
 EXAMPLES = [Example(question=str(i), answer=str(i)) for i in range(10)]
 
@@ -34,3 +35,13 @@ def test_hash_tells_examples_and_their_order_apart():
     assert hash_examples(EXAMPLES) != hash_examples(EXAMPLES[::-1])
     joined = [Example(question="1", answer="23")], [Example(question="12", answer="3")]
     assert hash_examples(joined[0]) != hash_examples(joined[1])
+
+
+def test_an_order_is_drawn_once_and_is_numpys():
+    _epoch_order.cache_clear()
+    drawn = [
+        example for step in range(5) for example in draw_examples(EXAMPLES, 2, seed=6, step=step)
+    ]
+    order = np.random.default_rng([6, 0]).permutation(10)
+    assert drawn == [EXAMPLES[index] for index in order]
+    assert _epoch_order.cache_info().misses == 1

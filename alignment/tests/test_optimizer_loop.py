@@ -99,3 +99,20 @@ def test_on_step_hears_of_every_step(make_loop):
     heard = []
     make_loop().run(lambda step: {"loss": step}, lambda step, values: heard.append((step, values)))
     assert heard == [(step + 1, {"loss": step}) for step in range(10)]
+
+
+def test_lost_metrics_are_named(make_loop, tmp_path):
+    make_loop().run(lambda _: {"loss": 1.0})
+    (tmp_path / "metrics.jsonl").unlink()
+    with pytest.raises(ValueError, match="the record is damaged, delete"):
+        make_loop().run(lambda _: {"loss": 1.0}, is_enough=lambda _: False)
+
+
+def test_numbers_that_are_not_finite_are_placed(make_loop):
+    def diverge(step):
+        if step == 2:
+            raise FloatingPointError("the loss is nan")
+        return {"loss": 1.0}
+
+    with pytest.raises(FloatingPointError, match="step 3: the loss is nan"):
+        make_loop().run(diverge)

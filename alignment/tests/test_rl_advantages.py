@@ -51,3 +51,24 @@ def test_a_group_of_one_has_no_deviation():
     with pytest.raises(ValueError, match="at least 2"):
         normalize_groups(torch.zeros(5), 1)
     assert normalize_groups(torch.ones(2), 1, baseline="none", normalizer="none").tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("normalizer", ["std", "mean", "none"])
+@pytest.mark.parametrize("eps", [1e-6, 0.0])
+def test_equal_rewards_that_round_teach_nothing(normalizer, eps):
+    # The float32 mean of eight times 100.1 is not 100.1.
+    rewards = torch.full((8,), 100.1)
+    assert normalize_groups(rewards, 8, normalizer=normalizer, eps=eps).tolist() == [0.0] * 8
+
+
+def test_large_rewards_keep_their_small_differences():
+    rewards = torch.tensor([4096.0, 4096.5, 4097.0, 4096.0])
+    torch.testing.assert_close(
+        normalize_groups(rewards, 4), normalize_groups(rewards - 4096, 4), rtol=0, atol=0
+    )
+
+
+def test_a_mean_of_signed_rewards_is_no_scale():
+    with pytest.raises(ValueError, match="rewards of at least 0, got -1"):
+        normalize_groups(torch.tensor([1.0, -1.0]), 2, normalizer="mean")
+    assert normalize_groups(torch.zeros(2), 2, normalizer="mean").tolist() == [0.0, 0.0]

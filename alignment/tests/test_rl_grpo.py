@@ -7,11 +7,14 @@ from alignment.tests.reference import PlainGenerator
 from lm_alignment.examples import Example
 from lm_alignment.rl.grpo import GRPORunConfig, train_grpo
 from lm_alignment.rl.grpo_config import GRPOConfig
+from lm_alignment.rl.grpo_step import learn_from_rollouts
 from lm_alignment.rl.losses import ConstantSum, SequenceClipped
+from lm_alignment.rl.rollouts import Rollout
 from lm_alignment.verifiers.reward import Reward
-from lm_basics.optim.adamw import AdamWConfig
+from lm_basics.accounting import forward_flops_per_token
+from lm_basics.optim.adamw import AdamW, AdamWConfig
 from lm_shared.config import from_dict, load_config, to_dict
-from lm_shared.runs import read_metrics
+from lm_shared.runs import load_receipt, read_metrics
 from lm_systems.inference.engine import Engine
 
 EXAMPLES = [Example(question=f"{a} {b}", answer="") for a in range(1, 7) for b in range(1, 7)]
@@ -33,6 +36,10 @@ def like_digits(prompt: str, completion: str, reference: str) -> Reward:
     """Reward the share of digits: a model without any training can learn it."""
     share = sum(character.isdigit() for character in completion) / max(1, len(completion))
     return Reward(value=share, parts={"format": float(bool(completion))}, reason="share of digits")
+
+
+def like_nothing(prompt: str, completion: str, reference: str) -> Reward:
+    return Reward(value=0.0, parts={}, reason="nothing pleases")
 
 
 def train(model, tokenizer, config, folder, *, engine=Engine, **more):
@@ -120,6 +127,68 @@ def test_several_updates_a_step_are_off_policy(make_model, tokenizer, tmp_path):
         assert all(value == 0 for value in kl) is (updates == 1)
 
 
+def test_flops_count_forward_passes_and_only_trained_tokens(make_model, tokenizer, tmp_path):
+    model = make_model()
+    # Equal verdicts on everything: all is drawn and scored, nothing is trained on.
+    generator = Engine(model, tokenizer)
+    config = replace(CONFIG, steps=1, updates_per_step=2)
+    train_grpo(model, tokenizer, generator, EXAMPLES, like_nothing, config, folder=tmp_path)
+    (line,) = read_metrics(tmp_path / "metrics.jsonl")
+    assert line["trained_tokens"] == 0
+    # Sixteen rows, each of fewer tokens than prompt and answer have, but of some.
+    assert line["tokens"] / 2 < line["forward_tokens"] < 2 * line["tokens"] + 100
+    per_token = forward_flops_per_token(model.config, 1)
+    assert load_receipt(tmp_path).flops == line["forward_tokens"] * per_token
+    train(make_model(), tokenizer, CONFIG, tmp_path / "trained")
+    trained, forward = (
+        sum(line[name] for line in read_metrics(tmp_path / "trained" / "metrics.jsonl"))
+        for name in ("trained_tokens", "forward_tokens")
+    )
+    assert trained > 0
+    assert load_receipt(tmp_path / "trained").flops == (3 * trained + forward) * per_token
+
+
+def test_old_log_probs_are_computed_in_micro_batches(make_model, tokenizer, tmp_path):
+    model, num_rows = make_model(), []
+    config = replace(CONFIG, steps=1, updates_per_step=2, micro_batch_size=3)
+    generator = PlainGenerator(make_model(), tokenizer)
+    model.token_embeddings.register_forward_pre_hook(lambda _, ids: num_rows.append(len(ids[0])))
+    train_grpo(model, tokenizer, generator, EXAMPLES, like_digits, config, folder=tmp_path)
+    assert max(num_rows) == 3
+
+
+def test_another_verifier_is_refused_by_the_folder(make_model, tokenizer, tmp_path):
+    train(make_model(), tokenizer, CONFIG, tmp_path)
+    model = make_model()
+    engine = Engine(model, tokenizer)
+    with pytest.raises(ValueError, match="differs in verifier"):
+        train_grpo(model, tokenizer, engine, EXAMPLES, like_nothing, CONFIG, folder=tmp_path)
+
+
+def test_a_diverged_run_raises(make_model, tokenizer, tmp_path):
+    config = replace(CONFIG, optimizer=AdamWConfig(lr=1e30, weight_decay=0.0))
+    with pytest.raises(FloatingPointError, match=r"step \d: "):
+        train(make_model(), tokenizer, config, tmp_path)
+
+
+def test_a_broken_policy_without_any_reward_raises(make_model, tokenizer):
+    model, example = make_model(), EXAMPLES[0]
+    rollouts = [
+        Rollout(
+            example=example,
+            prompt_ids=[1],
+            token_ids=[2],
+            log_probs=[float("nan")],
+            text="",
+            is_truncated=False,
+            reward=like_nothing("", "", ""),
+        )
+    ] * 16
+    optimizer = AdamW(model.parameters())
+    with pytest.raises(FloatingPointError, match="entropy of the rollouts is nan"):
+        learn_from_rollouts(model, optimizer, rollouts, CONFIG, pad_token_id=0)
+
+
 def test_config_survives_a_round_trip():
     config = replace(CONFIG, objective=SequenceClipped(), aggregation=ConstantSum())
     assert from_dict(GRPOConfig, to_dict(config)) == config
@@ -130,7 +199,14 @@ def test_config_survives_a_round_trip():
     [
         ({"steps": 0}, "steps must be positive"),
         ({"group_size": 1}, "group_size must be at least 2"),
-        ({"temperature": 0.0}, "temperature must be positive"),
+        ({"temperature": 0.7}, "temperature must be 1"),
+        ({"advantage_eps": 0.0}, "advantage_eps must be positive"),
+        ({"advantage_eps": float("inf")}, "advantage_eps must be finite"),
+        ({"max_grad_norm": 0.0}, "max_grad_norm must be positive"),
+        ({"micro_batch_size": 0}, "micro_batch_size must be positive or None"),
+        ({"validate_every": 0}, "validate_every must be positive or None"),
+        ({"checkpoint_every": 0}, "checkpoint_every must be positive or None"),
+        ({"seed": -1}, "seed must not be negative"),
         ({"updates_per_step": 3}, "does not divide 16 rollouts"),
     ],
 )

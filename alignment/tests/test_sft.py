@@ -109,7 +109,30 @@ def test_training_ends_at_the_target_loss_and_stays_ended(make_model, tokenizer,
     torch.testing.assert_close(weights(again), weights(model), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"steps": 1, "batch_size": 0}])
-def test_sizes_are_checked(wrong):
-    with pytest.raises(ValueError, match="must be positive"):
-        SFTConfig(**wrong)
+def test_a_diverged_run_raises_and_leaves_no_receipt(make_model, tokenizer, tmp_path):
+    config = replace(CONFIG, optimizer=AdamWConfig(lr=1e30, weight_decay=0.0))
+    with pytest.raises(FloatingPointError, match=r"step \d: the loss is nan"):
+        train_sft(make_model(), tokenizer, EXAMPLES, config, folder=tmp_path)
+    assert not (tmp_path / "receipt.json").exists()
+
+
+def test_a_run_without_examples_claims_no_folder(make_model, tokenizer, tmp_path):
+    with pytest.raises(ValueError, match="at least one example"):
+        train_sft(make_model(), tokenizer, [], CONFIG, folder=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"steps": 0}, "steps must be positive"),
+        ({"batch_size": 0}, "batch_size must be positive"),
+        ({"max_grad_norm": float("nan")}, "max_grad_norm must be positive"),
+        ({"checkpoint_every": 0}, "checkpoint_every must be positive or None"),
+        ({"seed": -1}, "seed must not be negative"),
+        ({"target_loss": float("nan")}, "target_loss must be a number"),
+    ],
+)
+def test_config_is_checked(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        replace(CONFIG, **wrong)

@@ -25,6 +25,13 @@ from lm_alignment.verifiers.exact import (
         ("3 + 4\n#### 7 \n", AFTER_HASHES, "7"),
         ("#### 1\n#### 2", AFTER_HASHES, "2"),
         (r"thus \boxed{\frac} and \boxed{12}", BOXED, "12"),
+        (r"\boxed{\frac{1}{2}}", BOXED, r"\frac{1}{2}"),
+        (r"\boxed{x^{2}} and { more", BOXED, "x^{2}"),
+        (r"\boxed{1} \boxed{ 2 } \boxed{3", BOXED, "2"),
+        (r"\boxed{\{1, 2\}}", BOXED, r"\{1, 2\}"),
+        (r"\boxed{y = \boxed{3}}", BOXED, "3"),
+        (r"} \boxed{4}", BOXED, "4"),
+        (r"\boxed{", BOXED, None),
         ("<think>3</think> <answer> 5 </answer>", ANSWER_TAGS, "5"),
         ("", ANSWER_TAGS, None),
     ],
@@ -46,6 +53,15 @@ def test_answers_are_found(completion, pattern, answer):
         ("Paris ", " Paris", True),
         ("paris", "Paris", False),
         ("7", "seven", False),
+        ("-$5", "-5", True),
+        ("$-5", "-5", True),
+        ("72.", "72", True),
+        (".5", "0.5", True),
+        ("-.5", "-1/2", True),
+        ("1,234,567", "1234567", True),
+        ("1234,567", "1234567", False),
+        (".", "0", False),
+        ("--5", "5", False),
     ],
 )
 def test_agreement(answer, reference, agree):
@@ -84,3 +100,9 @@ def test_a_huge_number_is_no_number_and_costs_nothing():
 def test_pattern_needs_one_group():
     with pytest.raises(ValueError, match="one group"):
         ExactAnswer(pattern="[0-9]+")
+
+
+def test_boxes_without_end_cost_linear_time():
+    # Quadratic, this would take minutes.
+    assert extract_answer("\\boxed{" * 200_000, BOXED) is None
+    assert extract_answer("\\boxed{" * 100_000 + "}" * 100_000, BOXED) == ""

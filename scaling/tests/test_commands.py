@@ -1,4 +1,5 @@
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from lm_scaling.commands.main import main
 from lm_scaling.commands.plan import read_candidates
 from lm_scaling.laws.parametric import ParametricLaw
 from lm_scaling.laws.parametric_fit import ParametricFit, fit_parametric
-from lm_scaling.laws.points import read_points, write_points
+from lm_scaling.laws.points import ScalingPoint, read_points, write_points
 from lm_scaling.planner import Plan, plan
 from lm_shared.config import load_config
 from scaling.tests.conftest import grid_points
@@ -117,3 +118,25 @@ def test_unknown_words_end_with_code_two(run, arguments: list[str], capsys) -> N
 def test_the_command_and_the_library_agree(table: Path, candidates: Path) -> None:
     planned = plan(read_points(table), read_candidates(candidates), budget_flops=1e14)
     assert planned.chosen in {"small", "large"}
+
+
+@pytest.mark.parametrize("budget", ["-1e17", "0", "inf", "nan"])
+def test_budgets_are_checked(run, table: Path, capsys, budget: str) -> None:
+    for law in ("parametric", "isoflop"):
+        assert run("fit", table, "--law", law, "--budgets", budget) == 2
+        assert "budgets must be positive and finite" in capsys.readouterr().err
+
+
+def test_extrapolated_optima_are_called_so(run, tmp_path: Path, capsys) -> None:
+    points = [
+        ScalingPoint.from_budget(
+            parameters=size, flops=flops, loss=3 + 0.1 * math.log(size / best) ** 2
+        )
+        for flops, best in ((1e14, 2e6), (1e15, 6e6))
+        for size in (1e6, 2e6, 4e6)
+    ]
+    write_points(points, tmp_path / "valleys.json")
+    assert run("fit", tmp_path / "valleys.json", "--law", "isoflop") == 0
+    printed = capsys.readouterr().out
+    assert "C 1e+15: N_opt 6e+06 extrapolated" in printed
+    assert "C 1e+14: N_opt" not in printed

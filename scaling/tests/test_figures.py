@@ -94,3 +94,11 @@ def test_empty_figures_are_refused(points: list[ScalingPoint]) -> None:
         isoflop_figure(points, obtained_loss=3.3)
     with pytest.raises(ValueError, match="flops must be positive"):
         power_law_figure(fit_isoflop(points), flops=0.0)
+
+
+def test_a_vertex_beyond_all_numbers_is_not_drawn() -> None:
+    points = [
+        ScalingPoint.from_budget(parameters=size, flops=1e15, loss=loss)
+        for size, loss in ((1e6, 3.0), (2e6, 2.9), (4e6, 2.8 + 1e-6))
+    ]
+    assert markers(isoflop_figure(points), 0, "*") == []

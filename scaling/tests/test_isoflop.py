@@ -158,3 +158,38 @@ def test_power_laws_need_two_positive_pairs() -> None:
         fit_power_law([2.0, 2.0], [1.0, 3.0])
     with pytest.raises(ValueError, match="positive values"):
         fit_power_law([1.0, 2.0], [1.0, -3.0])
+
+
+def budget_of(losses: dict[float, float], flops: float = 1e15) -> list[ScalingPoint]:
+    return [
+        ScalingPoint.from_budget(parameters=size, flops=flops, loss=loss)
+        for size, loss in losses.items()
+    ]
+
+
+@pytest.mark.parametrize("last", [2.8 + 1e-6, 2.802])
+def test_a_vertex_far_outside_of_the_runs_is_refused(last: float) -> None:
+    points = budget_of({1e6: 3.0, 2e6: 2.9, 4e6: last})
+    with pytest.raises(ValueError, match=r"far outside of them: add sizes on that side"):
+        find_optimum(points)
+    mirrored = budget_of({4e6: 3.0, 2e6: 2.9, 1e6: last})
+    with pytest.raises(ValueError, match=r"far outside of them"):
+        find_optimum(mirrored)
+    assert find_optimum(points, method="minimum").parameters == 4e6
+
+
+def test_the_tokens_of_an_optimum_are_paid_at_the_cost_of_the_runs() -> None:
+    # Attention and head cost small models more: 1.2, 1.1 and 1 times 6 N a token.
+    points = [
+        ScalingPoint(parameters=size, tokens=1e15 / (6 * size * cost), loss=loss, flops=1e15)
+        for size, cost, loss in ((1e6, 1.2, 3.0), (2e6, 1.1, 2.9), (4e6, 1.0, 3.0))
+    ]
+    for method in ("minimum", "parabola"):
+        optimum = find_optimum(points, method=method)
+        assert optimum.parameters == pytest.approx(2e6)
+        assert optimum.tokens == pytest.approx(1e15 / (6 * 2e6 * 1.1))
+
+
+def test_the_tokens_of_plain_runs_are_exactly_those_of_six_n_d(law: ParametricLaw) -> None:
+    optimum = find_optimum(budget_points(law, 1e19, (0.5, 0.9, 1.1, 3.0)))
+    assert optimum.tokens == optimum.flops / (6 * optimum.parameters)

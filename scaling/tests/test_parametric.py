@@ -70,6 +70,8 @@ def test_dearer_tokens_are_the_same_as_less_compute(law: ParametricLaw) -> None:
         ("alpha", 0.0, "alpha, beta > 0"),
         ("beta", -0.2, "alpha, beta > 0"),
         ("A", float("nan"), "must be finite"),
+        ("alpha", float("nan"), "must be finite"),
+        ("beta", float("inf"), "must be finite"),
     ],
 )
 def test_a_law_refuses_what_is_no_law(name: str, value: float, message: str) -> None:
@@ -79,9 +81,12 @@ def test_a_law_refuses_what_is_no_law(name: str, value: float, message: str) -> 
 
 
 def test_no_optimum_without_budget_or_trade_off(law: ParametricLaw) -> None:
-    with pytest.raises(ValueError, match="FLOPs must be positive"):
-        law.optimum(0.0)
-    with pytest.raises(ValueError, match="rising bounds"):
+    for flops in (0.0, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match="flops must be positive and finite"):
+            law.optimum(flops)
+        with pytest.raises(ValueError, match="flops must be positive and finite"):
+            law.optimum_for(flops, lambda n: 6 * n)
+    with pytest.raises(ValueError, match="positive, rising, finite bounds"):
         law.optimum_for(1e20, lambda n: 6 * n, bounds=(5.0, 2.0))
     flat = ParametricLaw(E=1.0, A=0.0, B=1.0, alpha=0.3, beta=0.3)
     with pytest.raises(ValueError, match="needs A, B > 0"):

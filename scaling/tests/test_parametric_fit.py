@@ -8,6 +8,7 @@ from hypothesis import given, settings, strategies as st
 from lm_scaling.laws.parametric import ParametricLaw
 from lm_scaling.laws.parametric_fit import ParametricFitConfig, fit_parametric
 from lm_scaling.laws.points import ScalingPoint, read_points
+from lm_scaling.laws.small_sample import fit_small_sample
 from scaling.tests.conftest import grid_points
 from scaling.tests.reference import fit_by_scipy, huber_objective
 
@@ -126,3 +127,21 @@ def test_tables_that_tell_nothing_are_refused(law: ParametricLaw) -> None:
 def test_bad_settings_are_refused(settings_) -> None:
     with pytest.raises(ValueError, match="positive"):
         ParametricFitConfig(**settings_)
+
+
+def test_runs_that_cannot_tell_size_from_data_are_refused(law: ParametricLaw) -> None:
+    def points(tokens_of) -> list[ScalingPoint]:
+        return [
+            ScalingPoint.from_run(parameters=n, tokens=d, loss=law.predict(n, d))
+            for n, d in ((n, tokens_of(n)) for n in np.geomspace(1e8, 1e10, 12).tolist())
+        ]
+
+    with pytest.raises(ValueError, match=r"are collinear \(correlation 1.00000"):
+        fit_parametric(points(lambda n: 20 * n))
+    # Rounded to whole steps, as in a real sweep.
+    with pytest.raises(ValueError, match="are collinear"):
+        fit_parametric(points(lambda n: round(20 * n / 2**19) * 2**19))
+    # One budget.
+    with pytest.raises(ValueError, match=r"are collinear \(correlation -1.00000"):
+        fit_parametric(points(lambda n: 1e20 / (6 * n)))
+    assert fit_small_sample(points(lambda n: 20 * n)).law.alpha == pytest.approx(0.34, rel=0.5)

@@ -154,13 +154,35 @@ def test_bad_requests_are_refused(points, candidates) -> None:
         plan(points, candidates, budget_flops=1e14, tokens_multiple=0)
 
 
+@pytest.mark.parametrize("value", [math.inf, math.nan, -1.0])
+@pytest.mark.parametrize("name", ["budget_s", "budget_flops", "unique_tokens"])
+def test_budgets_and_data_are_positive_and_finite(points, candidates, name, value) -> None:
+    budget = {} if name.startswith("budget") else {"budget_flops": 1e14}
+    with pytest.raises(ValueError, match=f"{name} must be positive and finite, got {value}"):
+        plan(points, candidates, **budget, **{name: value})
+
+
+def test_epochs_need_data_to_count_them_by(points, candidates) -> None:
+    with pytest.raises(ValueError, match=r"max_epochs=3 needs unique_tokens"):
+        plan(points, candidates, budget_flops=1e14, max_epochs=3)
+    with pytest.raises(ValueError, match="max_epochs > 0"):
+        plan(points, candidates, budget_flops=1e14, unique_tokens=1e6, max_epochs=math.nan)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("parameters", 0.0), ("flops_per_token", -1.0), ("seconds_per_token", 0.0)],
+    [
+        ("parameters", 0.0),
+        ("parameters", math.inf),
+        ("flops_per_token", -1.0),
+        ("seconds_per_token", 0.0),
+        ("seconds_per_token", math.nan),
+    ],
 )
 def test_a_candidate_has_positive_costs(name: str, value: float) -> None:
     values = {"parameters": 1.0, "flops_per_token": 1.0, name: value}
     with pytest.raises(ValueError, match=f"one: {name} must be positive"):
         Candidate(name="one", **values)
-    with pytest.raises(ValueError, match="overhead_s must not be negative"):
-        Candidate(name="one", parameters=1.0, flops_per_token=1.0, overhead_s=-math.pi)
+    for overhead_s in (-math.pi, math.nan, math.inf):
+        with pytest.raises(ValueError, match="overhead_s must not be negative"):
+            Candidate(name="one", parameters=1.0, flops_per_token=1.0, overhead_s=overhead_s)

@@ -52,6 +52,9 @@ def test_other_columns_are_ignored(tmp_path: Path) -> None:
         ("N,D,loss\n1,2,-3\n", "run 1: loss must be positive"),
         ("N,loss\n1,2\n", "run 1: needs the tokens or the FLOPs"),
         ("D,loss\n1,2\n", "run 1: needs the parameters and the loss"),
+        ("N,loss\n1,2,3\n", r"runs.csv, line 2: cells beyond the header: \['3'\]"),
+        ("N,D,loss\n1,2,3\n\n1,2,many\n", r"runs.csv, line 4, run 2: loss must be a number"),
+        ("N,D,loss\n1,2,3\n1,2," + "3" * 140_000, r"runs.csv, after line 2: field larger"),
     ],
 )
 def test_a_bad_table_is_refused_with_its_place(tmp_path: Path, text: str, message: str) -> None:
@@ -100,3 +103,26 @@ def test_the_course_table_has_nine_budgets_of_eight_sizes(tables: Path) -> None:
     assert [len(group) for group in groups.values()] == [8] * 9
     assert min(groups) == 6e18
     assert max(groups) == 3e21
+
+
+def test_tables_of_other_programs_are_read(tmp_path: Path) -> None:
+    (tmp_path / "RUNS.CSV").write_bytes(b"\xef\xbb\xbfN,D,loss\r\n10,7,2,\r\n")
+    (tmp_path / "RUNS.JSON").write_text('[{"N": 10, "D": 7, "loss": 2}]')
+    expected = [ScalingPoint.from_run(parameters=10, tokens=7, loss=2)]
+    assert read_points(tmp_path / "RUNS.CSV") == expected
+    assert read_points(tmp_path / "RUNS.JSON") == expected
+
+
+def test_a_table_that_is_no_text_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_bytes(b"N,D,loss\n1,2,\xff\n")
+    with pytest.raises(ValueError, match=r"runs.csv is not UTF-8 text"):
+        read_points(path)
+
+
+@pytest.mark.parametrize("loss", ["true", "[1]", "1" + "0" * 400])
+def test_json_losses_are_numbers(tmp_path: Path, loss: str) -> None:
+    path = tmp_path / "runs.json"
+    path.write_text(f'[{{"N": 10, "D": 7, "loss": {loss}}}]')
+    with pytest.raises(ValueError, match="run 1: loss must be a number"):
+        read_points(path)

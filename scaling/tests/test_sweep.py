@@ -58,7 +58,7 @@ def test_results_come_in_order_and_are_shown_as_they_finish(models) -> None:
     assert [len(group) for group in groups.values()] == [4, 4]
 
 
-@pytest.mark.parametrize("budgets", [[], [1e9, 0.0]])
+@pytest.mark.parametrize("budgets", [[], [1e9, 0.0], [1e9, float("nan")]])
 def test_a_sweep_needs_models_and_budgets(models, budgets: list[float]) -> None:
     with pytest.raises(ValueError, match="expected models and positive budgets"):
         isoflop_experiments(models, budgets, training_rule)

@@ -32,8 +32,10 @@ class EvaluationConfig:
         for name in ("num_examples", "samples_per_example", "max_new_tokens"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        if self.temperature < 0:
-            raise ValueError(f"temperature must not be negative, got {self.temperature}")
+        if not self.temperature >= 0 or math.isinf(self.temperature):
+            raise ValueError(f"temperature must not be negative but finite, got {self.temperature}")
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative, got {self.seed}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +45,12 @@ class Evaluation:
     reward: float
     """Mean reward."""
     low: float
-    """Lower end of the 95% Wilson interval, which takes rewards as 0 or 1."""
+    """Lower end of the 95% Wilson interval, which takes rewards as 0 or 1.
+
+    Its trials are the questions, not the answers: answers to one question are alike, and counted
+    one by one they would claim to be surer than they are. So further samples of the same questions
+    move the mean, but never narrow the interval.
+    """
     high: float
     """Upper end."""
     format: float
@@ -94,9 +101,10 @@ def evaluate_reward(
         ),
         group_size=config.samples_per_example,
     )
-    # Mean reward times count is the number of successes where rewards are 0 or 1.
     summary = summarize_rollouts(rollouts)
-    low, high = wilson_interval(summary["reward"] * len(rollouts), len(rollouts))
+    # The mean over questions of each one's mean is the mean over answers: all have equally many.
+    num_questions = len(rollouts) // config.samples_per_example
+    low, high = wilson_interval(summary["reward"] * num_questions, num_questions)
     return Evaluation(
         reward=summary["reward"],
         low=low,
@@ -122,4 +130,5 @@ def wilson_interval(
     p, n = num_successes / num_trials, num_trials
     center = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     margin = z / (1 + z**2 / n) * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    return max(0.0, center - margin), min(1.0, center + margin)
+    # The bounds at 0 and 1 are exactly these; rounded, they could leave p outside.
+    return max(0.0, min(p, center - margin)), min(1.0, max(p, center + margin))

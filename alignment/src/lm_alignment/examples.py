@@ -8,8 +8,10 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
+from jaxtyping import Int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,14 +37,19 @@ def draw_examples(
     if not examples:
         raise ValueError("expected at least one example, got none")
     drawn = []
-    # A step may straddle two passes over the data, each with its own order.
-    orders: dict[int, np.ndarray] = {}
     for position in range(step * count, (step + 1) * count):
         epoch, place = divmod(position, len(examples))
-        if epoch not in orders:
-            orders[epoch] = np.random.default_rng([seed, epoch]).permutation(len(examples))
-        drawn.append(examples[orders[epoch][place]])
+        drawn.append(examples[_epoch_order(len(examples), seed, epoch)[place]])
     return drawn
+
+
+# A step may straddle two passes over the data, each with its own order; an order of a million
+# examples takes 13 ms to draw and 8 MB to keep.
+@lru_cache(maxsize=2)
+def _epoch_order(num_examples: int, seed: int, epoch: int) -> Int[np.ndarray, " examples"]:
+    order = np.random.default_rng([seed, epoch]).permutation(num_examples)
+    order.flags.writeable = False
+    return order
 
 
 def hash_examples(examples: Sequence[Example]) -> str:

@@ -85,7 +85,9 @@ class OptimizerLoop:
             is_enough: Ends the run before its last step.
 
         Raises:
-            ValueError: the checkpoint is damaged or belongs to another run.
+            ValueError: the checkpoint is damaged or belongs to another run, or the metrics before
+                it are lost.
+            FloatingPointError: a step's loss or gradient is not finite; names the step.
         """
         # Before a checkpoint is loaded: it holds the scaled rates of its step.
         peak_rates = [group["lr"] for group in self.optimizer.param_groups]
@@ -94,7 +96,7 @@ class OptimizerLoop:
             scale = self.config.schedule.scale(step, self.config.steps)
             for group, peak_rate in zip(self.optimizer.param_groups, peak_rates, strict=True):
                 group["lr"] = scale * peak_rate
-            values = do_step(step)
+            values = _do_named(do_step, step)
             step += 1
             # Lines of steps after the last checkpoint are cut off by a resume and written again.
             self.record.metrics.write(step=step, lr_scale=scale, **values)
@@ -109,17 +111,18 @@ class OptimizerLoop:
     def _resume(self, is_enough: StopRule | None) -> int:
         """Restore the last checkpoint and return the number of the step to go on with."""
         if not self.checkpoint_path.exists():
-            self.record.metrics.truncate_after(0)
+            self.record.metrics.resume_at(0)
             return 0
         step = load_checkpoint(
             self.checkpoint_path, self.model, self.optimizer, config_hash=self.identity
         )
-        self.record.metrics.truncate_after(step)
+        self.record.metrics.resume_at(step)
         # A run that ended early must not go on when it is opened again.
         last = read_metrics(self.record.metrics.path)[-1]
         return self.config.steps if is_enough is not None and is_enough(last) else step
 
     def _save(self, step: int) -> None:
+        self.record.metrics.sync()
         save_checkpoint(
             self.model, self.optimizer, step, self.checkpoint_path, config_hash=self.identity
         )
@@ -127,3 +130,11 @@ class OptimizerLoop:
     def _is_due(self, step: int) -> bool:
         every = self.config.checkpoint_every
         return every is not None and step % every == 0
+
+
+def _do_named(do_step: StepFunction, step: int) -> Mapping[str, float]:
+    """Do a step; what it says of numbers that are not finite gets the step's number, from 1."""
+    try:
+        return do_step(step)
+    except FloatingPointError as error:
+        raise FloatingPointError(f"step {step + 1}: {error}") from error

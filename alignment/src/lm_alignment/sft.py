@@ -3,6 +3,7 @@
 The loss of a batch is the mean of ``-log p`` over all response tokens in it.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,12 +14,13 @@ from lm_alignment.examples import Example, draw_examples
 from lm_alignment.log_probs import response_log_probs
 from lm_alignment.masking import ResponseBatch, join_responses
 from lm_alignment.optimizer_loop import OnStep, OptimizerLoop
+from lm_alignment.optimizer_step import update_parameters
+from lm_alignment.settings import check_settings
 from lm_alignment.starting_point import StartingPoint
 from lm_alignment.templates import ChatTemplate
 from lm_basics.accounting import training_flops_per_token
 from lm_basics.optim.adamw import AdamWConfig
 from lm_basics.optim.build import OptimizerConfig, build_optimizer
-from lm_basics.optim.clipping import clip_gradients
 from lm_basics.optim.schedules import ConstantSchedule, ScheduleConfig
 from lm_basics.tokenizer import Tokenizer
 from lm_basics.transformer import TransformerLM
@@ -54,10 +56,13 @@ class SFTConfig:
     """Decides the order of the examples."""
 
     def __post_init__(self) -> None:
-        if self.steps <= 0 or self.batch_size <= 0:
-            raise ValueError(
-                f"steps and batch_size must be positive, got {self.steps} and {self.batch_size}"
-            )
+        check_settings(
+            self,
+            positive=("steps", "batch_size", "max_grad_norm"),
+            positive_or_none=("checkpoint_every",),
+        )
+        if self.target_loss is not None and math.isnan(self.target_loss):
+            raise ValueError("target_loss must be a number or None, got nan")
 
     def is_target_reached(self, metrics: Mapping[str, float]) -> bool:
         """Say whether the step with these metrics ends the training."""
@@ -112,8 +117,11 @@ def train_sft(
 
     Raises:
         ValueError: no examples, a tokenizer without the template's tokens, or another run's folder.
+        FloatingPointError: the loss or its gradient is not finite.
     """
     template = template or ChatTemplate()
+    # Before the folder is claimed: a run that cannot begin leaves no trace.
+    template.end_token_id(tokenizer)
     start = StartingPoint.from_parts(model, template, examples)
     run_config = SFTRunConfig(start=start, sft=config)
     optimizer = build_optimizer(model, config.optimizer)
@@ -161,11 +169,10 @@ def _imitate(
     # Over all tokens of the batch: long answers weigh more than short ones, as in pretraining.
     loss = -response_log_probs(model, batch).log_probs.sum() / batch.response_mask.sum()
     loss.backward()
-    grad_norm = clip_gradients(model.parameters(), max_grad_norm)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    mean_loss = loss.item()
+    grad_norm = update_parameters(model, optimizer, loss=mean_loss, max_grad_norm=max_grad_norm)
     return {
-        "loss": loss.item(),
-        "grad_norm": grad_norm.item(),
+        "loss": mean_loss,
+        "grad_norm": grad_norm,
         "tokens": batch.response_mask.numel(),
     }

@@ -29,7 +29,13 @@ class StartingPoint:
     def from_parts(
         cls, model: TransformerLM, template: ChatTemplate, examples: Sequence[Example]
     ) -> "StartingPoint":
-        """Describe a run that is about to start."""
+        """Describe a run that is about to start.
+
+        Raises:
+            ValueError: there are no examples.
+        """
+        if not examples:
+            raise ValueError("expected at least one example to learn from, got none")
         return cls(
             model=model.config,
             weights_hash=hash_weights(model),

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, NullFormatter
 
 from lm_scaling.laws.isoflop import IsoFlopFit, PowerLaw, fit_parabola
-from lm_scaling.laws.points import ScalingPoint, group_by_budget
+from lm_scaling.laws.points import ScalingPoint, check_positive, group_by_budget
 from lm_scaling.planner import Plan
 from lm_shared.figures import PALETTE, house_style
 
@@ -52,10 +52,9 @@ def power_law_figure(fit: IsoFlopFit, *, flops: float) -> Figure:
     """Draw the best size and the best token count of each budget, and their laws up to ``flops``.
 
     Raises:
-        ValueError: ``flops`` is not positive.
+        ValueError: ``flops`` is not positive and finite.
     """
-    if flops <= 0:
-        raise ValueError(f"flops must be positive, got {flops}")
+    check_positive(flops=flops)
     sizes = [optimum.parameters for optimum in fit.optima]
     tokens = [optimum.tokens for optimum in fit.optima]
     with house_style():
@@ -77,7 +76,7 @@ def _draw_valleys(axes: Axes, points: Sequence[ScalingPoint]) -> None:
         try:
             valley = fit_parabola(group)
         except ValueError:
-            # Too few sizes or no valley: a thin line shows which runs share the budget.
+            # No valley, or one far away: a thin line shows which runs share the budget.
             axes.plot(sizes, losses, color=color, linewidth=0.8)
             continue
         # A vertex far outside of the runs would squeeze them into a corner.

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lm_scaling.laws.points import ScalingPoint
+from lm_scaling.laws.points import ScalingPoint, check_positive
 from lm_scaling.laws.repetition import discount_repeats, effective_tokens
 from lm_scaling.laws.small_sample import LawPrior, SmallSampleFit, fit_small_sample
 from lm_scaling.laws.uncertainty import Interval
@@ -31,15 +31,19 @@ class Candidate:
     """Seconds of the run that train nothing: compilation, validation, saving."""
 
     def __post_init__(self) -> None:
-        for name in ("parameters", "flops_per_token"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{self.name}: {name} must be positive, got {getattr(self, name)}")
-        if self.seconds_per_token is not None and not self.seconds_per_token > 0:
-            raise ValueError(
-                f"{self.name}: seconds_per_token must be positive, got {self.seconds_per_token}"
+        try:
+            check_positive(
+                parameters=self.parameters,
+                flops_per_token=self.flops_per_token,
+                seconds_per_token=self.seconds_per_token,
             )
-        if self.overhead_s < 0:
-            raise ValueError(f"{self.name}: overhead_s must not be negative, got {self.overhead_s}")
+        except ValueError as error:
+            raise ValueError(f"{self.name}: {error}") from error
+        if not 0 <= self.overhead_s < math.inf:
+            raise ValueError(
+                f"{self.name}: overhead_s must not be negative and must be finite, "
+                f"got {self.overhead_s}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,11 +116,15 @@ def plan(
         level: Probability of the intervals.
 
     Raises:
-        ValueError: Not exactly one budget, candidates that lack a speed or share a name, a budget
-            that is too small for any candidate, or too few points.
+        ValueError: Not exactly one budget, a budget or data size that is not positive and finite,
+            ``max_epochs`` without ``unique_tokens``, candidates that lack a speed or share a name,
+            a budget that is too small for any candidate, or too few points.
     """
     _check_candidates(candidates, budget_s, budget_flops)
-    if tokens_multiple < 1 or max_epochs <= 0:
+    check_positive(budget_s=budget_s, budget_flops=budget_flops, unique_tokens=unique_tokens)
+    if unique_tokens is None and max_epochs != math.inf:
+        raise ValueError(f"max_epochs={max_epochs} needs unique_tokens to count epochs of")
+    if tokens_multiple < 1 or not max_epochs > 0:
         raise ValueError(
             f"expected tokens_multiple >= 1 and max_epochs > 0, got {tokens_multiple}, {max_epochs}"
         )

@@ -1,5 +1,6 @@
 """An IsoFLOP sweep: which experiments to run at each budget, and their results as points."""
 
+import math
 from collections.abc import Callable, Sequence
 
 from lm_basics.model_config import TransformerConfig
@@ -24,9 +25,9 @@ def isoflop_experiments(
     measures its warm-up, not its data.
 
     Raises:
-        ValueError: No models, no budgets, or one that is not positive.
+        ValueError: No models, no budgets, or one that is not positive and finite.
     """
-    if not models or not budgets or min(budgets) <= 0:
+    if not models or not budgets or not all(0 < budget < math.inf for budget in budgets):
         raise ValueError(f"expected models and positive budgets, got {len(models)} and {budgets}")
     experiments = []
     # Cheapest first: a mistake in the rule shows before the long runs start.

@@ -22,6 +22,8 @@ def evaluate(
         task: Where the questions come from.
         show: Answers to print.
     """
+    if show < 0:
+        raise ValueError(f"show must not be negative, got {show}")
     policy, tokenizer = load_model(model, ops=get_ops("fused")), Tokenizer.from_folder(model)
     engine = Engine(policy, tokenizer, max_batch_size=256)
     result = evaluate_reward(

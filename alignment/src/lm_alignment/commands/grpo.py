@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lm_alignment.commands.problems import TaskName, load_problems
+from lm_alignment.commands.problems import TaskName, check_count, load_problems
 from lm_alignment.recipes import LAPTOP
 from lm_alignment.rl.grpo import train_grpo
 from lm_alignment.rl.grpo_config import GRPOConfig
@@ -33,6 +33,8 @@ def reinforce(
         task: Where the questions come from.
         skip_examples: Training examples left out because fine-tuning has seen them.
     """
+    train = load_problems(task).train
+    check_count("skip_examples", skip_examples, least=0, most=len(train) - 1, task=task)
     require_determinism()
     policy, tokenizer = load_model(model, ops=get_ops("fused")), Tokenizer.from_folder(model)
     engine = Engine(policy, tokenizer, max_batch_size=config.rollouts_per_step)
@@ -41,7 +43,7 @@ def reinforce(
             policy,
             tokenizer,
             engine,
-            load_problems(task).train[skip_examples:],
+            train[skip_examples:],
             ExactAnswer(),
             config,
             folder=output,

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lm_alignment.commands.problems import TaskName, load_problems
+from lm_alignment.commands.problems import TaskName, check_count, load_problems
 from lm_alignment.recipes import LAPTOP
 from lm_alignment.sft import SFTConfig, train_sft
 from lm_alignment.templates import ChatTemplate
@@ -30,12 +30,18 @@ def fine_tune(
         task: Where the examples come from.
         num_examples: Examples to imitate.
     """
+    train = load_problems(task).train
+    check_count("num_examples", num_examples, least=1, most=len(train), task=task)
     require_determinism()
     policy, tokenizer = load_model(model, ops=get_ops("fused")), Tokenizer.from_folder(model)
-    examples = load_problems(task).train[:num_examples]
     with progress("fine-tuning", config.steps) as advance:
         result = train_sft(
-            policy, tokenizer, examples, config, folder=output, on_step=lambda *_: advance()
+            policy,
+            tokenizer,
+            train[:num_examples],
+            config,
+            folder=output,
+            on_step=lambda *_: advance(),
         )
     template = ChatTemplate().to_jinja()
     save_model(policy, output / "model", tokenizer=tokenizer, chat_template=template)

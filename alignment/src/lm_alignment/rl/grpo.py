@@ -15,8 +15,8 @@ from lm_alignment.rl.grpo_step import learn_from_rollouts
 from lm_alignment.rl.rollouts import collect_rollouts
 from lm_alignment.starting_point import StartingPoint
 from lm_alignment.templates import ChatTemplate
-from lm_alignment.verifiers.reward import RewardFunction
-from lm_basics.accounting import training_flops_per_token
+from lm_alignment.verifiers.reward import RewardFunction, describe_verifier
+from lm_basics.accounting import forward_flops_per_token, training_flops_per_token
 from lm_basics.optim.build import build_optimizer
 from lm_basics.tokenizer import Tokenizer
 from lm_basics.transformer import TransformerLM
@@ -34,6 +34,8 @@ class GRPORunConfig:
 
     start: StartingPoint
     """Model, questions and prompt format."""
+    verifier: str
+    """Identity of what judges the answers, see ``describe_verifier``."""
     grpo: GRPOConfig
     """The run's settings."""
 
@@ -83,10 +85,13 @@ def train_grpo(
 
     Raises:
         ValueError: no examples, a tokenizer without the template's tokens, or another run's folder.
+        FloatingPointError: log-probabilities, the loss or its gradient are not finite.
     """
     template = template or ChatTemplate()
     start = StartingPoint.from_parts(model, template, examples)
-    run_config = GRPORunConfig(start=start, grpo=config)
+    run_config = GRPORunConfig(
+        start=start, verifier=describe_verifier(reward_function), grpo=config
+    )
     optimizer = build_optimizer(model, config.optimizer)
     end_token_id = template.end_token_id(tokenizer)
 
@@ -110,8 +115,13 @@ def train_grpo(
         loop.run(do_step, on_step)
         # From the file, which also knows the steps of earlier processes.
         lines = read_metrics(record.metrics.path)
-        tokens = sum(line["tokens"] for line in lines)
-        record.add(tokens=tokens, flops=tokens * training_flops_per_token(model.config, 1))
+        tokens, trained, forward = (
+            sum(line[name] for line in lines)
+            for name in ("tokens", "trained_tokens", "forward_tokens")
+        )
+        # Rollouts without an advantage are drawn, but never trained on.
+        flops = trained * training_flops_per_token(model.config, 1)
+        record.add(tokens=tokens, flops=flops + forward * forward_flops_per_token(model.config, 1))
         elapsed_s = record.metrics.elapsed_s
     rewards = tuple(line["reward"] for line in lines)
     return GRPOResult(steps=config.steps, rewards=rewards, elapsed_s=elapsed_s)

@@ -5,12 +5,14 @@ GRPO is the default. Dr. GRPO is ``normalizer="none"`` with ``ConstantSum``; RFT
 ``SequenceClipped``.
 """
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from lm_alignment.rl.advantages import Baseline, Normalizer
 from lm_alignment.rl.losses import Aggregation, Objective, SequenceMean, TokenClipped
+from lm_alignment.settings import check_settings
 from lm_basics.optim.adamw import AdamWConfig
 from lm_basics.optim.build import OptimizerConfig
 from lm_basics.optim.schedules import ConstantSchedule, ScheduleConfig
@@ -40,7 +42,7 @@ class GRPOConfig:
     normalizer: Normalizer = "std"
     """What they are divided by then."""
     advantage_eps: float = 1e-6
-    """Added to the normalizer."""
+    """Added to the normalizer; positive, as a group's deviation or mean may be 0."""
     optimizer: OptimizerConfig = field(
         default_factory=lambda: AdamWConfig(lr=5e-4, weight_decay=0.0)
     )
@@ -52,7 +54,8 @@ class GRPOConfig:
     max_new_tokens: int = 8
     """Longest answer."""
     temperature: float = 1.0
-    """Of the rollouts; the loss assumes 1."""
+    """Of the rollouts; only 1 is accepted: at another one they are not drawn from the policy, and
+    the gradient would be biased."""
     validate_every: int | None = None
     """Steps between validations; None means never."""
     checkpoint_every: int | None = None
@@ -61,13 +64,23 @@ class GRPOConfig:
     """Decides the order of the questions and the sampling."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "prompts_per_step", "updates_per_step", "max_new_tokens"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        check_settings(
+            self,
+            positive=(
+                "steps", "prompts_per_step", "updates_per_step", "max_new_tokens", "max_grad_norm",
+                "advantage_eps",
+            ),
+            positive_or_none=("micro_batch_size", "validate_every", "checkpoint_every"),
+        )  # fmt: skip
+        if not math.isfinite(self.advantage_eps):
+            raise ValueError(f"advantage_eps must be finite, got {self.advantage_eps}")
         if self.group_size < 2:
             raise ValueError(f"group_size must be at least 2, got {self.group_size}")
-        if self.temperature <= 0:
-            raise ValueError(f"temperature must be positive, got {self.temperature}")
+        if self.temperature != 1:
+            raise ValueError(
+                "temperature must be 1, for the loss takes rollouts as drawn from the policy "
+                f"itself, got {self.temperature}"
+            )
         if self.rollouts_per_step % self.updates_per_step:
             raise ValueError(
                 f"updates_per_step={self.updates_per_step} does not divide "

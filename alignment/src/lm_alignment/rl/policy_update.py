@@ -1,4 +1,4 @@
-"""One optimizer step on a batch of rollouts, without passes for those that teach nothing.
+"""The gradient of one batch of rollouts, without passes for those that teach nothing.
 
 A rollout with advantage 0 adds nothing to the gradient and is left out of the passes through the
 model. The denominators stay those of the whole batch, so the gradient is the same with and
@@ -15,7 +15,6 @@ from lm_alignment.log_probs import response_log_probs
 from lm_alignment.masking import ResponseBatch
 from lm_alignment.rl.gauges import estimate_kl
 from lm_alignment.rl.losses import Aggregation, Objective
-from lm_basics.optim.clipping import clip_gradients
 from lm_basics.transformer import TransformerLM
 
 
@@ -49,9 +48,13 @@ class PolicyGradient:
     clip_fraction: float
     """Share of the batch's response tokens whose gradient the clipping stopped."""
     kl: float
-    """Estimated KL divergence per token from the policy that drew the rollouts, in nats."""
+    """Estimated KL divergence per token from the policy that drew the rollouts, in nats.
+
+    The mean over the response tokens that went through the model, those of rollouts with an
+    advantage: what the others would add is not known. 0 where there are none.
+    """
     num_tokens: int
-    """Tokens that went through the model."""
+    """Tokens that went through the model, forward and backward."""
 
 
 def accumulate_policy_gradient(
@@ -77,7 +80,7 @@ def accumulate_policy_gradient(
     # Rows are left out, but num_rollouts below still counts them.
     kept = batch.advantages.nonzero().flatten()
     # In float64, so that many micro-batches add up to what one batch gives.
-    totals = torch.zeros(3, dtype=torch.float64)
+    totals = torch.zeros(4, dtype=torch.float64)
     num_tokens = 0
     for rows in kept.split(micro_batch_size or num_rollouts) if len(kept) else ():
         part = batch.select(rows)
@@ -91,25 +94,13 @@ def accumulate_policy_gradient(
         )
         loss.backward()
         kl = estimate_kl(log_probs.detach(), old, mask) * mask.sum()
-        totals += torch.stack([loss.detach(), (result.is_clipped & mask).sum(), kl]).double().cpu()
+        clipped = (result.is_clipped & mask).sum()
+        totals += torch.stack([loss.detach(), clipped, kl, mask.sum()]).double().cpu()
         num_tokens += mask.numel()
     num_response_tokens = int(batch.responses.response_mask.sum())
     return PolicyGradient(
         loss=totals[0].item(),
         clip_fraction=totals[1].item() / num_response_tokens,
-        kl=totals[2].item() / num_response_tokens,
+        kl=totals[2].item() / max(1.0, totals[3].item()),
         num_tokens=num_tokens,
     )
-
-
-def update_policy(
-    model: TransformerLM, optimizer: torch.optim.Optimizer, *, max_grad_norm: float
-) -> float:
-    """Clip the accumulated gradients, step, drop them, and return their norm before clipping.
-
-    Without any gradient, when every rollout was left out, parameters and moments stay as they are.
-    """
-    grad_norm = clip_gradients(model.parameters(), max_grad_norm).item()
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return grad_norm

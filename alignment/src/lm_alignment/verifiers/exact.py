@@ -14,14 +14,23 @@ INTEGERS_ONLY = r"\A\s*(-?[0-9]+(?: -?[0-9]+)*)\s*\Z"
 """The completion is one integer, or several with single spaces between, and nothing else."""
 AFTER_HASHES = r"####[ \t]*([^\n]+)"
 """The answer follows ``####``, as in GSM8K."""
-BOXED = r"\\boxed\{([^{}]*)\}"
-r"""The answer stands in ``\boxed{}``, as in MATH."""
+BOXED = r"\\boxed\{(.*)\}"
+r"""The answer stands in ``\boxed{}``, as in MATH.
+
+Of this pattern the braces are matched, which no regular expression can do: of ``\boxed{x^{2}}`` the
+answer is ``x^{2}``.
+"""
 ANSWER_TAGS = r"<answer>([^<]*)</answer>"
 """The answer stands between tags, as in R1-Zero."""
 
 # Bounded repetitions: int() refuses thousands of digits, and a fraction of them would be slow.
-_NUMBER = re.compile(r"(-?[0-9]{1,40})(?:(\.[0-9]{1,40})|/([0-9]{1,40}))?")
-_THOUSANDS = re.compile(r"(?<=[0-9]),(?=[0-9]{3}(?:[^0-9]|\Z))")
+_DIGITS = r"[0-9]{1,40}"
+# Commas only between groups of three: "1234,567" is no number.
+_INTEGER = rf"(?:{_DIGITS}|[0-9]{{1,3}}(?:,[0-9]{{3}}){{1,12}})"
+_NUMBER = re.compile(
+    rf"(?:-\$?|\$-?)?(?P<value>(?:{_INTEGER})?\.{_DIGITS}|{_INTEGER}(?:/(?P<denominator>{_INTEGER}))?)"
+)
+_BOXES_AND_BRACES = re.compile(r"\\boxed\{|\\[{}]|[{}]")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +64,8 @@ class ExactAnswer:
 
 def extract_answer(completion: str, pattern: str = INTEGERS_ONLY) -> str | None:
     """Return the last match's group, trimmed, or None where there is no match."""
+    if pattern == BOXED:
+        return _last_boxed(completion)
     answers = re.findall(pattern, completion)
     return answers[-1].strip() if answers else None
 
@@ -69,9 +80,31 @@ def answers_agree(answer: str, reference: str) -> bool:
 
 
 def parse_number(text: str) -> Fraction | None:
-    """Return the exact value of an integer, decimal or fraction; None for anything else."""
-    plain = _THOUSANDS.sub("", text.strip().removeprefix("$"))
-    match = _NUMBER.fullmatch(plain)
-    if match is None or (match[3] is not None and int(match[3]) == 0):
+    """Return the exact value of an integer, decimal or fraction; None for anything else.
+
+    A dollar sign before it, commas between thousands and the period of a sentence are allowed.
+    """
+    match = _NUMBER.fullmatch(text.strip().removesuffix("."))
+    if match is None:
         return None
-    return Fraction(plain)
+    denominator = match["denominator"]
+    if denominator is not None and int(denominator.replace(",", "")) == 0:
+        return None
+    value = Fraction(match["value"].replace(",", ""))
+    return -value if "-" in match[0] else value
+
+
+def _last_boxed(completion: str) -> str | None:
+    r"""Return the content of the closed ``\boxed{}`` that begins last, in one pass."""
+    starts: list[int | None] = []
+    last: tuple[int, int] | None = None
+    for token in _BOXES_AND_BRACES.finditer(completion):
+        if token[0] == r"\boxed{":
+            starts.append(token.end())
+        elif token[0] == "{":
+            starts.append(None)
+        elif token[0] == "}" and starts:
+            start = starts.pop()
+            if start is not None and (last is None or start > last[0]):
+                last = start, token.start()
+    return None if last is None else completion[slice(*last)].strip()

@@ -8,7 +8,7 @@ import tyro
 from lm_scaling.laws.isoflop import FitSpace, ValleyMethod, fit_isoflop
 from lm_scaling.laws.parametric import ParametricLaw
 from lm_scaling.laws.parametric_fit import fit_parametric
-from lm_scaling.laws.points import ScalingPoint, read_points
+from lm_scaling.laws.points import ScalingPoint, check_positive, read_points
 from lm_scaling.laws.small_sample import fit_small_sample
 from lm_shared.config import save_config
 
@@ -33,12 +33,20 @@ def fit(
         space: where isoflop takes the errors of its power laws.
         output: JSON file for the fit.
     """
+    for flops in budgets:
+        check_positive(budgets=flops)
     points = read_points(table)
     if law == "isoflop":
         fitted = fit_isoflop(points, method=valley, space=space)
         size, data = fitted.parameters_law, fitted.tokens_law
         print(f"N_opt = {size.coefficient:.5g} * C^{size.exponent:.5f}  R^2 {size.r_squared:.4f}")
         print(f"D_opt = {data.coefficient:.5g} * C^{data.exponent:.5f}  R^2 {data.r_squared:.4f}")
+        for one in fitted.optima:
+            if not one.is_bracketed:
+                print(
+                    f"C {one.flops:.3g}: N_opt {one.parameters:.4g} extrapolated, without worse "
+                    "runs on both sides"
+                )
         for flops in budgets:
             print(f"C {flops:.3g}: N {size(flops):.4g}, D {data(flops):.4g}")
     else:

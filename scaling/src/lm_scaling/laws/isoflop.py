@@ -24,6 +24,9 @@ from lm_scaling.laws.points import FLOPS_PER_PARAMETER_TOKEN, ScalingPoint, grou
 ValleyMethod = Literal["parabola", "minimum"]
 FitSpace = Literal["log", "linear"]
 
+MAX_EXTRAPOLATION = 10.0
+"""How many times larger than the largest run, or smaller than the smallest, a vertex may be."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PowerLaw:
@@ -66,7 +69,7 @@ class IsoFlopOptimum:
     parameters: float
     """Best size N."""
     tokens: float
-    """Tokens D that the budget buys at that size."""
+    """Tokens D that the budget buys at that size, at what the budget's runs paid for a token."""
     loss: float
     """Loss there, nats per token."""
     is_bracketed: bool
@@ -125,7 +128,8 @@ def find_optimum(
     """Return the best size among runs of one budget.
 
     Raises:
-        ValueError: No runs, or with ``parabola`` fewer than three sizes or runs without a valley.
+        ValueError: No runs, or with ``parabola`` fewer than three sizes, runs without a valley, or
+            a vertex far outside of them.
     """
     if not points:
         raise ValueError("expected at least one run of the budget, got none")
@@ -140,19 +144,37 @@ def find_optimum(
     return IsoFlopOptimum(
         flops=flops,
         parameters=parameters,
-        # From the budget, so that the exponents of N and D add up to one.
-        tokens=flops / (FLOPS_PER_PARAMETER_TOKEN * parameters),
+        tokens=flops
+        / (FLOPS_PER_PARAMETER_TOKEN * parameters * _relative_cost(points, parameters)),
         loss=loss,
         is_bracketed=min(sizes) < parameters < max(sizes),
         valley=valley,
     )
 
 
+def _relative_cost(points: Sequence[ScalingPoint], parameters: float) -> float:
+    """Return what a token costs at a size in units of 6 N FLOPs, interpolated in ln N.
+
+    1 for runs whose compute is 6 N D; more where attention and the head are counted.
+    """
+    costs: dict[float, list[float]] = {}
+    for point in points:
+        plain = FLOPS_PER_PARAMETER_TOKEN * point.parameters * point.tokens
+        costs.setdefault(point.parameters, []).append(point.flops / plain)
+    sizes = sorted(costs)
+    cost = np.interp(
+        math.log(parameters), np.log(sizes), [float(np.mean(costs[size])) for size in sizes]
+    )
+    # Without the rounding of C = 6 N D, which is no cost.
+    return round(float(cost), 12)
+
+
 def fit_parabola(points: Sequence[ScalingPoint]) -> Parabola:
     """Fit a quadratic in ``ln N`` to runs of one budget by least squares.
 
     Raises:
-        ValueError: Fewer than three sizes, or the quadratic opens downward.
+        ValueError: Fewer than three sizes, the quadratic opens downward, or its vertex lies more
+            than a factor ``MAX_EXTRAPOLATION`` outside of the runs.
     """
     num_sizes = len({point.parameters for point in points})
     if num_sizes < 3:
@@ -168,6 +190,14 @@ def fit_parabola(points: Sequence[ScalingPoint]) -> Parabola:
             "add sizes on the other side, or take the best run of each budget"
         )
     shift = -slope / (2 * curvature)
+    offsets = log_sizes - center
+    beyond = max(float(offsets.min()) - shift, shift - float(offsets.max()))
+    if beyond > math.log(MAX_EXTRAPOLATION):
+        raise ValueError(
+            f"the lowest point of the runs at {points[0].flops:.3g} FLOPs lies at "
+            f"1e{(center + shift) / math.log(10):.1f} parameters, far outside of them: "
+            "add sizes on that side, or take the best run of each budget"
+        )
     return Parabola(
         log_parameters=center + shift,
         loss_min=offset - curvature * shift**2,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from scipy.optimize import minimize_scalar
 
-from lm_scaling.laws.points import FLOPS_PER_PARAMETER_TOKEN
+from lm_scaling.laws.points import FLOPS_PER_PARAMETER_TOKEN, check_positive
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,8 +43,9 @@ class ParametricLaw:
     """Exponent of the data."""
 
     def __post_init__(self) -> None:
-        if not all(math.isfinite(value) for value in (self.E, self.A, self.B)):
-            raise ValueError(f"E, A, B must be finite, got {self.E}, {self.A}, {self.B}")
+        values = (self.E, self.A, self.B, self.alpha, self.beta)
+        if not all(math.isfinite(value) for value in values):
+            raise ValueError(f"E, A, B, alpha, beta must be finite, got {values}")
         if min(self.E, self.A, self.B) < 0 or min(self.alpha, self.beta) <= 0:
             raise ValueError(
                 "expected E, A, B >= 0 and alpha, beta > 0, "
@@ -68,10 +69,10 @@ class ParametricLaw:
         beta))``, where the marginal losses of both factors are equal.
 
         Raises:
-            ValueError: ``flops`` is not positive, or A or B is zero, so that nothing is traded off.
+            ValueError: ``flops`` is not positive and finite, or A or B is zero, so that nothing is
+                traded off.
         """
-        if flops <= 0 or flops_per_parameter_token <= 0:
-            raise ValueError(f"FLOPs must be positive, got {flops} at {flops_per_parameter_token}")
+        check_positive(flops=flops, flops_per_parameter_token=flops_per_parameter_token)
         self._check_trade_off()
         work = flops / flops_per_parameter_token
         balance = (self.alpha * self.A / (self.beta * self.B)) ** (1 / (self.alpha + self.beta))
@@ -98,8 +99,9 @@ class ParametricLaw:
         Raises:
             ValueError: ``flops`` is not positive, the bounds are not, or A or B is zero.
         """
-        if flops <= 0 or not 0 < bounds[0] < bounds[1]:
-            raise ValueError(f"expected positive FLOPs and rising bounds, got {flops}, {bounds}")
+        check_positive(flops=flops)
+        if not 0 < bounds[0] < bounds[1] < math.inf:
+            raise ValueError(f"expected positive, rising, finite bounds, got {bounds}")
         self._check_trade_off()
 
         def loss(log_parameters: float) -> float:

@@ -32,6 +32,12 @@ from lm_scaling.laws.robust_least_squares import (
 MIN_POINTS = 5
 """The law has five unknowns."""
 
+MAX_COLLINEARITY = 0.999
+"""Squared correlation of ln N and ln D up to which they are told apart.
+
+Above it, less than about 3% of the spread of ln D is not explained by ln N.
+"""
+
 _GRID_EXPONENTS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 1.0)
 # E lies below every run: the floors are shares of the lowest loss.
 _GRID_FLOORS = (0.05, 0.3, 0.5, 0.65, 0.8, 0.9, 0.97)
@@ -77,10 +83,12 @@ def fit_parametric(
     """Fit the law to at least ``MIN_POINTS`` runs; the result is the same on every call.
 
     Raises:
-        ValueError: Too few runs, or sizes or token counts that are all alike.
+        ValueError: Too few runs, sizes or token counts that are all alike, or sizes and tokens that
+            rise together: a squared correlation of ln N and ln D above ``MAX_COLLINEARITY``.
     """
     config = config or ParametricFitConfig()
     check_spread(points, MIN_POINTS)
+    _check_collinearity(points)
     table = LogTable.from_points(points)
     starts = grid_starts(table, config.num_starts)
     thetas, values = minimize_batch(
@@ -112,6 +120,21 @@ def check_spread(points: Sequence[ScalingPoint], min_points: int) -> None:
         values = {getattr(point, name) for point in points}
         if len(values) < 2:
             raise ValueError(f"the fit needs runs with different {name}, all have {values.pop()}")
+
+
+def _check_collinearity(points: Sequence[ScalingPoint]) -> None:
+    """Refuse runs of one number of tokens per parameter, or of one budget.
+
+    What the size costs and what the data costs then cannot be told apart.
+    """
+    logs = np.log([[point.parameters for point in points], [point.tokens for point in points]])
+    correlation = float(np.corrcoef(logs)[0, 1])
+    if correlation**2 > MAX_COLLINEARITY:
+        raise ValueError(
+            f"the sizes and the tokens of the runs are collinear (correlation {correlation:.5f} of "
+            "their logarithms): add runs with other tokens per parameter, or fit the small-sample "
+            "law, whose prior holds the exponents"
+        )
 
 
 def rms_error(table: LogTable, theta: Float[np.ndarray, "unknowns"]) -> float:

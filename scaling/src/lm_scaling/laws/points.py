@@ -26,6 +26,8 @@ COLUMN_NAMES = {
 }
 """The column or key names under which each quantity is found in a table, first match wins."""
 
+_EXTRA_CELLS = "cells beyond the header"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScalingPoint:
@@ -41,10 +43,9 @@ class ScalingPoint:
     """Training FLOPs C."""
 
     def __post_init__(self) -> None:
-        for name in ("parameters", "tokens", "loss", "flops"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name} must be positive and finite, got {value}")
+        check_positive(
+            parameters=self.parameters, tokens=self.tokens, loss=self.loss, flops=self.flops
+        )
 
     @classmethod
     def from_run(cls, *, parameters: float, tokens: float, loss: float) -> "ScalingPoint":
@@ -59,6 +60,17 @@ class ScalingPoint:
         return cls(parameters=parameters, tokens=tokens, loss=loss, flops=flops)
 
 
+def check_positive(**values: float | None) -> None:
+    """Refuse a value that has no logarithm; None is absent and passes.
+
+    Raises:
+        ValueError: A value is not positive or not finite; names it.
+    """
+    for name, value in values.items():
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise ValueError(f"{name} must be positive and finite, got {value}")
+
+
 def read_points(path: Path | str) -> list[ScalingPoint]:
     """Read a table of runs: CSV with a header, or JSON with a list of objects.
 
@@ -66,26 +78,28 @@ def read_points(path: Path | str) -> list[ScalingPoint]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is of another kind or empty, or a row lacks a quantity; names the row.
+        ValueError: The file is of another kind, damaged or empty, or a row lacks a quantity; names
+            the row.
     """
     path = Path(path)
-    if path.suffix == ".json":
+    suffix = path.suffix.lower()
+    if suffix == ".json":
         rows = read_json(path)
         if not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):
             raise ValueError(f"{path}: expected a list of objects")
-    elif path.suffix == ".csv":
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        places = ["" for _ in rows]
+    elif suffix == ".csv":
+        places, rows = _read_csv(path)
     else:
         raise ValueError(f"expected a .csv or .json table, got {path}")
     if not rows:
         raise ValueError(f"{path} holds no runs")
     points = []
-    for row_index, row in enumerate(rows):
+    for row_index, (place, row) in enumerate(zip(places, rows, strict=True)):
         try:
             points.append(_parse_row(row))
         except ValueError as error:
-            raise ValueError(f"{path}, run {row_index + 1}: {error}") from error
+            raise ValueError(f"{path}{place}, run {row_index + 1}: {error}") from error
     return points
 
 
@@ -113,6 +127,27 @@ def group_by_budget(
     return {statistics.median(point.flops for point in group): group for group in groups}
 
 
+def _read_csv(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
+    """Return where each row stands and its cells; a byte order mark is no part of the header."""
+    places, rows, line = [], [], 1
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, restkey=_EXTRA_CELLS)
+            for row in reader:
+                line = reader.line_num
+                # Empty ones are a comma at the end of the line.
+                extra = [cell for cell in row.pop(_EXTRA_CELLS, []) if cell]
+                if extra:
+                    raise ValueError(f"{path}, line {line}: cells beyond the header: {extra}")
+                places.append(f", line {line}")
+                rows.append(row)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text: {error}") from error
+    except csv.Error as error:
+        raise ValueError(f"{path}, after line {line}: {error}") from error
+    return places, rows
+
+
 def _parse_row(row: Mapping[str, Any]) -> ScalingPoint:
     values = {name: _find(row, names) for name, names in COLUMN_NAMES.items()}
     parameters, tokens, flops, loss = (
@@ -133,8 +168,11 @@ def _find(row: Mapping[str, Any], names: Sequence[str]) -> float | None:
     for name in names:
         # An empty CSV cell is an absent value, not a zero.
         if row.get(name) not in (None, ""):
+            # A truth value is no number, though float() takes it for one.
+            if isinstance(row[name], bool):
+                raise ValueError(f"{name} must be a number, got {row[name]!r}")
             try:
                 return float(row[name])
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, OverflowError) as error:
                 raise ValueError(f"{name} must be a number, got {row[name]!r}") from error
     return None
