@@ -1,8 +1,10 @@
 import pytest
 
 from lm_data.commands.main import main
+from lm_data.crawl.sample import SampleCrawlConfig
 from lm_data.crawl.truth import read_truth
 from lm_data.pipeline.receipts import read_receipt
+from lm_shared.config import load_config
 
 
 def run(*arguments):
@@ -17,6 +19,7 @@ def test_crawl_curate_and_inspect_work_on_the_command_line(tmp_path, capsys):
     assert run("sample-crawl", "smoke", *options, "--output", crawl) == 0
     assert "message               6" in capsys.readouterr().out
     assert len(read_truth(crawl / "truth.jsonl")) > 20
+    assert load_config(SampleCrawlConfig, crawl / "config.json").num_messages == 6
     assert run("curate", "english", "--crawl", crawl, "--output", documents) == 0
     assert read_receipt(documents).documents_kept >= 6
     assert "documents in" in capsys.readouterr().out
@@ -31,6 +34,7 @@ def test_crawl_curate_and_inspect_work_on_the_command_line(tmp_path, capsys):
     [
         ("curate", "english", "--crawl", "nowhere"),
         ("sample-crawl", "smoke", "--num-messages", "-5"),
+        ("sample-crawl", "smoke", "--output", "."),
         ("curate", "english", "--no-such-option"),
         ("no-such-command",),
     ],

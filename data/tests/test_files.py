@@ -63,3 +63,12 @@ def test_bad_inputs_are_refused(tmp_path):
         exact_line_deduplication([tmp_path / "none.txt"], tmp_path / "out")
     with pytest.raises(ValueError, match=r"share the names \['a.txt'\]"):
         exact_line_deduplication([paths[0], paths[0]], tmp_path / "out")
+
+
+def test_lines_of_windows_and_unix_files_are_equal(tmp_path):
+    paths = write(tmp_path / "in", {"a.txt": "", "b.txt": ""})
+    paths[0].write_bytes(b"same\r\nown\r\n")
+    paths[1].write_bytes(b"same\n own\n")
+    exact_line_deduplication(paths, tmp_path / "out")
+    assert (tmp_path / "out" / "a.txt").read_bytes() == b"own\r\n"
+    assert (tmp_path / "out" / "b.txt").read_bytes() == b" own\n"

@@ -56,3 +56,25 @@ def test_whitespace_normalization_is_idempotent():
 def test_length_limit_must_be_positive():
     with pytest.raises(ValueError, match="max_characters=0"):
         HtmlConfig(max_characters=0)
+
+
+def test_runs_of_blanks_with_a_tab_become_one_space():
+    assert normalize_whitespace("a \t b\t\tc  d \t") == "a b c  d"
+
+
+def test_long_runs_of_spaces_are_normalized_in_linear_time():
+    # In quadratic time this test would take minutes.
+    text = "a" + " " * 1_000_000 + "b"
+    assert normalize_whitespace(text) == text
+
+
+def test_senselessly_nested_page_gives_all_its_text_in_linear_time(caplog):
+    body = b"<nav>Menu</nav>" + b"<div>" * 100_000 + b"Some text."
+    assert extract_text(body, main_content=True).split() == ["Menu", "Some", "text."]
+    assert "nested too deeply" in caplog.text
+
+
+@pytest.mark.parametrize("encoding", ["iso2022_jp", "utf-16-le", "utf-16-be"])
+def test_encodings_whose_bytes_are_valid_utf8_are_recognized(encoding):
+    html = "<html><body><p>" + "\u65e5\u672c\u8a9e" * 5 + "</p><p>and English</p></body></html>"
+    assert decode_page(html.encode(encoding)) == html

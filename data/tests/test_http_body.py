@@ -29,6 +29,8 @@ def raw_deflate(body):
         (zlib.compress(BODY), "", "deflate"),
         (raw_deflate(BODY), "", "deflate"),
         (chunk(gzip.compress(BODY), 11), "chunked", "gzip"),
+        (gzip.compress(BODY[:9]) + gzip.compress(b"") + gzip.compress(BODY[9:]), "", "gzip"),
+        (gzip.compress(BODY) + b"\r\n", "", "gzip"),
     ],
 )
 def test_encodings_are_undone(payload, transfer, content):
@@ -53,6 +55,43 @@ def test_inflating_stops_at_the_limit():
     assert decode_body(bomb, content_encoding="gzip", max_size=10**5) == (bomb, False)
 
 
-@pytest.mark.parametrize("payload", [b"", b"5\r\nab", b"zz\r\nab\r\n", b"-1\r\n\r\n", b"3\r\nabc"])
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"5\r\nab",
+        b"zz\r\nab\r\n",
+        b"-1\r\n\r\n",
+        b"3\r\nabc",
+        b"+3\r\nabc\r\n0\r\n\r\n",
+        b"0x3\r\nabc\r\n0\r\n\r\n",
+        b"0_3\r\nabc\r\n0\r\n\r\n",
+        b" 3\r\nabc\r\n0\r\n\r\n",
+        b"3\r\nabcde0\r\n\r\n",
+    ],
+)
 def test_broken_chunks_are_recognized(payload):
     assert decode_body(payload, transfer_encoding="chunked", max_size=100) == (payload, False)
+
+
+@pytest.mark.parametrize("whole", [gzip.compress(BODY), gzip.compress(BODY) * 2])
+@pytest.mark.parametrize("num_missing", [1, 8, 30])
+def test_cut_off_body_is_not_decoded(whole, num_missing):
+    cut = whole[:-num_missing]
+    assert decode_body(cut, content_encoding="gzip", max_size=10**6) == (cut, False)
+
+
+def test_raw_deflate_is_no_gzip():
+    body = raw_deflate(BODY)
+    assert decode_body(body, content_encoding="gzip", max_size=10**6) == (body, False)
+
+
+def test_limit_holds_for_all_members_together():
+    body = gzip.compress(BODY) * 3
+    for excess, is_decoded in ((0, True), (1, False)):
+        size = 3 * len(BODY) - excess
+        assert decode_body(body, content_encoding="gzip", max_size=size)[1] == is_decoded
+
+
+def test_empty_body_has_nothing_to_undo():
+    assert decode_body(b"", content_encoding="gzip", max_size=10) == (b"", True)

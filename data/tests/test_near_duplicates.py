@@ -6,7 +6,12 @@ from data.tests import reference
 from lm_data.crawl.messages import read_messages
 from lm_data.crawl.near_duplicates import make_near_duplicate
 from lm_data.deduplicate.minhash import MinHashConfig
-from lm_data.deduplicate.near_duplicates import cluster_documents, sign_texts
+from lm_data.deduplicate.near_duplicates import (
+    cluster_documents,
+    find_candidate_rows,
+    sign_texts,
+)
+from lm_data.deduplicate.shingles import ShingleHasher
 
 
 def make_texts():
@@ -24,11 +29,18 @@ def make_texts():
 TEXTS = make_texts()
 
 
+def cluster_texts(texts, config):
+    hasher = ShingleHasher(config.ngram_size)
+    return cluster_documents(
+        sign_texts(texts, config), lambda row: hasher.hash_text(texts[row]), config
+    )
+
+
 @pytest.mark.parametrize("threshold", [0.6, 0.8, 0.95])
 def test_clusters_equal_those_of_all_pairs(threshold):
     # Bands of two rows make every pair above 0.6 a candidate, to 1 in 10^7.
     config = MinHashConfig(num_hashes=128, num_bands=64, jaccard_threshold=threshold)
-    clusters = cluster_documents(sign_texts(TEXTS, config), TEXTS.__getitem__, config)
+    clusters = cluster_texts(TEXTS, config)
     assert clusters.groups == reference.clusters(TEXTS, config.ngram_size, threshold)
     assert clusters.num_confirmed <= clusters.num_candidates
 
@@ -38,7 +50,7 @@ def test_a_chain_is_one_cluster_although_its_ends_differ():
     texts = [" ".join(words[start : start + 100]) for start in (0, 8, 16)]
     config = MinHashConfig(num_bands=64, ngram_size=1, jaccard_threshold=0.8)
     assert reference.jaccard(set(texts[0].split()), set(texts[2].split())) < 0.8
-    clusters = cluster_documents(sign_texts(texts, config), texts.__getitem__, config)
+    clusters = cluster_texts(texts, config)
     assert clusters.groups == [[0, 1, 2]]
 
 
@@ -61,3 +73,37 @@ def test_a_near_duplicate_changes_as_much_as_it_is_told():
         sets = reference.shingles(message.text, 5), reference.shingles("\n".join(copy), 5)
         assert lowest <= reference.jaccard(*sets) <= highest
         assert len(copy) == len(message.paragraphs) - 1
+
+
+def test_many_copies_need_few_comparisons():
+    # Nearly every pair is a candidate in nearly every band: 80,000 pairs, 16 times.
+    words = read_messages(1)[0].text.split()[:400]
+    texts = [" ".join([*words[:200], f"number{n}", *words[200:]]) for n in range(400)]
+    clusters = cluster_texts(texts, MinHashConfig())
+    assert clusters.groups == [list(range(400))]
+    assert clusters.num_candidates < 2 * 400
+
+
+def test_a_bucket_of_unlike_texts_needs_few_comparisons_and_joins_none():
+    rng = random.Random(0)
+    # A shared beginning, so that the single-row bands put most texts into common buckets.
+    shared = [f"shared{n}" for n in range(100)]
+    texts = [" ".join([*shared, *(f"w{rng.random()}" for _ in range(100))]) for _ in range(300)]
+    config = MinHashConfig(num_hashes=8, num_bands=8, ngram_size=1)
+    clusters = cluster_texts([*texts, texts[17] + " more"], config)
+    assert clusters.groups == [[17, 300]]
+    assert clusters.num_candidates <= 8 * 8 * 301
+
+
+def test_candidate_rows_are_all_that_clustering_reads():
+    config = MinHashConfig(jaccard_threshold=0.6)
+    signatures = sign_texts(TEXTS, config)
+    hasher, asked = ShingleHasher(config.ngram_size), set()
+
+    def read(row):
+        asked.add(row)
+        return hasher.hash_text(TEXTS[row])
+
+    cluster_documents(signatures, read, config)
+    assert asked
+    assert asked <= set(find_candidate_rows(signatures, config))

@@ -25,3 +25,11 @@ def test_impossible_inputs_are_refused():
         bits_per_byte(math.nan, 10)
     with pytest.raises(ValueError, match="num_tokens=0"):
         perplexity(1.0, 0)
+    for likelihood in (math.nan, -1.0):
+        with pytest.raises(ValueError, match=f"total_nll_nats={likelihood}"):
+            perplexity(likelihood, 1)
+
+
+def test_perplexity_beyond_every_float_is_infinite():
+    assert perplexity(1e6, 1) == math.inf
+    assert perplexity(math.inf, 1) == math.inf

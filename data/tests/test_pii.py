@@ -1,4 +1,5 @@
 import random
+import re
 
 import pytest
 from hypothesis import given, strategies as st
@@ -56,7 +57,7 @@ def test_masks_that_stand_in_the_text_are_not_counted(mask, name):
     assert mask(text) == (text, 0)
 
 
-@given(st.text(alphabet="ab1290.@()-+ |\n", max_size=80))
+@given(st.text(alphabet="ab1290.@()-+ |\n/_'\u2013\u8bf7", max_size=80))
 def test_masking_twice_changes_nothing_more(text):
     for mask in (mask_emails, mask_ips, mask_phone_numbers):
         masked, _ = mask(text)
@@ -76,9 +77,33 @@ def test_inserted_personal_data_is_found_and_counted(seed):
         assert piece not in text
 
 
-@pytest.mark.parametrize("unit", ["a", "a.", "1", "1.", "1-", "(", "a@", "@a."])
+@pytest.mark.parametrize("unit", ["a", "a.", "1", "1.", "1-", "(", "a@", "@a.", "a'", "1 - ", "_"])
 def test_long_runs_of_what_begins_a_match_are_searched_in_linear_time(unit):
     # In quadratic time this test would take minutes.
     text = unit * (200_000 // len(unit))
     for mask in (mask_emails, mask_ips, mask_phone_numbers):
         assert mask(text) == (text, 0)
+
+
+@pytest.mark.parametrize(
+    ("mask", "text", "expected"),
+    [
+        (mask_emails, "\u8bf7\u8054\u7cfbjohn@example.com\u8c22", "\u8bf7\u8054\u7cfb#\u8c22"),
+        (mask_emails, ".john@example.com", ".#"),
+        (mask_emails, "...john@example.com...", "...#..."),
+        (mask_emails, "jane@sub_domain.example.com", "#"),
+        (mask_emails, "o'brien@example.com, 'john@example.com'", "#, '#'"),
+        (mask_emails, "m\u00fcller@example.com", "#"),
+        (mask_emails, "(john@example.com)_", "(#)_"),
+        (mask_phone_numbers, "283\u2013182\u20133829", "#"),
+        (mask_phone_numbers, "283 - 182 - 3829", "#"),
+        (mask_phone_numbers, "283/182-3829", "#"),
+        (mask_phone_numbers, "No.283-182-3829", "No.#"),
+        (mask_phone_numbers, "\u7535\u8bdd2831823829\u53f7", "\u7535\u8bdd#\u53f7"),
+        (mask_ips, "...10.0.0.1", "...#"),
+        (mask_ips, "_10.0.0.1_", "_#_"),
+        (mask_ips, "1.2.3.4.5 and v1.2.3.4", "1.2.3.4.5 and v1.2.3.4"),
+    ],
+)
+def test_what_touches_personal_data_does_not_hide_it(mask, text, expected):
+    assert re.sub(r"\|\|\|\w+\|\|\|", "#", mask(text)[0]) == expected

@@ -129,6 +129,21 @@ def test_boilerplate_goes_and_what_it_leaves_too_short_is_dropped(tmp_path):
     assert curate(tmp_path / "a.warc.gz", tmp_path / "other", course).removed_lines == 0
 
 
+def test_rules_are_applied_again_to_what_boilerplate_leaves(tmp_path):
+    notice = "This notice stands on each and every page of the site that you are reading now. " * 20
+    texts = [f"{make_text(n)}\n{notice}" for n in range(9)]
+    texts.append(f"{make_text(9, 40)} {'1234 ' * 40}\n{notice}")
+    write_pages(tmp_path / "a.warc.gz", texts)
+    receipt = curate(tmp_path / "a.warc.gz", tmp_path / "out", CurateConfig())
+    assert receipt.dropped == {"lines": {"too_few_letters_left": 1}}
+    documents = read_documents(tmp_path / "out")
+    for document in documents.values():
+        assert document.measurements["num_words"] == len(document.text.split())
+    dropped = documents["https://a.example/a.warc.gz/9"].measurements
+    assert dropped["failed_value"] == dropped["alphabetic_share"]
+    assert float(dropped["alphabetic_share"]) < 0.8
+
+
 def test_repeated_record_is_kept_once(crawl, tmp_path):
     shutil.copy(crawl / "0.warc.gz", tmp_path / "copy.warc.gz")
     paths = [crawl / "0.warc.gz", tmp_path / "copy.warc.gz"]

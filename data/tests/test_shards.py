@@ -8,6 +8,7 @@ from lm_data.shards import (
     iterate_texts,
     list_shards,
     read_shard,
+    read_texts,
     write_shard,
 )
 
@@ -82,3 +83,9 @@ def test_damaged_or_foreign_files_are_named(tmp_path):
     pq.write_table(pa.table({"id": ["1"]}), path)
     with pytest.raises(ValueError, match="lacks the columns"):
         list(read_shard(path))
+
+
+def test_texts_of_one_shard_come_in_order(tmp_path):
+    documents = [Document(id=str(n), url="", text=f"text {n}", source="a") for n in range(5)]
+    write_shard(tmp_path / "0.parquet", documents)
+    assert list(read_texts(tmp_path / "0.parquet")) == [f"text {n}" for n in range(5)]

@@ -136,3 +136,37 @@ def test_flipped_bytes_in_a_real_crawl_cost_one_page(web_folder, tmp_path):
     responses, counts = read(path)
     assert len(responses) == 15
     assert counts.damaged >= 1
+
+
+@pytest.mark.parametrize("num_empty", [1, 3])
+@pytest.mark.parametrize("place", [0, 5, 10])
+def test_empty_members_do_not_end_a_file(place, num_empty, warc_path):
+    data = warc_path.read_bytes()
+    cut = find_members(data)[place]
+    empty = gzip.compress(b"") * num_empty
+    warc_path.write_bytes(data[:cut] + empty + data[cut:] + empty)
+    responses, counts = read(warc_path)
+    assert len(responses) == 10
+    assert counts == CrawlCounts(records=11, responses=10)
+
+
+def test_garbage_between_and_instead_of_members_is_damage(warc_path):
+    data = warc_path.read_bytes()
+    cut = find_members(data)[5]
+    warc_path.write_bytes(b"\x1f\x8b\x08" + bytes(range(100, 200)))
+    assert read(warc_path) == ([], CrawlCounts(damaged=1))
+    warc_path.write_bytes(data[:cut] + gzip.compress(b"") + b"garbage" + data[cut:])
+    responses, counts = read(warc_path)
+    assert len(responses) == 10
+    assert counts.damaged == 1
+
+
+def test_padding_behind_an_empty_member_is_no_damage(warc_path):
+    warc_path.write_bytes(warc_path.read_bytes() + gzip.compress(b"") + bytes(512))
+    responses, counts = read(warc_path)
+    assert (len(responses), counts.damaged) == (10, 0)
+
+
+def test_file_that_is_one_member_is_read_once(warc_path):
+    warc_path.write_bytes(gzip.compress(gzip.decompress(warc_path.read_bytes())))
+    assert len(read(warc_path)[0]) == 10

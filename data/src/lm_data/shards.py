@@ -89,9 +89,13 @@ def iterate_texts(folder: Path | str, split: str = "train") -> Iterator[str]:
         FileNotFoundError: The folder holds no such split.
     """
     for path in list_shards(folder, split):
-        # Only the text column is read and decompressed.
-        for batch in pq.ParquetFile(path).iter_batches(ROWS_PER_GROUP, columns=["text"]):
-            yield from batch.column("text").to_pylist()
+        yield from read_texts(path)
+
+
+def read_texts(path: Path | str) -> Iterator[str]:
+    """Yield the texts of a Parquet file in order; no other column is read and decompressed."""
+    for batch in pq.ParquetFile(path).iter_batches(ROWS_PER_GROUP, columns=["text"]):
+        yield from batch.column("text").to_pylist()
 
 
 def list_shards(folder: Path | str, split: str) -> list[Path]:

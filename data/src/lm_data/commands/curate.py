@@ -19,7 +19,7 @@ def curate_crawl(
     Args:
         config: Settings of all steps.
         crawl: A WARC file or a folder of them.
-        output: Folder of the documents, replaced as a whole.
+        output: Folder of the documents, replaced as a whole if they are earlier ones.
         workers: Processes; their number does not change the result.
     """
     print_attrition(curate(crawl, output, config, workers=workers))

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from lm_data.crawl.sample import SampleCrawlConfig, write_sample_crawl
-from lm_shared.config import save_config
 
 
 def sample_crawl(config: SampleCrawlConfig, *, output: Path = Path("runs/crawl")) -> None:
@@ -11,10 +10,9 @@ def sample_crawl(config: SampleCrawlConfig, *, output: Path = Path("runs/crawl")
 
     Args:
         config: What the crawl holds.
-        output: Folder of the crawl, replaced as a whole.
+        output: Folder of the crawl, replaced as a whole if it holds an earlier one.
     """
     receipt = write_sample_crawl(output, config)
-    save_config(config, output / "config.json")
     print(f"{receipt.num_pages} pages, {receipt.num_bytes / 1e6:.1f} MB of WARC in {output}")
     for kind, count in receipt.pages_by_kind.items():
         print(f"  {kind:<16} {count:>6}")

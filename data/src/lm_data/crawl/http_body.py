@@ -1,9 +1,13 @@
 """Undoing the encodings that HTTP lays over a body (RFC 9112, section 7; RFC 9110, section 8.4)."""
 
+import re
 import zlib
 
 GZIP_OR_ZLIB = 47
 """``wbits`` that lets zlib recognize a gzip or a zlib header by itself."""
+GZIP_MAGIC = b"\x1f\x8b"
+WINDOW_SIZE = 1 << 14
+CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;.*)?", re.DOTALL)
 
 
 def decode_body(
@@ -20,10 +24,10 @@ def decode_body(
         joined = _join_chunks(body)
         is_decoded = joined is not None
         body = body if joined is None else joined
-    if content_encoding in ("", "identity"):
+    if content_encoding in ("", "identity") or not body:
         return body, is_decoded
     if content_encoding in ("gzip", "x-gzip", "deflate"):
-        inflated = _inflate(body, max_size)
+        inflated = _inflate(body, content_encoding, max_size)
         return (body, False) if inflated is None else (inflated, is_decoded)
     return body, False
 
@@ -34,28 +38,48 @@ def _join_chunks(payload: bytes) -> bytes | None:
     position = 0
     while True:
         end = payload.find(b"\r\n", position)
-        try:
-            size = int(payload[position:end].partition(b";")[0], 16) if end >= 0 else -1
-        except ValueError:
+        match = CHUNK_SIZE.fullmatch(payload, position, end) if end >= 0 else None
+        if match is None:
             return None
-        start = end + 2
-        if size < 0 or start + size > len(payload):
-            return None
+        size, start = int(match[1], 16), end + 2
         if size == 0:
             return b"".join(chunks)
         chunks.append(payload[start : start + size])
-        # The line break behind the data.
         position = start + size + 2
+        # A chunk that is cut off lacks the line break too.
+        if payload[start + size : position] != b"\r\n":
+            return None
 
 
-def _inflate(payload: bytes, max_size: int) -> bytes | None:
+def _inflate(payload: bytes, encoding: str, max_size: int) -> bytes | None:
     """Inflate at most ``max_size`` bytes, or return ``None`` on damage or excess."""
-    for window_bits in (GZIP_OR_ZLIB, -zlib.MAX_WBITS):
+    body = _inflate_members(payload, GZIP_OR_ZLIB, max_size)
+    if body is None and encoding == "deflate":
+        # Servers send raw deflate under the name "deflate"; it has no header to know it by.
+        return _inflate_members(payload, -zlib.MAX_WBITS, max_size)
+    return body
+
+
+def _inflate_members(payload: bytes, window_bits: int, max_size: int) -> bytes | None:
+    """Inflate one member, and further gzip members behind it; each of them must be whole.
+
+    Bytes behind the last member that do not begin another one are ignored, as browsers do.
+    """
+    # Windows: zlib copies what lies behind a member, all the rest of a body that is given whole.
+    view = memoryview(payload)
+    body = bytearray()
+    position = 0
+    while position == 0 or payload.startswith(GZIP_MAGIC, position):
         inflater = zlib.decompressobj(window_bits)
-        try:
-            body = inflater.decompress(payload, max_size)
-        except zlib.error:
-            # Servers send raw deflate under the name "deflate"; the second round reads that.
-            continue
-        return None if inflater.unconsumed_tail else body
-    return None
+        while not inflater.eof:
+            window = view[position : position + WINDOW_SIZE]
+            if not window:
+                return None
+            try:
+                body += inflater.decompress(window, max_size + 1 - len(body))
+            except zlib.error:
+                return None
+            if len(body) > max_size:
+                return None
+            position += len(window) - len(inflater.unused_data)
+    return bytes(body)

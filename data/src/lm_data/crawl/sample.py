@@ -14,11 +14,14 @@ from pathlib import Path
 from lm_data.crawl.archive import FetchedPage, write_warc
 from lm_data.crawl.sample_pages import SampleCrawlConfig, SamplePage, make_sample_pages
 from lm_data.crawl.truth import write_truth
+from lm_data.output_folder import check_output_folder
+from lm_shared.config import save_config
 from lm_shared.files import atomic_folder
 
 __all__ = ["CrawlReceipt", "SampleCrawlConfig", "write_sample_crawl"]
 
 TRUTH_NAME = "truth.jsonl"
+CONFIG_NAME = "config.json"
 FIRST_FETCH = datetime(2026, 1, 15, tzinfo=UTC)
 
 
@@ -39,21 +42,24 @@ class CrawlReceipt:
 
 
 def write_sample_crawl(folder: Path | str, config: SampleCrawlConfig) -> CrawlReceipt:
-    """Write the crawl and its ground truth into ``folder``, which is replaced as a whole.
+    """Write the crawl, its ground truth and ``config.json``; ``folder`` is replaced as a whole.
 
     Raises:
-        ValueError: More messages or modules are asked for than there are.
+        ValueError: More messages or modules are asked for than there are, or ``folder`` holds
+            something else than an earlier sample crawl.
         ModuleNotFoundError: The wheel with the messages is not installed.
     """
     folder = Path(folder)
+    destination = check_output_folder(folder, TRUTH_NAME)
     pages = make_sample_pages(config)
     names = [f"sample-{shard:05d}.warc.gz" for shard in range(config.num_shards)]
-    with atomic_folder(folder) as partial:
+    with atomic_folder(destination) as partial:
         sizes = [
             _write_shard(partial / name, pages[shard :: config.num_shards], shard)
             for shard, name in enumerate(names)
         ]
         write_truth(partial / TRUTH_NAME, (page.truth for page in pages))
+        save_config(config, partial / CONFIG_NAME)
     return CrawlReceipt(
         paths=tuple(folder / name for name in names),
         truth_path=folder / TRUTH_NAME,

@@ -5,6 +5,7 @@ damaged record costs only itself: the reader goes on at the next member and coun
 """
 
 import logging
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ logger = logging.getLogger(__name__)
 WARC_SUFFIXES = (".warc", ".warc.gz", ".warc.lz4", ".warc.zst")
 GZIP_MAGIC = b"\x1f\x8b\x08"
 SCAN_SIZE = 1 << 20
+MEMBER_WINDOW_SIZE = 1 << 14
+GZIP_WINDOW_BITS = 31
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,10 +126,11 @@ def _iterate_records(
     stream: BinaryIO, counts: CrawlCounts, max_size: int
 ) -> Iterator[tuple[WarcRecord, bytes]]:
     """Yield records with their payload, starting again at the next gzip member after damage."""
-    start = 0
-    while True:
+    start: int | None = 0
+    while start is not None:
         stream.seek(start)
         last = start
+        truncated = counts.truncated
         records = ArchiveIterator(stream, record_types=WarcRecordType.any_type, parse_http=False)
         try:
             for record in records:
@@ -144,15 +148,60 @@ def _iterate_records(
                     counts.truncated += 1
                     continue
                 yield record, payload
-            return
+            # fastwarc also ends, without an error, where a gzip member holds nothing.
+            start = _find_rest(stream, last, counts, is_counted=counts.truncated > truncated)
         except OSError:
             # fastwarc cannot go on with a stream in which it met an error, so a new iterator
             # starts behind the last record that it found.
             counts.damaged += 1
-        found = _find_member(stream, last + 1)
-        if found is None:
-            return
-        start = found
+            start = _find_member(stream, last + 1)
+
+
+def _find_rest(stream: BinaryIO, last: int, counts: CrawlCounts, *, is_counted: bool) -> int | None:
+    """Return where a gzip file goes on behind the member at ``last``, or ``None`` at its end.
+
+    What is neither a member nor padding counts as damage, unless it belongs to a record that
+    ``is_counted`` as truncated.
+    """
+    stream.seek(last)
+    if not stream.read(len(GZIP_MAGIC)).startswith(GZIP_MAGIC):
+        return None
+    end = _find_member_end(stream, last)
+    if end is None:
+        counts.damaged += not is_counted
+        return _find_member(stream, last + 1)
+    found = _find_member(stream, end)
+    stream.seek(end)
+    counts.damaged += found != end and _holds_data(stream, found)
+    return found
+
+
+def _find_member_end(stream: BinaryIO, start: int) -> int | None:
+    """Return the position behind the gzip member at ``start``, or ``None`` if it is not whole."""
+    stream.seek(start)
+    inflater = zlib.decompressobj(GZIP_WINDOW_BITS)
+    position = start
+    chunk = b""
+    try:
+        while not inflater.eof:
+            chunk = inflater.unconsumed_tail
+            if not chunk:
+                chunk = stream.read(MEMBER_WINDOW_SIZE)
+                position += len(chunk)
+            if not chunk:
+                return None
+            inflater.decompress(chunk, SCAN_SIZE)
+    except zlib.error:
+        return None
+    return position - len(inflater.unused_data)
+
+
+def _holds_data(stream: BinaryIO, end: int | None) -> bool:
+    """Return whether anything but zero bytes, which pad files, comes before ``end``."""
+    while chunk := stream.read(SCAN_SIZE if end is None else min(SCAN_SIZE, end - stream.tell())):
+        if chunk.strip(b"\0"):
+            return True
+    return False
 
 
 def _find_member(stream: BinaryIO, start: int) -> int | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lm_data.deduplicate.minhash import MinHashConfig
 from lm_data.deduplicate.near_duplicates import cluster_documents, sign_texts
+from lm_data.deduplicate.shingles import ShingleHasher
 from lm_shared.files import atomic_path
 
 FilePath = str | os.PathLike[str]
@@ -19,8 +20,9 @@ DIGEST_SIZE = 16
 def exact_line_deduplication(input_files: Sequence[FilePath], output_directory: FilePath) -> None:
     """Rewrite files with only those lines that occur exactly once in all of them together.
 
-    All copies of a repeated line go. A line is its bytes without the line feed, so the last line
-    of a file equals others although no line feed ends it. Files that lose everything are written
+    All copies of a repeated line go. A line is its bytes without the line feed and the carriage
+    returns at its end, so lines of Windows and Unix files are equal, and the last line of a file
+    equals others although no line feed ends it. Files that lose everything are written
     empty.
 
     Raises:
@@ -69,7 +71,10 @@ def minhash_deduplication(
     )
     paths = _check_inputs(input_files)
     texts = [path.read_text(encoding="utf-8", errors="replace") for path in paths]
-    clusters = cluster_documents(sign_texts(texts, config), lambda row: texts[row], config)
+    hasher = ShingleHasher(ngrams)
+    clusters = cluster_documents(
+        sign_texts(texts, config), lambda row: hasher.hash_text(texts[row]), config
+    )
     rng = random.Random(seed)
     dropped: set[int] = set()
     for group in clusters.groups:
@@ -94,7 +99,7 @@ def _check_inputs(input_files: Sequence[FilePath]) -> list[Path]:
 
 
 def _iterate_lines(path: Path) -> Iterator[tuple[bytes, bytes]]:
-    """Yield lines with their line feed, and the digest without it."""
+    """Yield lines with their ending, and the digest without it."""
     with path.open("rb") as file:
         for line in file:
             yield line, hashlib.blake2b(line.rstrip(b"\r\n"), digest_size=DIGEST_SIZE).digest()

@@ -25,11 +25,16 @@ def bits_per_byte(total_nll_nats: float, num_bytes: int) -> float:
 
 
 def perplexity(total_nll_nats: float, num_tokens: int) -> float:
-    """Return ``exp(total_nll / num_tokens)``.
+    """Return ``exp(total_nll / num_tokens)``, infinity where that exceeds every float.
 
     Raises:
-        ValueError: There are no tokens.
+        ValueError: There are no tokens, or the likelihood is negative or not a number.
     """
     if num_tokens < 1:
         raise ValueError(f"num_tokens={num_tokens} is not positive")
-    return math.exp(total_nll_nats / num_tokens)
+    if not total_nll_nats >= 0.0:
+        raise ValueError(f"total_nll_nats={total_nll_nats} is not a non-negative number")
+    try:
+        return math.exp(total_nll_nats / num_tokens)
+    except OverflowError:
+        return math.inf

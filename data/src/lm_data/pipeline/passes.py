@@ -27,6 +27,7 @@ from lm_data.pipeline.steps import (
     MINHASH,
     LanguageStep,
     RulesStep,
+    apply_rules,
     convert_response,
     mask_personal_data,
     run_steps,
@@ -114,7 +115,7 @@ def count_lines(shard: Shard, config: CurateConfig) -> LineCounts:
 
 
 def remove_boilerplate(shard: Shard, boilerplate: Set[bytes], config: CurateConfig) -> Signed:
-    """Remove boilerplate lines, drop what is too short after that, and sign the rest."""
+    """Remove boilerplate lines, drop what fails a rule after that, and sign the rest."""
     documents = [
         _remove_lines(document, boilerplate, config) if document.is_kept else document
         for document in read_shard(shard.path)
@@ -167,8 +168,6 @@ def _remove_lines(document: Document, boilerplate: Set[bytes], config: CurateCon
     document = replace(document, text=normalize_whitespace(text)).measure(
         num_removed_lines=num_removed
     )
-    # The other rules hold for a part of a text if they hold for the whole; the length may not.
-    num_words = len(document.text.split())
-    if num_words < config.rules.min_words:
-        return document.measure(failed_value=float(num_words)).drop(LINES, "too_few_words_left")
-    return document
+    # What is left may be too short, or a list of numbers between which the words were.
+    document, failed = apply_rules(document, config.rules)
+    return document if failed is None else document.drop(LINES, f"{failed}_left")

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 
@@ -17,7 +17,12 @@ import numpy as np
 
 from lm_data.crawl.warc import CrawlCounts, find_crawl_files
 from lm_data.deduplicate.lines import LineCounts
-from lm_data.deduplicate.near_duplicates import Clusters, cluster_documents
+from lm_data.deduplicate.near_duplicates import (
+    Clusters,
+    cluster_documents,
+    find_candidate_rows,
+)
+from lm_data.output_folder import check_output_folder
 from lm_data.pipeline.config import CurateConfig
 from lm_data.pipeline.duplicates import (
     DuplicatesByShard,
@@ -34,6 +39,7 @@ from lm_data.pipeline.passes import (
     remove_boilerplate,
 )
 from lm_data.pipeline.receipts import RECEIPT_NAME, Attrition, CurateReceipt, build_receipt
+from lm_data.pipeline.shingle_file import ShingleFile
 from lm_data.pipeline.split import choose_validation
 from lm_data.shards import read_shard
 from lm_shared.config import save_config
@@ -41,7 +47,7 @@ from lm_shared.files import atomic_folder
 
 WORK_FOLDER = "work"
 CONFIG_NAME = "config.json"
-SHARDS_IN_MEMORY = 8
+SHINGLES_NAME = "shingles.bin"
 MIN_KEPT = 2
 """A split needs a document on each side."""
 
@@ -68,10 +74,12 @@ def curate(
 
     Raises:
         FileNotFoundError: A crawl file is missing.
-        ValueError: The crawl holds no response, or fewer than two documents are kept.
+        ValueError: The crawl holds no response, fewer than two documents are kept, or ``folder``
+            contains a crawl file or something else than an earlier corpus.
     """
     files = find_crawl_files(crawl)
-    with atomic_folder(folder) as partial_folder, _open_executor(workers, executor) as running:
+    destination = check_output_folder(folder, RECEIPT_NAME, files)
+    with atomic_folder(destination) as partial_folder, _open_executor(workers, executor) as running:
         shards = [
             Shard(
                 crawl_path=path,
@@ -106,7 +114,7 @@ def _curate_shards(
 
     remove = partial(remove_boilerplate, boilerplate=boilerplate, config=config)
     signed = executor.map(remove, shards)
-    clusters = _cluster(shards, signed, config)
+    clusters = _cluster(shards, signed, config, folder / WORK_FOLDER)
     near = find_near_duplicates(signed, clusters)
     kept = [
         (name, size)
@@ -130,21 +138,15 @@ def _attach(shards: Sequence[Shard], duplicates: DuplicatesByShard) -> list[Shar
     return [replace(shard, duplicates=own) for shard, own in zip(shards, duplicates, strict=True)]
 
 
-def _cluster(shards: Sequence[Shard], signed: Sequence[Signed], config: CurateConfig) -> Clusters:
+def _cluster(
+    shards: Sequence[Shard], signed: Sequence[Signed], config: CurateConfig, work: Path
+) -> Clusters:
     """Cluster the kept documents of all shards, counted through in the order of the shards."""
-    places = [(number, row) for number, part in enumerate(signed) for row in part.rows]
-
-    # Candidates of one shard mostly come together, so few shards need to be open.
-    @lru_cache(maxsize=SHARDS_IN_MEMORY)
-    def read_texts(number: int) -> list[str]:
-        return [document.text for document in read_shard(shards[number].path)]
-
-    def read_text(position: int) -> str:
-        number, row = places[position]
-        return read_texts(number)[row]
-
     signatures = np.concatenate([part.signatures for part in signed])
-    return cluster_documents(signatures, read_text, config.minhash)
+    shingles = ShingleFile(work / SHINGLES_NAME, config.minhash.ngram_size)
+    rows = [(shard.path, part.rows) for shard, part in zip(shards, signed, strict=True)]
+    shingles.write(rows, set(find_candidate_rows(signatures, config.minhash)))
+    return cluster_documents(signatures, shingles.read, config.minhash)
 
 
 def _describe_loss(shards: Sequence[Shard], num_kept: int) -> str:

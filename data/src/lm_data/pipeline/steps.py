@@ -102,18 +102,24 @@ class RulesStep:
         """Measure what the rules look at, and ``failed_value`` where one fails."""
         if not document.is_kept:
             return document
-        measured = measure_gopher(document.text)
-        document = document.measure(
-            num_words=measured.num_words,
-            mean_word_length=measured.mean_word_length,
-            ellipsis_share=measured.ellipsis_share,
-            alphabetic_share=measured.alphabetic_share,
-        )
-        failed = find_failed_rule(measured, self.config)
-        if failed is None:
-            return document
-        rule, value = failed
-        return document.measure(failed_value=value).drop(RULES, rule)
+        document, failed = apply_rules(document, self.config)
+        return document if failed is None else document.drop(RULES, failed)
+
+
+def apply_rules(document: Document, config: GopherConfig) -> tuple[Document, str | None]:
+    """Return the document with what the rules measure, and the rule that fails, if any."""
+    measured = measure_gopher(document.text)
+    document = document.measure(
+        num_words=measured.num_words,
+        mean_word_length=measured.mean_word_length,
+        ellipsis_share=measured.ellipsis_share,
+        alphabetic_share=measured.alphabetic_share,
+    )
+    failed = find_failed_rule(measured, config)
+    if failed is None:
+        return document, None
+    rule, value = failed
+    return document.measure(failed_value=value), rule
 
 
 def mask_personal_data(document: Document) -> Document:
