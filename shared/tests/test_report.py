@@ -175,3 +175,22 @@ def test_a_browser_lays_the_page_out_without_overflow(tmp_path: Path) -> None:
     found = re.search(r"<title>(\d+) of (\d+)</title>", result.stdout)
     assert found is not None, result.stderr
     assert int(found[1]) <= int(found[2])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "<style>@import 'https://elsewhere/x.css';</style>",
+        "<style>path { fill: url( 'https://elsewhere/x#y') }</style>",
+        '<path style="fill:URL(https://elsewhere/x)" d="M0 0"/>',
+    ],
+)
+def test_a_figure_that_loads_styles_from_elsewhere_is_refused(content: str) -> None:
+    svg = SVG.replace("<path", f"{content}<path")
+    with pytest.raises(ValueError, match="must not load from outside"):
+        Report("title").figure(svg, "caption")
+
+
+def test_a_figure_may_refer_to_its_own_parts() -> None:
+    svg = SVG.replace("<path", '<path clip-path="url(#clip)" d="M0 0"/><path')
+    assert "url(#clip)" in Report("title").figure(svg, "caption").to_html()

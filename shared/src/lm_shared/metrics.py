@@ -173,7 +173,7 @@ def _parse(line: bytes, path: Path, number: int) -> dict[str, Any]:
             raise TypeError("step or elapsed_s is not a number")
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f"line {number} of {path} is damaged, delete the file to start over: {error!r}"
+            f"line {number} of {path} is damaged, delete {path.parent} to start over: {error!r}"
         ) from error
     return {name: float(one) if one in _NON_FINITE else one for name, one in record.items()}
 

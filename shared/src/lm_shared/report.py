@@ -6,6 +6,7 @@ and it opens from a disk without a network. All text is escaped, so samples may 
 
 import html
 import importlib.resources
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
@@ -215,6 +216,10 @@ def _format(value: Cell) -> str:
     return html.escape(value)
 
 
+# Within a page, styles refer to "#name"; whatever else they load comes from somewhere else.
+_OUTSIDE_STYLE = re.compile(r"@import|url\(\s*['\"]?(?!\s*['\"]?(#|data:image/))", re.IGNORECASE)
+
+
 def _check_svg(svg: str) -> None:
     try:
         root = ET.fromstring(svg)
@@ -225,6 +230,9 @@ def _check_svg(svg: str) -> None:
     for element in root.iter():
         if _local_name(element.tag) in {"script", "foreignObject", "iframe"}:
             raise ValueError(f"a figure must not hold <{_local_name(element.tag)}>")
+        for value in (element.text or "", *element.attrib.values()):
+            if _OUTSIDE_STYLE.search(value):
+                raise ValueError(f"a figure must not load from outside: {value.strip()[:60]!r}")
         for name, value in element.attrib.items():
             is_outside = _local_name(name) == "href" and not value.startswith(("#", "data:image/"))
             if is_outside or _local_name(name).startswith("on"):
