@@ -212,7 +212,7 @@ def test_json_round_trip(tmp_path_factory: pytest.TempPathFactory, value: object
 def test_reading_damaged_json_names_the_file(tmp_path: Path, damaged: bytes) -> None:
     path = tmp_path / "config.json"
     path.write_bytes(damaged)
-    with pytest.raises(ValueError, match=r"config\.json is damaged, delete it"):
+    with pytest.raises(ValueError, match=r"config\.json is damaged or no JSON file"):
         read_json(path)
 
 

@@ -154,7 +154,7 @@ def read_json(path: Path | str) -> Any:
             parse_constant=_refuse_constant,
         )
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged, delete it to have it made again: {error}") from error
+        raise ValueError(f"{path} is damaged or no JSON file: {error}") from error
 
 
 def hash_file(path: Path | str) -> str:

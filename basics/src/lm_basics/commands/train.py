@@ -101,5 +101,7 @@ def train_model(
         )
     save_model(model, output / "model")
     print(f"{result.steps} steps, {result.tokens} tokens, {result.elapsed_s:.1f} s")
-    print(f"training loss {result.final_loss:.4f} nats per token", result.validation or "")
+    print(f"training loss {result.final_loss:.4f} nats per token")
+    for name, value in result.validation.items():
+        print(f"{name} {value:.4f}")
     print(f"wrote {output / 'model'}")

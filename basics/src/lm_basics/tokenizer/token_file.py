@@ -203,6 +203,11 @@ def _check_ids(ids: NDArray[Any], vocab_size: int, name: str) -> None:
 def _read_sidecar(path: Path) -> _Sidecar:
     """Read the sidecar of the token file ``path``."""
     sidecar_path = _sidecar_path(path)
+    if not sidecar_path.is_file():
+        raise FileNotFoundError(
+            f"{path} is no token file, for {sidecar_path} is missing: encode the text first, as "
+            "with the command basics encode"
+        )
     data: Any = read_json(sidecar_path)
     try:
         sidecar = _Sidecar(**data)
