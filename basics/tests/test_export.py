@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 
 from lm_basics.export import load_model, save_model
 from lm_basics.model_config import TransformerConfig, uniform_transformer
 from lm_basics.transformer import TransformerLM
-
-transformers = pytest.importorskip("transformers")
 
 VARIANTS = [
     {},

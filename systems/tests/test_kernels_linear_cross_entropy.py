@@ -1,5 +1,6 @@
 """The chunked loss against the reference, with chunks that do and do not divide the rows."""
 
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -105,3 +106,11 @@ def test_no_gradients_are_computed_where_none_are_wanted() -> None:
 def test_a_chunk_holds_at_least_one_row() -> None:
     assert chunk_rows(10**9, torch.device("cpu")) == 1
     assert chunk_rows(4096, torch.device("cpu")) == 256
+
+
+@pytest.mark.parametrize("loss", [reference, linear_cross_entropy], ids=["reference", "fused"])
+def test_a_negative_target_other_than_the_ignored_one_is_an_error(
+    loss: Callable[[Tensor, Tensor, Tensor], Tensor],
+) -> None:
+    with pytest.raises((IndexError, RuntimeError), match="out of"):
+        loss(torch.randn(3, 4), torch.randn(5, 4), torch.tensor([1, -1, 2]))
