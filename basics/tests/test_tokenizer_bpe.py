@@ -177,7 +177,7 @@ def test_cache_is_bounded_and_changes_nothing(tokenizer: Tokenizer) -> None:
     small = Tokenizer(tokenizer.vocab, tokenizer.merges, SPECIALS, cache_size=8)
     text = " ".join(f"that{number}the" for number in range(500)) + CORPUS
     assert small.encode(text) == tokenizer.encode(text)
-    assert len(small._cache) + len(small._cache._older) <= 8
+    assert len(small._plain.cache) + len(small._plain.cache._older) <= 8
 
 
 def test_dtype_is_the_smallest_that_holds_the_ids(tokenizer: Tokenizer) -> None:

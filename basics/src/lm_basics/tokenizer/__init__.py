@@ -1,7 +1,9 @@
-"""Byte-level byte-pair encoding: training, encoding, and files that other tools read."""
+"""Text to tokens and back: byte-pair encoding, simpler kinds, and files that other tools read."""
 
 from lm_basics.tokenizer.bpe import Tokenizer
 from lm_basics.tokenizer.patterns import END_OF_TEXT, GPT2_PATTERN
+from lm_basics.tokenizer.simple import ByteTokenizer, CharacterTokenizer, WordTokenizer
+from lm_basics.tokenizer.text_tokenizer import TextTokenizer, compression_ratio
 from lm_basics.tokenizer.token_file import (
     TokenFile,
     encode_documents,
@@ -14,8 +16,13 @@ from lm_basics.tokenizer.vocabulary import load_vocabulary, save_vocabulary
 __all__ = [
     "END_OF_TEXT",
     "GPT2_PATTERN",
+    "ByteTokenizer",
+    "CharacterTokenizer",
+    "TextTokenizer",
     "TokenFile",
     "Tokenizer",
+    "WordTokenizer",
+    "compression_ratio",
     "encode_documents",
     "load_vocabulary",
     "open_token_file",

@@ -1,30 +1,32 @@
 """Byte-level byte-pair encoding of text.
 
 A text is cut at special tokens, the rest into pre-tokens; each pre-token becomes the tokens of its
-UTF-8 bytes, merged in the order in which training found the merges (see ``merging``). Few distinct
-pre-tokens make up most of a text, so their ids are remembered in a cache of bounded size.
+UTF-8 bytes, merged in the order in which training found the merges (see ``merging``). There are two
+implementations with the same results: ``plain_encoding``, and the compiled one that
+``fast.encoding`` describes, which takes over once enough text was seen to pay for loading it.
 """
 
+import codecs
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import regex
 from numpy.typing import NDArray
 
-from lm_basics.tokenizer.merging import merge_tokens
+from lm_basics.tokenizer.fast.path import FastPath
+from lm_basics.tokenizer.fast.segments import SpecialTokenFinder
 from lm_basics.tokenizer.patterns import (
     END_OF_TEXT,
     GPT2_PATTERN,
     check_special_tokens,
     compile_special_tokens,
-    split_special_tokens,
 )
+from lm_basics.tokenizer.plain_encoding import PlainEncoder
 from lm_basics.tokenizer.text_stream import cut_safely
 from lm_basics.tokenizer.tokenizer_json import (
     BpeTables,
@@ -36,18 +38,23 @@ from lm_basics.tokenizer.vocabulary import load_vocabulary
 AllowedSpecial = Literal["all"] | Collection[str]
 """The special tokens that text may spell; in untrusted text none, the empty tuple."""
 
-_ARRAY_BLOCK_CHARACTERS = 1 << 18
+Implementation = Literal["auto", "fast", "reference"]
+"""``auto`` takes the compiled path for all but little text, if it works on this computer."""
+
+_BLOCK_CHARACTERS = 1 << 18
 
 
 class Tokenizer:
-    """Text to token ids and back.
+    """Text to token ids and back; may be used by several threads at once.
 
     Args:
         vocab: bytes of every id.
         merges: pairs of tokens in the order of their creation.
         special_tokens: strings that are never cut; those missing from ``vocab`` get the next ids.
         pattern: regular expression of the pre-tokens.
-        cache_size: pre-tokens remembered at most, about 150 bytes each.
+        cache_size: pre-tokens that the plain implementation remembers at most, about 150 bytes
+            each; the compiled one takes up to 20 MB for each thread that encodes.
+        implementation: which one encodes.
 
     Raises:
         ValueError: a merge makes a token that ``vocab`` lacks, or special tokens repeat.
@@ -61,6 +68,7 @@ class Tokenizer:
         *,
         pattern: str = GPT2_PATTERN,
         cache_size: int = 32_768,
+        implementation: Implementation = "auto",
     ) -> None:
         special_tokens = special_tokens or []
         check_special_tokens(special_tokens)
@@ -75,11 +83,29 @@ class Tokenizer:
             self.vocab[token_id] = special.encode()
             self.special_token_ids[special] = token_id
         self.vocab_size = max(self.vocab, default=-1) + 1
-        self._byte_ids = [ids.get(bytes([byte])) for byte in range(256)]
-        self._ranks, self._merged_ids = _rank_merges(self.merges, ids)
         self._pretoken_pattern = regex.compile(pattern)
         self._special_pattern = compile_special_tokens(special_tokens)
-        self._cache = _PretokenCache(self._encode_pretoken, cache_size)
+        self._special_finder = SpecialTokenFinder(self.special_token_ids)
+        byte_ids = [ids.get(bytes([byte])) for byte in range(256)]
+        pairs, merged_ids = _number_merges(self.merges, ids)
+        self._plain = PlainEncoder(
+            byte_ids,
+            pairs,
+            merged_ids,
+            pattern=self._pretoken_pattern,
+            special_token_ids=self.special_token_ids,
+            cache_size=cache_size,
+        )
+        self._fast = FastPath(
+            self.vocab,
+            byte_ids,
+            pairs,
+            merged_ids,
+            pattern=pattern,
+            id_dtype=self.id_dtype,
+            special_token_ids=self.special_token_ids,
+            implementation=implementation,
+        )
 
     @classmethod
     def from_files(
@@ -100,6 +126,11 @@ class Tokenizer:
         tables = read_tokenizer_folder(Path(folder))
         specials = list(tables.special_token_ids)
         return cls(tables.vocab, tables.merges, specials, pattern=tables.pattern)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Caches and addresses of machine code stay behind: another process makes its own.
+        specials = list(self.special_token_ids)
+        return _rebuild, (type(self), self.vocab, self.merges, specials, self.pattern)
 
     def save(
         self,
@@ -145,20 +176,54 @@ class Tokenizer:
         return num_bytes
 
     def encode(self, text: str, *, allowed_special: AllowedSpecial = "all") -> list[int]:
-        """Return the token ids of ``text``."""
-        return list(self._iterate_ids(text, self._special_pattern_of(allowed_special)))
+        """Return the token ids of ``text``.
+
+        Raises:
+            ValueError: the text holds half of a surrogate pair, which no UTF-8 can spell, or
+                ``allowed_special`` names what is no special token.
+        """
+        if self._fast.takes(len(text)):
+            return self._fast.encode_to_list(text, self._finder_of(allowed_special))
+        return list(self._plain.encode(text, self._special_pattern_of(allowed_special)))
 
     def encode_to_numpy(
         self, text: str, *, allowed_special: AllowedSpecial = "all"
     ) -> NDArray[np.unsignedinteger]:
         """Return the token ids in the smallest dtype that holds the vocabulary."""
+        if self._fast.takes(len(text)):
+            return self._fast.encode(text, self._finder_of(allowed_special))
         special_pattern = self._special_pattern_of(allowed_special)
         # Blocks keep the list of pre-tokens small: it takes 20 times the memory of the text.
         blocks = [
-            np.fromiter(self._iterate_ids(block, special_pattern), dtype=self.id_dtype)
-            for block in self._cut([text], allowed_special, _ARRAY_BLOCK_CHARACTERS)
+            np.fromiter(self._plain.encode(block, special_pattern), dtype=self.id_dtype)
+            for block in self._cut([text], allowed_special, block_characters=_BLOCK_CHARACTERS)
         ]
         return np.concatenate(blocks) if blocks else np.empty(0, dtype=self.id_dtype)
+
+    def encode_batch(
+        self,
+        texts: Sequence[str],
+        *,
+        allowed_special: AllowedSpecial = "all",
+        num_threads: int | None = None,
+    ) -> list[list[int]]:
+        """Return the token ids of each text; several threads encode, all cores by default."""
+        if self._fast.takes(sum(map(len, texts))):
+            return self._fast.encode_batch(texts, self._finder_of(allowed_special), num_threads)
+        return [self.encode(text, allowed_special=allowed_special) for text in texts]
+
+    def encode_batch_to_numpy(
+        self,
+        texts: Sequence[str],
+        *,
+        allowed_special: AllowedSpecial = "all",
+        num_threads: int | None = None,
+    ) -> list[NDArray[np.unsignedinteger]]:
+        """Return the token ids of each text as arrays; see ``encode_batch``."""
+        if self._fast.takes(sum(map(len, texts))):
+            finder = self._finder_of(allowed_special)
+            return self._fast.encode_batch_to_numpy(texts, finder, num_threads)
+        return [self.encode_to_numpy(text, allowed_special=allowed_special) for text in texts]
 
     def encode_iterable(
         self, pieces: Iterable[str], *, allowed_special: AllowedSpecial = "all"
@@ -167,9 +232,19 @@ class Tokenizer:
 
         The ids are those of ``encode("".join(pieces))``, however the text is cut into pieces.
         """
-        special_pattern = self._special_pattern_of(allowed_special)
         for block in self._cut(pieces, allowed_special):
-            yield from self._iterate_ids(block, special_pattern)
+            yield from self.encode(block, allowed_special=allowed_special)
+
+    def encode_byte_stream(
+        self, pieces: Iterable[bytes], *, allowed_special: AllowedSpecial = "all"
+    ) -> Iterator[int]:
+        """Yield the ids of UTF-8 that arrives in pieces, which may end inside of a character.
+
+        Raises:
+            ValueError: the bytes are not UTF-8.
+        """
+        texts = codecs.iterdecode(pieces, "utf-8")
+        return self.encode_iterable(texts, allowed_special=allowed_special)
 
     def decode_bytes(self, ids: Iterable[int] | NDArray[np.integer]) -> bytes:
         """Return the bytes of ``ids``.
@@ -177,6 +252,8 @@ class Tokenizer:
         Raises:
             ValueError: an id is outside of the vocabulary.
         """
+        if isinstance(ids, np.ndarray | list) and self._fast.decodes(len(ids)):
+            return self._fast.decode(ids)
         listed = ids.tolist() if isinstance(ids, np.ndarray) else ids
         try:
             return b"".join([self.vocab[token_id] for token_id in listed])
@@ -189,87 +266,62 @@ class Tokenizer:
         """Return the text of ``ids``; bytes that are not UTF-8 become U+FFFD."""
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
+    def decode_stream(self, ids: Iterable[int]) -> Iterator[str]:
+        """Yield text as soon as its characters are complete, for ids that come one by one.
+
+        The joined text is that of ``decode``.
+        """
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        for token_id in ids:
+            if text := decoder.decode(self.token_bytes(token_id)):
+                yield text
+        if text := decoder.decode(b"", final=True):
+            yield text
+
     def token_bytes(self, token_id: int) -> bytes:
         """Return the bytes of one token."""
         return self.decode_bytes([token_id])
 
-    def _iterate_ids(self, text: str, special_pattern: regex.Pattern[str] | None) -> Iterator[int]:
-        """Return an iterator over the ids of one text; its inner loops run in C."""
-        return chain.from_iterable(self._iterate_parts(text, special_pattern))
-
-    def _iterate_parts(
-        self, text: str, special_pattern: regex.Pattern[str] | None
-    ) -> Iterator[Iterable[int]]:
-        """Yield the ids between special tokens, and those of special tokens."""
-        for index, part in enumerate(split_special_tokens(text, special_pattern)):
-            if index % 2 == 1:
-                yield (self.special_token_ids[part],)
-            else:
-                pretokens = self._pretoken_pattern.findall(part)
-                yield chain.from_iterable(map(self._cache.__getitem__, pretokens))
-
-    def _encode_pretoken(self, pretoken: str) -> tuple[int, ...]:
-        ids = [self._byte_ids[byte] for byte in pretoken.encode()]
-        if None in ids:
-            raise ValueError(f"the vocabulary lacks a byte of {pretoken!r}")
-        known_ids = [token_id for token_id in ids if token_id is not None]
-        return tuple(merge_tokens(known_ids, self._ranks, self._merged_ids))
-
-    def _special_pattern_of(self, allowed: AllowedSpecial) -> regex.Pattern[str] | None:
+    def _special_pattern_of(self, allowed: AllowedSpecial) -> "regex.Pattern[str] | None":
         if allowed == "all":
             return self._special_pattern
+        return compile_special_tokens(self._check_allowed(allowed))
+
+    def _finder_of(self, allowed: AllowedSpecial) -> SpecialTokenFinder:
+        if allowed == "all":
+            return self._special_finder
+        return SpecialTokenFinder(self._check_allowed(allowed))
+
+    def _check_allowed(self, allowed: Collection[str]) -> Collection[str]:
         if unknown := set(allowed) - self.special_token_ids.keys():
             raise ValueError(f"{sorted(unknown)} are no special tokens of this tokenizer")
-        return compile_special_tokens(allowed)
+        return allowed
 
-    def _cut(
-        self, pieces: Iterable[str], allowed: AllowedSpecial, block_characters: int | None = None
-    ) -> Iterator[str]:
+    def _cut(self, pieces: Iterable[str], allowed: AllowedSpecial, **options: int) -> Iterator[str]:
         specials = self.special_token_ids if allowed == "all" else allowed
-        if block_characters is None:
-            return cut_safely(pieces, self._pretoken_pattern, specials)
-        return cut_safely(
-            pieces, self._pretoken_pattern, specials, block_characters=block_characters
-        )
+        return cut_safely(pieces, self._pretoken_pattern, specials, **options)
 
 
-class _PretokenCache(dict[str, tuple[int, ...]]):
-    """The ids of recent pre-tokens, computed when first asked for.
-
-    When the younger half is full it becomes the older half, and what was not asked for since the
-    last such moment is dropped: nearly "least recently used" at the price of a plain dictionary.
-    """
-
-    _LONGEST = 64
-
-    def __init__(self, encode: Callable[[str], tuple[int, ...]], size: int) -> None:
-        super().__init__()
-        self._encode = encode
-        self._half = max(1, size // 2)
-        self._older: dict[str, tuple[int, ...]] = {}
-
-    def __missing__(self, pretoken: str) -> tuple[int, ...]:
-        ids = self._older.get(pretoken)
-        if ids is None:
-            ids = self._encode(pretoken)
-        if len(pretoken) <= self._LONGEST:
-            if len(self) >= self._half:
-                self._older = dict(self)
-                self.clear()
-            self[pretoken] = ids
-        return ids
-
-
-def _rank_merges(
+def _number_merges(
     merges: Sequence[tuple[bytes, bytes]], ids: Mapping[bytes, int]
-) -> tuple[dict[tuple[int, int], int], list[int]]:
-    """Return the rank of each pair of ids, and for each rank the id that the merge makes."""
-    ranks: dict[tuple[int, int], int] = {}
-    merged_ids = []
+) -> tuple[list[tuple[int, int]], list[int]]:
+    """Return, for each merge, the ids of its two tokens and the id of the token that it makes."""
+    pairs, merged_ids = [], []
     for rank, (left, right) in enumerate(merges):
         for token in (left, right, left + right):
             if token not in ids:
                 raise ValueError(f"merge {rank} needs the token {token!r}, which vocab lacks")
-        ranks.setdefault((ids[left], ids[right]), rank)
+        pairs.append((ids[left], ids[right]))
         merged_ids.append(ids[left + right])
-    return ranks, merged_ids
+    return pairs, merged_ids
+
+
+def _rebuild(
+    kind: type[Tokenizer],
+    vocab: Mapping[int, bytes],
+    merges: Sequence[tuple[bytes, bytes]],
+    special_tokens: Sequence[str],
+    pattern: str,
+) -> Tokenizer:
+    """Make a tokenizer from what was pickled."""
+    return kind(vocab, merges, special_tokens, pattern=pattern)

@@ -47,13 +47,37 @@ def cut_safely(
         pending += part
         if len(pending) < enough:
             continue
-        cut = _find_cut(pending, pattern, special_pattern, max(0, len(pending) - longest + 1))
+        cut = find_cut(pending, pattern, special_pattern, max(0, len(pending) - longest + 1))
         if cut:
             yield pending[:cut]
             pending = pending[cut:]
         enough = max(block_characters, 2 * len(pending))
     if pending:
         yield pending
+
+
+def find_cut(
+    text: str,
+    pattern: regex.Pattern[str],
+    special_pattern: regex.Pattern[str] | None,
+    limit: int,
+) -> int:
+    """Return the last place where ``text`` may be cut, 0 if there is none.
+
+    A special token that starts at ``limit`` or later can still change with the text to come.
+    """
+    start = 0
+    if special_pattern is not None:
+        for match in special_pattern.finditer(text):
+            if match.start() >= limit:
+                break
+            start = match.end()
+    end = limit
+    while (space := text.rfind(" ", start + 1, end + 1)) > 0:
+        if text[space - 1].isalnum():
+            return space
+        end = space - 1
+    return _find_cut_by_pattern(text, pattern, start, limit)
 
 
 def read_text(path: Path) -> Iterator[str]:
@@ -117,30 +141,6 @@ def _join_small(pieces: Iterable[str], block_characters: int) -> Iterator[str]:
                 waiting.clear()
                 num_waiting = 0
     yield "".join(waiting)
-
-
-def _find_cut(
-    text: str,
-    pattern: regex.Pattern[str],
-    special_pattern: regex.Pattern[str] | None,
-    limit: int,
-) -> int:
-    """Return the last safe place in ``text``, 0 if there is none.
-
-    A special token that starts at ``limit`` or later can still change with the text to come.
-    """
-    start = 0
-    if special_pattern is not None:
-        for match in special_pattern.finditer(text):
-            if match.start() >= limit:
-                break
-            start = match.end()
-    end = limit
-    while (space := text.rfind(" ", start + 1, end + 1)) > 0:
-        if text[space - 1].isalnum():
-            return space
-        end = space - 1
-    return _find_cut_by_pattern(text, pattern, start, limit)
 
 
 def _find_cut_by_pattern(text: str, pattern: regex.Pattern[str], start: int, limit: int) -> int:

@@ -1,43 +1,43 @@
 """Training of byte-level byte-pair encoding (Sennrich et al., 2016; Radford et al., 2019).
 
-The vocabulary starts with the special tokens and the 256 bytes. Then, until it is full, the most
-frequent pair of adjacent tokens becomes a new token, and every occurrence is replaced, from left to
-right within each pre-token. Text is cut at special tokens first, so they neither merge nor count.
-
-Only the *distinct* pre-tokens are kept, each with its count, and the count of every pair is updated
-where a merge changes it: an index tells which pre-tokens hold a pair, and a heap, which of them is
-the most frequent. Entries of the heap are corrected when they come up ("lazy" deletion).
+The vocabulary starts with the special tokens and the 256 bytes; the rest are merges, found by
+``learning`` (plain Python) or, where there is more text than starting it costs, by the fast path.
+Both give the same merges. Text is streamed: memory grows with the distinct pre-tokens only.
 """
 
-import heapq
+import itertools
 import logging
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import regex
+from lm_basics.tokenizer.corpus import Block, OnInvalid, read_blocks
+from lm_basics.tokenizer.fast.corpus_counting import CorpusCounter, Documents
+from lm_basics.tokenizer.fast.learning import WordList, learn_merges_of_words
+from lm_basics.tokenizer.fast.threads import num_available_cores
+from lm_basics.tokenizer.kernels import KERNELS
+from lm_basics.tokenizer.learning import TieBreaking, count_pretokens, learn_merges
+from lm_basics.tokenizer.parquet import is_parquet, read_column
+from lm_basics.tokenizer.patterns import GPT2_PATTERN, check_special_tokens
+from lm_shared.machine_code import MachineCodeError
 
-from lm_basics.tokenizer.patterns import (
-    GPT2_PATTERN,
-    check_special_tokens,
-    compile_special_tokens,
-    split_special_tokens,
-)
-from lm_basics.tokenizer.text_stream import cut_safely, read_text
+Implementation = Literal["auto", "fast", "reference"]
+"""``auto`` takes the fast path for all but small corpora, if it works on this computer."""
 
-TieBreaking = Literal["greater_bytes", "smaller_id"]
-"""Which of equally frequent pairs is merged: the lexicographically greater pair of byte strings, or
-the pair of smaller token ids, as Hugging Face tokenizers and rustbpe choose."""
-
-Pair = tuple[int, int]
+Report = Callable[[str, int, int], None]
+"""Called with what is being done (``"counting"`` bytes, ``"merging"``), how much of it is done, and
+how much there is, 0 if nobody knows."""
 
 logger = logging.getLogger(__name__)
 
 _NUM_BYTES = 256
-_COUNTING_BLOCK_CHARACTERS = 1 << 18
-_REVERSED_BYTES = bytes(255 - byte for byte in range(_NUM_BYTES))
+_DOCUMENT_CHARACTERS = 1 << 20
+_BYTES_PER_THREAD = 1 << 23
+# From here on loading the kernels pays for itself, and from here on even compiling them does.
+_WORTH_LOADING_BYTES = 1 << 18
+_WORTH_COMPILING_BYTES = 1 << 23
 
 
 def train_bpe(
@@ -47,8 +47,14 @@ def train_bpe(
     *,
     pattern: str = GPT2_PATTERN,
     tie_breaking: TieBreaking = "greater_bytes",
+    text_column: str = "text",
+    max_bytes: int | None = None,
+    on_invalid: OnInvalid = "strict",
+    num_threads: int | None = None,
+    implementation: Implementation = "auto",
+    report: Report | None = None,
 ) -> tuple[dict[int, bytes], list[tuple[bytes, bytes]]]:
-    """Train on UTF-8 text files, which are streamed.
+    """Train on UTF-8 text files and Parquet files, which are streamed.
 
     Args:
         input_path: one file, or several that are counted one after the other.
@@ -57,6 +63,12 @@ def train_bpe(
         special_tokens: strings that are never cut; they get the first ids.
         pattern: regular expression of the pre-tokens.
         tie_breaking: choice among equally frequent pairs.
+        text_column: column of Parquet files; each row is a document.
+        max_bytes: bytes of text to train on, the first ones; all by default.
+        on_invalid: what happens to bytes that are not UTF-8.
+        num_threads: threads that count; all cores by default.
+        implementation: fast path or plain Python.
+        report: is told of the progress.
 
     Returns:
         The vocabulary, id to bytes, and the merges in the order of their creation.
@@ -66,17 +78,23 @@ def train_bpe(
         ValueError: a file is not UTF-8, or ``vocab_size`` or ``special_tokens`` are impossible.
     """
     _check_vocab_size(vocab_size, special_tokens)
-    paths = [input_path] if isinstance(input_path, Path | str) else input_path
-    counts: Counter[str] = Counter()
-    for path in paths:
-        blocks = cut_safely(
-            read_text(Path(path)),
-            regex.compile(pattern),
-            special_tokens,
-            block_characters=_COUNTING_BLOCK_CHARACTERS,
-        )
-        counts.update(count_pretokens(blocks, special_tokens, pattern=pattern))
-    return _build_vocabulary(counts, vocab_size, special_tokens, tie_breaking)
+    if max_bytes is not None and max_bytes < 1:
+        raise ValueError(f"max_bytes={max_bytes} leaves no text to train on")
+    paths = [Path(path) for path in _as_sequence(input_path)]
+    if not paths:
+        raise ValueError("expected at least one file to train on, got none")
+    size = sum(path.stat().st_size for path in paths)
+    size = size if max_bytes is None else min(size, max_bytes)
+    parts = _read_parts(paths, pattern, special_tokens, text_column, max_bytes)
+    trainer = _Trainer(
+        special_tokens=special_tokens,
+        pattern=pattern,
+        tie_breaking=tie_breaking,
+        on_invalid=on_invalid,
+        num_threads=num_threads or min(num_available_cores(), 1 + size // _BYTES_PER_THREAD),
+        report=report or _ignore,
+    )
+    return trainer.train(parts, size, vocab_size, implementation)
 
 
 def train_bpe_from_texts(
@@ -86,129 +104,170 @@ def train_bpe_from_texts(
     *,
     pattern: str = GPT2_PATTERN,
     tie_breaking: TieBreaking = "greater_bytes",
+    num_threads: int | None = None,
+    implementation: Implementation = "auto",
+    report: Report | None = None,
 ) -> tuple[dict[int, bytes], list[tuple[bytes, bytes]]]:
     """Train on an iterable of documents; see ``train_bpe``. No pre-token crosses documents."""
     _check_vocab_size(vocab_size, special_tokens)
-    counts = count_pretokens(texts, special_tokens, pattern=pattern)
-    return _build_vocabulary(counts, vocab_size, special_tokens, tie_breaking)
+    parts = _group_documents(texts)
+    # What is worth the fast path is known once that much was read.
+    first = list(_take_documents(parts, _WORTH_COMPILING_BYTES))
+    trainer = _Trainer(
+        special_tokens=special_tokens,
+        pattern=pattern,
+        tie_breaking=tie_breaking,
+        on_invalid="strict",
+        num_threads=num_threads or num_available_cores(),
+        report=report or _ignore,
+    )
+    size = sum(len(text) for documents in first for text in documents)
+    return trainer.train(itertools.chain(first, parts), size, vocab_size, implementation)
 
 
-def count_pretokens(
-    texts: Iterable[str], special_tokens: Sequence[str] = (), *, pattern: str = GPT2_PATTERN
-) -> Counter[str]:
-    """Return how often each pre-token occurs in ``texts`` outside of special tokens."""
-    pretoken_pattern = regex.compile(pattern)
-    special_pattern = compile_special_tokens(special_tokens)
-    counts: Counter[str] = Counter()
-    for text in texts:
-        for ordinary in split_special_tokens(text, special_pattern)[::2]:
-            counts.update(pretoken_pattern.findall(ordinary))
-    return counts
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Trainer:
+    """The settings of a training."""
 
+    special_tokens: Sequence[str]
+    pattern: str
+    tie_breaking: TieBreaking
+    on_invalid: OnInvalid
+    num_threads: int
+    report: Report
 
-def learn_merges(
-    pretoken_counts: Mapping[bytes, int],
-    num_merges: int,
-    *,
-    tie_breaking: TieBreaking = "greater_bytes",
-) -> list[tuple[bytes, bytes]]:
-    """Return up to ``num_merges`` merges, in order; fewer when no pair is left."""
-    tokens = [bytes([byte]) for byte in range(_NUM_BYTES)]
-    pairs = _PairCounts(pretoken_counts, tie_breaking)
-    merges: list[tuple[bytes, bytes]] = []
-    while len(merges) < num_merges and (pair := pairs.pop_most_frequent()) is not None:
-        left, right = tokens[pair[0]], tokens[pair[1]]
-        merges.append((left, right))
-        tokens.append(left + right)
-        pairs.merge(pair, left + right)
-    return merges
-
-
-def merge_pair(word: Sequence[int], pair: Pair, new_id: int) -> list[int]:
-    """Replace the occurrences of ``pair`` from left to right, so ``aaa`` becomes ``(aa)a``."""
-    left, right = pair
-    merged: list[int] = []
-    position, last = 0, len(word) - 1
-    while position <= last:
-        token = word[position]
-        if token == left and position < last and word[position + 1] == right:
-            merged.append(new_id)
-            position += 2
+    def train(
+        self,
+        parts: Iterable[Block | Documents],
+        size: int,
+        vocab_size: int,
+        implementation: Implementation,
+    ) -> tuple[dict[int, bytes], list[tuple[bytes, bytes]]]:
+        """Learn the merges and number the tokens: special ones, bytes, then merges in order."""
+        num_merges = vocab_size - _NUM_BYTES - len(self.special_tokens)
+        if _takes_fast_path(size, implementation):
+            merges = self._learn_fast(parts, size, num_merges)
         else:
-            merged.append(token)
-            position += 1
-    return merged
+            merges = self._learn_plainly(parts, size, num_merges)
+        if len(merges) < num_merges:
+            logger.warning("No pair is left after %d of %d merges.", len(merges), num_merges)
+        tokens = [token.encode() for token in self.special_tokens]
+        tokens += [bytes([byte]) for byte in range(_NUM_BYTES)]
+        tokens += [left + right for left, right in merges]
+        return dict(enumerate(tokens)), merges
+
+    def _learn_fast(
+        self, parts: Iterable[Block | Documents], size: int, num_merges: int
+    ) -> list[tuple[bytes, bytes]]:
+        if self.pattern == GPT2_PATTERN:
+            counter = CorpusCounter(self.special_tokens, on_invalid=self.on_invalid)
+            for done in itertools.accumulate(counter.count(parts, self.num_threads)):
+                self.report("counting", done, size)
+            words = WordList.from_table(counter.total())
+        else:
+            words = WordList.from_mapping(self._count_plainly(parts, size))
+        return learn_merges_of_words(
+            words,
+            num_merges,
+            prefers_smaller_id=self.tie_breaking == "smaller_id",
+            report=lambda done: self.report("merging", done, num_merges),
+        )
+
+    def _learn_plainly(
+        self, parts: Iterable[Block | Documents], size: int, num_merges: int
+    ) -> list[tuple[bytes, bytes]]:
+        return learn_merges(
+            self._count_plainly(parts, size), num_merges, tie_breaking=self.tie_breaking
+        )
+
+    def _count_plainly(self, parts: Iterable[Block | Documents], size: int) -> dict[bytes, int]:
+        counts: Counter[str] = Counter()
+        done = 0
+        for part in parts:
+            texts = [part.text(self.on_invalid)] if isinstance(part, Block) else part
+            counts.update(count_pretokens(texts, self.special_tokens, pattern=self.pattern))
+            done += len(part.data) if isinstance(part, Block) else sum(map(len, part))
+            self.report("counting", done, size)
+        return {pretoken.encode(): count for pretoken, count in counts.items()}
 
 
-class _PairCounts:
-    """The words (distinct pre-tokens as lists of ids) and the count of every adjacent pair."""
+def _takes_fast_path(size: int, implementation: Implementation) -> bool:
+    """Choose by the size of the corpus, and load the kernels where they are chosen."""
+    if implementation == "reference" or (implementation == "auto" and size < _WORTH_LOADING_BYTES):
+        return False
+    if implementation == "auto" and size < _WORTH_COMPILING_BYTES and not KERNELS.is_compiled():
+        return False
+    try:
+        KERNELS.load()
+    except MachineCodeError as error:
+        if implementation == "fast":
+            raise
+        logger.warning("Training in plain Python, which is slower: %s", error)
+        return False
+    return True
 
-    def __init__(self, pretoken_counts: Mapping[bytes, int], tie_breaking: TieBreaking) -> None:
-        self._words = [list(pretoken) for pretoken in pretoken_counts]
-        self._word_counts = list(pretoken_counts.values())
-        self._counts: dict[Pair, int] = defaultdict(int)
-        # A superset: a word stays listed after its last occurrence of a pair has gone.
-        self._words_with: dict[Pair, set[int]] = defaultdict(set)
-        for index, (word, count) in enumerate(zip(self._words, self._word_counts, strict=True)):
-            for pair in pairwise(word):
-                self._counts[pair] += count
-                self._words_with[pair].add(index)
-        self._tie_breaking: TieBreaking = tie_breaking
-        self._order: list[str | int] = [
-            self._order_of(byte, bytes([byte])) for byte in range(_NUM_BYTES)
-        ]
-        self._heap = [self._entry(pair, count) for pair, count in self._counts.items()]
-        heapq.heapify(self._heap)
 
-    def pop_most_frequent(self) -> Pair | None:
-        """Return the pair to merge next, or ``None`` when no pair is left."""
-        while self._heap:
-            negative_count, _, _, pair = heapq.heappop(self._heap)
-            count = self._counts.get(pair, 0)
-            if count == -negative_count:
-                return pair
-            # Counts of a pair only fall after it was entered, so an entry is never too low: this
-            # one goes back with its present count and loses no turn.
-            if count > 0:
-                heapq.heappush(self._heap, self._entry(pair, count))
-        return None
+def _read_parts(
+    paths: Sequence[Path],
+    pattern: str,
+    special_tokens: Sequence[str],
+    text_column: str,
+    max_bytes: int | None,
+) -> Iterator[Block | Documents]:
+    """Yield the text of files up to a number of bytes."""
+    remaining = max_bytes
+    for path in paths:
+        if is_parquet(path):
+            for group in _group_documents(read_column(path, text_column)):
+                if remaining is None:
+                    yield group
+                    continue
+                limited, remaining = _limit_documents(group, remaining)
+                yield limited
+                if not remaining:
+                    return
+        else:
+            for block in read_blocks(path, pattern, special_tokens, max_bytes=remaining):
+                yield block
+                if remaining is not None:
+                    remaining -= len(block.data)
+            if remaining == 0:
+                return
 
-    def merge(self, pair: Pair, token: bytes) -> None:
-        """Replace ``pair`` by the next id, whose bytes are ``token``, in all words."""
-        new_id = len(self._order)
-        self._order.append(self._order_of(new_id, token))
-        changes: dict[Pair, int] = defaultdict(int)
-        for index in self._words_with.pop(pair):
-            word, count = self._words[index], self._word_counts[index]
-            merged = merge_pair(word, pair, new_id)
-            if len(merged) == len(word):
-                continue
-            self._words[index] = merged
-            for old in pairwise(word):
-                changes[old] -= count
-            for new in pairwise(merged):
-                changes[new] += count
-                self._words_with[new].add(index)
-        for changed, change in changes.items():
-            self._counts[changed] += change
-            if self._counts[changed] == 0:
-                del self._counts[changed]
-                self._words_with.pop(changed, None)
-            elif change > 0:
-                heapq.heappush(self._heap, self._entry(changed, self._counts[changed]))
 
-    def _entry(self, pair: Pair, count: int) -> tuple[int, str | int, str | int, Pair]:
-        return (-count, self._order[pair[0]], self._order[pair[1]], pair)
+def _limit_documents(documents: Documents, num_bytes: int) -> tuple[Documents, int]:
+    """Return the documents within a number of bytes, the last one cut, and what is left of it."""
+    limited = []
+    for document in documents:
+        if num_bytes <= 0:
+            break
+        data = document.encode()
+        limited.append(data[:num_bytes].decode(errors="ignore"))
+        num_bytes -= len(data)
+    return limited, max(0, num_bytes)
 
-    def _order_of(self, token_id: int, token: bytes) -> str | int:
-        """Return a key by which the token that wins a tie comes first.
 
-        For the greater bytes every byte is turned around, ``b -> 255 - b``, and a character above
-        all of them ends the key, so that ``b"ab"`` comes after ``b"abc"``, its continuation.
-        """
-        if self._tie_breaking == "smaller_id":
-            return token_id
-        return token.translate(_REVERSED_BYTES).decode("latin-1") + "\u0100"
+def _group_documents(texts: Iterable[str]) -> Iterator[Documents]:
+    """Yield groups of documents of about the same size."""
+    group: Documents = []
+    size = 0
+    for text in texts:
+        group.append(text)
+        size += len(text)
+        if size >= _DOCUMENT_CHARACTERS:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def _take_documents(parts: Iterator[Documents], num_characters: int) -> Iterator[Documents]:
+    """Take groups from an iterator until they have a number of characters."""
+    for documents in parts:
+        yield documents
+        num_characters -= sum(map(len, documents))
+        if num_characters <= 0:
+            return
 
 
 def _check_vocab_size(vocab_size: int, special_tokens: Sequence[str]) -> None:
@@ -222,19 +281,9 @@ def _check_vocab_size(vocab_size: int, special_tokens: Sequence[str]) -> None:
         )
 
 
-def _build_vocabulary(
-    pretoken_counts: Mapping[str, int],
-    vocab_size: int,
-    special_tokens: Sequence[str],
-    tie_breaking: TieBreaking,
-) -> tuple[dict[int, bytes], list[tuple[bytes, bytes]]]:
-    """Learn the merges and number the tokens: special ones, bytes, then merges in their order."""
-    num_merges = vocab_size - _NUM_BYTES - len(special_tokens)
-    encoded = {pretoken.encode(): count for pretoken, count in pretoken_counts.items()}
-    merges = learn_merges(encoded, num_merges, tie_breaking=tie_breaking)
-    if len(merges) < num_merges:
-        logger.warning("No pair is left after %d of %d merges.", len(merges), num_merges)
-    tokens = [token.encode() for token in special_tokens]
-    tokens += [bytes([byte]) for byte in range(_NUM_BYTES)]
-    tokens += [left + right for left, right in merges]
-    return dict(enumerate(tokens)), merges
+def _as_sequence(paths: Path | str | Sequence[Path | str]) -> Sequence[Path | str]:
+    return [paths] if isinstance(paths, Path | str) else paths
+
+
+def _ignore(activity: str, done: int, total: int) -> None:
+    """Report to nobody."""

@@ -1,0 +1,1 @@
+"""The fast path of byte-pair encoding: arrays and threads around the compiled kernels."""

@@ -1,0 +1,77 @@
+"""The words of a corpus, counted by several threads."""
+
+from collections import deque
+from collections.abc import Collection, Iterable
+
+import numpy as np
+
+from lm_basics.tokenizer.corpus import Block, OnInvalid
+from lm_basics.tokenizer.fast.counting import PADDING, WordCounts
+from lm_basics.tokenizer.fast.segments import SpecialTokenFinder
+from lm_basics.tokenizer.fast.threads import map_in_order
+from lm_basics.tokenizer.kernels import kernel
+
+Documents = list[str]
+"""Texts that no pre-token crosses the limits of."""
+
+
+class CorpusCounter:
+    """Counts the words of blocks of files and of documents.
+
+    Every thread has counts of its own, so memory grows with the distinct words times the threads.
+    """
+
+    def __init__(self, special_tokens: Collection[str], *, on_invalid: OnInvalid) -> None:
+        self._finder = SpecialTokenFinder(special_tokens)
+        self._on_invalid: OnInvalid = on_invalid
+        self._idle: deque[WordCounts] = deque()
+
+    def count(self, parts: Iterable[Block | Documents], num_threads: int) -> Iterable[int]:
+        """Count all parts, and yield the bytes of each as it is done."""
+        return map_in_order(self._count_part, parts, num_threads)
+
+    def total(self) -> WordCounts:
+        """Return the counts of all threads together, and forget them."""
+        total = self._idle.popleft() if self._idle else WordCounts()
+        while self._idle:
+            total.add(self._idle.popleft())
+        return total
+
+    def _count_part(self, part: Block | Documents) -> int:
+        try:
+            counts = self._idle.pop()
+        except IndexError:
+            counts = WordCounts()
+        size = (
+            self._count_block(part, counts)
+            if isinstance(part, Block)
+            else self._count_documents(part, counts)
+        )
+        self._idle.append(counts)
+        return size
+
+    def _count_block(self, block: Block, counts: WordCounts) -> int:
+        data, size = block.data, len(block.data)
+        padded = data + PADDING
+        if kernel("utf8:find_invalid_utf8")(padded, 0, size) < size:
+            data = block.text(self._on_invalid).encode()
+            padded = data + PADDING
+        segments = self._finder.split(data)
+        counts.count(padded, segments.starts, segments.ends)
+        return size
+
+    def _count_documents(self, texts: Documents, counts: WordCounts) -> int:
+        documents = [text.encode() for text in texts]
+        starts, ends, position = [], [], 0
+        for document in documents:
+            if self._finder.occur_in(document):
+                segments = self._finder.split(document)
+                starts.extend((segments.starts + position).tolist())
+                ends.extend((segments.ends + position).tolist())
+            else:
+                starts.append(position)
+                ends.append(position + len(document))
+            position += len(document)
+        padded = b"".join([*documents, PADDING])
+        counts.count(padded, np.array(starts, dtype=np.int64), np.array(ends, dtype=np.int64))
+        return position

@@ -1,0 +1,202 @@
+"""The fast path of one tokenizer, made when it is worth it."""
+
+import logging
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lm_basics.tokenizer.fast.decoding import FastDecoder
+from lm_basics.tokenizer.fast.encoding import MAX_IDS, EncodingTables, FastEncoder
+from lm_basics.tokenizer.fast.segments import SpecialTokenFinder
+from lm_basics.tokenizer.fast.threads import map_in_order, num_available_cores
+from lm_basics.tokenizer.kernels import KERNELS
+from lm_basics.tokenizer.patterns import GPT2_PATTERN
+from lm_shared.machine_code import MachineCodeError
+
+Ids = NDArray[np.unsignedinteger]
+
+logger = logging.getLogger(__name__)
+
+# Characters or ids from which on loading the kernels pays for itself, and even compiling them.
+_WORTH_LOADING = 1 << 17
+_WORTH_COMPILING = 1 << 24
+_FEW_IDS = 64
+_CHARACTERS_AT_ONCE = 1 << 18
+
+
+class FastPath:
+    """Counts what a tokenizer has encoded and takes over where the kernels pay for themselves.
+
+    Args:
+        vocab: bytes of every id.
+        byte_ids: id of every byte, ``None`` where the vocabulary lacks it.
+        pairs: for every merge, in order, the ids of its two tokens.
+        merged_ids: the id of the token that it makes.
+        pattern: regular expression of the pre-tokens; there are kernels for one of them.
+        id_dtype: of the ids.
+        special_token_ids: ids of the special tokens.
+        implementation: ``"auto"``, ``"fast"`` or ``"reference"``.
+
+    Raises:
+        ValueError: ``implementation`` is ``"fast"`` and there are no kernels for this tokenizer.
+    """
+
+    def __init__(
+        self,
+        vocab: Mapping[int, bytes],
+        byte_ids: Sequence[int | None],
+        pairs: Sequence[tuple[int, int]],
+        merged_ids: Sequence[int],
+        *,
+        pattern: str,
+        id_dtype: np.dtype[np.unsignedinteger],
+        special_token_ids: Mapping[str, int],
+        implementation: Literal["auto", "fast", "reference"],
+    ) -> None:
+        self._vocab = vocab
+        self._byte_ids = byte_ids
+        self._pairs = pairs
+        self._merged_ids = merged_ids
+        self._id_dtype = id_dtype
+        self._special_ids = {token.encode(): i for token, i in special_token_ids.items()}
+        self._is_wanted = implementation == "fast"
+        self._reason = _reason_against(pattern, byte_ids, vocab)
+        if self._is_wanted and self._reason:
+            raise ValueError(f"there is no fast path for this tokenizer: {self._reason}")
+        self._may_encode = implementation != "reference" and self._reason is None
+        self._may_decode = implementation != "reference"
+        self._seen = 0
+        self._lock = threading.Lock()
+        self._encoder: FastEncoder | None = None
+        self._decoder: FastDecoder | None = None
+
+    def takes(self, num_characters: int) -> bool:
+        """Return whether the fast path encodes the next text."""
+        if self._encoder is not None:
+            return True
+        if not self._may_encode or not self._is_worth_it(num_characters):
+            return False
+        with self._lock:
+            if self._encoder is None:
+                lefts, rights = zip(*self._pairs, strict=True) if self._pairs else ((), ())
+                tables = EncodingTables(
+                    np.array(self._byte_ids, dtype=np.uint32),
+                    np.array(lefts, dtype=np.uint32),
+                    np.array(rights, dtype=np.uint32),
+                    np.array(self._merged_ids, dtype=np.uint32),
+                    self._id_dtype,
+                )
+                self._encoder = FastEncoder(tables, self._special_ids, max(self._vocab) + 1)
+        return True
+
+    def decodes(self, num_ids: int) -> bool:
+        """Return whether the fast path decodes the next ids."""
+        if num_ids < _FEW_IDS or not self._may_decode:
+            return False
+        if self._decoder is None:
+            if not self._is_worth_it(num_ids):
+                return False
+            self._decoder = FastDecoder(self._vocab)
+        return True
+
+    def encode(self, text: str, finder: SpecialTokenFinder) -> Ids:
+        """Return the ids of a text as an array."""
+        return self._ready_encoder.encode(text.encode(), finder)
+
+    def encode_to_list(self, text: str, finder: SpecialTokenFinder) -> list[int]:
+        """Return the ids of a text as a list."""
+        return self._ready_encoder.encode_to_list(text.encode(), finder)
+
+    def encode_batch(
+        self, texts: Sequence[str], finder: SpecialTokenFinder, num_threads: int | None
+    ) -> list[list[int]]:
+        """Return the ids of many texts as lists."""
+        to_list = self._ready_encoder.to_list
+        lists: list[list[int]] = []
+        for ids, ends in self._encode_groups(texts, finder, num_threads):
+            joined = to_list(ids)
+            lists += [joined[start:end] for start, end in pairwise([0, *ends.tolist()])]
+        return lists
+
+    def encode_batch_to_numpy(
+        self, texts: Sequence[str], finder: SpecialTokenFinder, num_threads: int | None
+    ) -> list[Ids]:
+        """Return the ids of many texts as arrays."""
+        arrays: list[Ids] = []
+        for ids, ends in self._encode_groups(texts, finder, num_threads):
+            arrays += [ids[start:end] for start, end in pairwise([0, *ends.tolist()])]
+        return arrays
+
+    def decode(self, ids: NDArray[np.integer] | list[int]) -> bytes:
+        """Return the bytes of ids."""
+        if self._decoder is None:
+            raise RuntimeError("ask decodes() first")
+        return self._decoder.decode(ids)
+
+    @property
+    def _ready_encoder(self) -> FastEncoder:
+        if self._encoder is None:
+            raise RuntimeError("ask takes() first")
+        return self._encoder
+
+    def _encode_groups(
+        self, texts: Sequence[str], finder: SpecialTokenFinder, num_threads: int | None
+    ) -> "list[tuple[Ids, NDArray[np.int64]]]":
+        """Return, for groups of texts, all ids and where those of each text end."""
+        encoder = self._ready_encoder
+        groups = _group(texts)
+        threads = min(num_threads or num_available_cores(), max(1, len(groups)))
+        return list(
+            map_in_order(lambda group: encoder.encode_texts(group, finder), groups, threads)
+        )
+
+    def _is_worth_it(self, size: int) -> bool:
+        """Count the work and load the kernels when there is enough of it."""
+        self._seen += size
+        if not self._is_wanted:
+            if self._seen < _WORTH_LOADING:
+                return False
+            if self._seen < _WORTH_COMPILING and not KERNELS.is_compiled():
+                return False
+        try:
+            KERNELS.load()
+        except MachineCodeError as error:
+            if self._is_wanted:
+                raise
+            logger.warning("Encoding in plain Python, which is slower: %s", error)
+            self._may_encode = self._may_decode = False
+            return False
+        return True
+
+
+def _reason_against(
+    pattern: str, byte_ids: Sequence[int | None], vocab: Mapping[int, bytes]
+) -> str | None:
+    """Return why there are no kernels for a tokenizer, ``None`` if there are."""
+    if pattern != GPT2_PATTERN:
+        return "its pattern is not that of GPT-2"
+    if None in byte_ids:
+        return "its vocabulary lacks a byte"
+    if max(vocab) >= MAX_IDS:
+        return f"it has ids of {MAX_IDS} and more"
+    if sys.byteorder != "little":
+        return "this computer is big-endian"
+    return None
+
+
+def _group(texts: Sequence[str]) -> list[Sequence[str]]:
+    """Cut a sequence of texts into groups of about the same number of characters."""
+    groups, start, size = [], 0, 0
+    for index, text in enumerate(texts):
+        size += len(text)
+        if size >= _CHARACTERS_AT_ONCE:
+            groups.append(texts[start : index + 1])
+            start, size = index + 1, 0
+    if start < len(texts):
+        groups.append(texts[start:])
+    return groups

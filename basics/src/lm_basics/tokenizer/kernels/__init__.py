@@ -1,0 +1,53 @@
+"""The fast path of byte-pair encoding: functions over plain memory, compiled by numba.
+
+The modules beside this one import numba, which takes more than a second; this one, ``records`` and
+``KERNELS`` do not. ``lm_basics.tokenizer.fast_training`` and ``fast_encoding`` call the kernels.
+"""
+
+from lm_shared.machine_code import Function, Library
+
+_PACKAGE = "lm_basics.tokenizer.kernels"
+_MODULES = (
+    "blocks",
+    "decoder",
+    "encoder",
+    "merge_loop",
+    "pair_heap",
+    "records",
+    "scanner",
+    "utf8",
+    "word_counts",
+    "word_merging",
+    "words",
+)
+_RECORD = "int64*"
+_FUNCTIONS = {
+    "utf8:find_invalid_utf8": ("uint8*", "int64", "int64"),
+    "scanner:find_ends": ("uint8*", "int64", "int64", "uint8*", "int64*"),
+    "words:move_entries": ("uint64*", "int64", "uint64*", "int64"),
+    "word_counts:count_words": (_RECORD, "uint8*", "int64*", "int64*", "int64"),
+    "word_counts:add_word_counts": (_RECORD, _RECORD),
+    "word_counts:lay_out_words": (_RECORD, "int32*", "int32*", "int64*"),
+    "merge_loop:count_byte_pairs": ("int32*", "int64", "int32*", "int64*", "int64*", "int64*"),
+    "merge_loop:enter_byte_pairs": (_RECORD, "int64", "int64*", "int64*"),
+    "merge_loop:move_pairs": (_RECORD, "uint64*", "int64"),
+    "merge_loop:merge_pairs": (_RECORD, "int64"),
+    "word_merging:enter_ranks": (_RECORD, "uint32*", "uint32*", "int64"),
+    "encoder:encode_text_16": (_RECORD, "uint8*", "int64", "uint16*"),
+    "encoder:encode_text_32": (_RECORD, "uint8*", "int64", "uint32*"),
+    "encoder:encode_segments_16": (_RECORD, "uint8*", "int64", "uint16*"),
+    "encoder:encode_segments_32": (_RECORD, "uint8*", "int64", "uint32*"),
+    "decoder:measure_tokens": ("uint32*", "int64", "int32*", "int64"),
+    "decoder:copy_tokens": ("uint32*", "int64", "int32*", "uint8*", "uint8*"),
+}
+
+KERNELS = Library(
+    {f"{_PACKAGE}.{name}": arguments for name, arguments in _FUNCTIONS.items()},
+    [f"{_PACKAGE}.{module}" for module in _MODULES],
+)
+"""The compiled functions, by ``module:function``."""
+
+
+def kernel(name: str) -> Function:
+    """Return a compiled function by ``module:function``, the module without its package."""
+    return KERNELS[f"{_PACKAGE}.{name}"]

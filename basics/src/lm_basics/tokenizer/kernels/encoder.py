@@ -1,0 +1,282 @@
+"""Text to ids through a cache of words: most of a text is words seen before.
+
+The cache is the table of words with ids in place of counts. An entry holds up to 8 bytes of ids
+side by side, four of 16 bits or two of 32; if a word has more, they lie in an arena and the entry
+says where. So a hit writes 8 bytes, whatever the number of ids, and moves on by that number: there
+is no branch that the processor would have to guess.
+
+A word that is not in the table is merged from its bytes and entered. When the table is full the
+caller enlarges or empties it.
+"""
+
+import numpy as np
+from numba import njit
+
+from lm_basics.tokenizer.kernels.blocks import (
+    count_trailing_zeros,
+    int64_at,
+    load_word,
+    prefetch,
+    store_word,
+    uint8_at,
+    uint32_at,
+    uint64_at,
+)
+from lm_basics.tokenizer.kernels.records import (
+    ARENA,
+    ARENA_FULL,
+    ARENA_SIZE,
+    ARENA_USED,
+    CLASSES,
+    DONE,
+    ENTRY,
+    IDS_USED,
+    LONG_CODES,
+    LONG_CODES_SIZE,
+    LONG_CODES_USED,
+    MAX_CACHED_BYTES,
+    NO_SPECIAL,
+    NOTES,
+    POSITION,
+    SCRATCH_FULL,
+    SCRATCH_SIZE,
+    SEGMENT,
+    SEGMENT_ENDS,
+    SEGMENT_ID_ENDS,
+    SEGMENT_SPECIALS,
+    SEGMENT_STARTS,
+    TABLE_FULL,
+    WORDS,
+    WORDS_CAPACITY,
+    WORDS_LIMIT,
+    WORDS_USED,
+)
+from lm_basics.tokenizer.kernels.scanner import certain_starts, next_start
+from lm_basics.tokenizer.kernels.word_merging import (
+    MAX_LANES,
+    SCRATCH_PER_BYTE,
+    merge_long_word,
+    merge_short_word,
+)
+from lm_basics.tokenizer.kernels.words import (
+    copy_bytes,
+    is_long,
+    same_bytes,
+    slot_of,
+    word_key,
+)
+
+LOW, HIGH, PLACE, CODES = range(ENTRY)
+"""``PLACE`` packs where the word lies in the arena, its length and the number of its ids."""
+
+_BYTE = np.uint64(0xFF)
+_LENGTH_SHIFT = np.uint64(8)
+_ARENA_SHIFT = np.uint64(16)
+_NOTE_SHIFT = np.uint64(30)
+_NOTE_MASK = np.uint64((1 << 30) - 1)
+_ONE = np.uint64(1)
+_NONE = np.uint64(0)
+
+
+def encode_text_16(record, text, length, ids):
+    """Write the ids, of 16 bits, of a text; see ``_encode_text``."""
+    return _encode_text(record, text, length, ids, 4)
+
+
+def encode_text_32(record, text, length, ids):
+    """Write the ids, of 32 bits, of a text; see ``_encode_text``."""
+    return _encode_text(record, text, length, ids, 2)
+
+
+def encode_segments_16(record, text, num_segments, ids):
+    """Write the ids, of 16 bits, of segments; see ``_encode_segments``."""
+    return _encode_segments(record, text, num_segments, ids, 4)
+
+
+def encode_segments_32(record, text, num_segments, ids):
+    """Write the ids, of 32 bits, of segments; see ``_encode_segments``."""
+    return _encode_segments(record, text, num_segments, ids, 2)
+
+
+@njit(inline="always")
+def _encode_text(record, text, length, ids, ids_per_entry):
+    """Encode ``text[:length]`` from the record's position on.
+
+    Returns the number of ids, or the complement of what is full: then the caller makes it larger
+    and calls again. ``ids`` needs room for one id a byte, and 8 bytes more.
+    """
+    full = _encode_segment(record, text, record[POSITION], length, ids, ids_per_entry)
+    if full != DONE:
+        return ~full
+    used = record[IDS_USED]
+    record[POSITION], record[IDS_USED] = 0, 0
+    return used
+
+
+@njit(inline="always")
+def _encode_segments(record, text, num_segments, ids, ids_per_entry):
+    """Encode segments of ``text``, each followed by its special token, if any."""
+    starts, ends = int64_at(record[SEGMENT_STARTS]), int64_at(record[SEGMENT_ENDS])
+    specials, id_ends = int64_at(record[SEGMENT_SPECIALS]), int64_at(record[SEGMENT_ID_ENDS])
+    while record[SEGMENT] < num_segments:
+        segment = record[SEGMENT]
+        position = max(record[POSITION], starts[segment])
+        full = _encode_segment(record, text, position, ends[segment], ids, ids_per_entry)
+        if full != DONE:
+            return ~full
+        if specials[segment] != NO_SPECIAL:
+            ids[record[IDS_USED]] = specials[segment]
+            record[IDS_USED] += 1
+        id_ends[segment] = record[IDS_USED]
+        record[SEGMENT] += 1
+        record[POSITION] = 0
+    used = record[IDS_USED]
+    record[SEGMENT], record[IDS_USED] = 0, 0
+    return used
+
+
+@njit
+def _encode_segment(record, text, position, end, ids, ids_per_entry):
+    """Encode ``text[position:end]``; return ``DONE`` or what is full."""
+    table = uint64_at(record[WORDS])
+    mask = np.uint64(record[WORDS_CAPACITY] - 1)
+    classes = uint8_at(record[CLASSES])
+    notes = uint64_at(record[NOTES])
+    used = record[IDS_USED]
+    while position < end:
+        if record[WORDS_USED] > record[WORDS_LIMIT]:
+            return _stop(record, position, used, TABLE_FULL)
+        count, stop = _read_block(text, position, end, classes, table, mask, notes)
+        size = stop - position
+        if size > MAX_CACHED_BYTES:
+            if size * SCRATCH_PER_BYTE > record[SCRATCH_SIZE]:
+                return _stop(record, position, used, SCRATCH_FULL)
+            used = merge_long_word(record, text, position, size, ids, used)
+            position = stop
+            continue
+        if (
+            max(
+                record[ARENA_USED] - record[ARENA_SIZE],
+                record[LONG_CODES_USED] - record[LONG_CODES_SIZE],
+            )
+            + size
+            > 0
+        ):
+            return _stop(record, position, used, ARENA_FULL)
+        for number in range(count):
+            note = number * ENTRY
+            low, high, slot = notes[note], notes[note + 1], notes[note + 2]
+            entry = np.int64(slot) * ENTRY
+            if table[entry + LOW] == low and table[entry + HIGH] == high and not is_long(high):
+                place = table[entry + PLACE]
+                amount = np.int64(place & _BYTE)
+                if amount <= ids_per_entry:
+                    store_word(ids, used, table[entry + CODES])
+                    used += amount
+                    continue
+            used = _encode_word(record, text, notes, note, ids, used, ids_per_entry)
+        position = stop
+    return _stop(record, position, used, DONE)
+
+
+@njit(inline="always")
+def _stop(record, position, used, reason):
+    """Write down where to go on."""
+    record[POSITION], record[IDS_USED] = position, used
+    return reason
+
+
+@njit(inline="always")
+def _read_block(text, position, end, classes, table, mask, notes):
+    """Note the next pre-tokens; return their number and where they end."""
+    starts = certain_starts(text, position, end)
+    if starts == _NONE:
+        stop = next_start(text, position, end, classes)
+        _note_word(text, position, stop, table, mask, notes, 0)
+        return 1, stop
+    first = position
+    count = 0
+    while starts != _NONE:
+        stop = position + count_trailing_zeros(starts)
+        starts &= starts - _ONE
+        _note_word(text, first, stop, table, mask, notes, count)
+        first = stop
+        count += 1
+    return count, first
+
+
+@njit(inline="always")
+def _note_word(text, start, stop, table, mask, notes, number):
+    """Write down the key, the slot and the place of a word, and ask for its entry."""
+    length = stop - start
+    low, high = word_key(text, start, length)
+    slot = slot_of(low, high, mask)
+    prefetch(table, np.int64(slot) * ENTRY)
+    note = number * ENTRY
+    notes[note] = low
+    notes[note + 1] = high
+    notes[note + 2] = slot
+    notes[note + 3] = np.uint64(start) << _NOTE_SHIFT | np.uint64(length)
+
+
+@njit
+def _encode_word(record, text, notes, note, ids, used, ids_per_entry):
+    """Encode a word that is not the first entry of its slot, or whose ids fill no entry."""
+    table, arena = uint64_at(record[WORDS]), uint8_at(record[ARENA])
+    mask = np.uint64(record[WORDS_CAPACITY] - 1)
+    low, high, slot = notes[note], notes[note + 1], notes[note + 2]
+    start = np.int64(notes[note + 3] >> _NOTE_SHIFT)
+    length = np.int64(notes[note + 3] & _NOTE_MASK)
+    entry = np.int64(slot) * ENTRY
+    while table[entry + HIGH] != _NONE:
+        if table[entry + LOW] == low and table[entry + HIGH] == high:
+            place = table[entry + PLACE]
+            if not is_long(high) or (
+                np.int64(place >> _LENGTH_SHIFT & _BYTE) == length
+                and same_bytes(text, start, arena, np.int64(place >> _ARENA_SHIFT), length)
+            ):
+                amount = np.int64(place & _BYTE)
+                _write_codes(record, table[entry + CODES], amount, ids, used, ids_per_entry)
+                return used + amount
+        slot = (slot + _ONE) & mask
+        entry = np.int64(slot) * ENTRY
+    if length <= MAX_LANES:
+        end = merge_short_word(record, text, start, length, ids, used)
+    else:
+        end = merge_long_word(record, text, start, length, ids, used)
+    table[entry + LOW] = low
+    table[entry + HIGH] = high
+    table[entry + PLACE] = (
+        np.uint64(record[ARENA_USED]) << _ARENA_SHIFT
+        | np.uint64(length) << _LENGTH_SHIFT
+        | np.uint64(end - used)
+    )
+    table[entry + CODES] = _read_codes(record, ids, used, end, ids_per_entry)
+    if is_long(high):
+        copy_bytes(text, start, length, arena, record[ARENA_USED])
+        record[ARENA_USED] += length
+    record[WORDS_USED] += 1
+    return end
+
+
+@njit(inline="always")
+def _write_codes(record, codes, amount, ids, used, ids_per_entry):
+    """Write the ids of an entry."""
+    if amount <= ids_per_entry:
+        store_word(ids, used, codes)
+    else:
+        long_codes = uint32_at(record[LONG_CODES])
+        for index in range(amount):
+            ids[used + index] = long_codes[np.int64(codes) + index]
+
+
+@njit(inline="always")
+def _read_codes(record, ids, used, end, ids_per_entry):
+    """Return the ids of an entry as one number, or where they were put in the arena of ids."""
+    if end - used <= ids_per_entry:
+        return load_word(ids, used)
+    long_codes, first = uint32_at(record[LONG_CODES]), record[LONG_CODES_USED]
+    for index in range(end - used):
+        long_codes[first + index] = ids[used + index]
+    record[LONG_CODES_USED] = first + end - used
+    return np.uint64(first)

@@ -1,0 +1,96 @@
+"""Records through which Python hands arrays to the kernels, without needing numba.
+
+A record is an array of 64-bit numbers. The constants say which number is what: an address, a size
+or a state that the kernel goes on from. Kernels allocate nothing: where an array is too small, they
+stop between two steps and return what is full; the caller enlarges it and calls again.
+"""
+
+LETTER, NUMBER, WHITESPACE, OTHER = range(4)
+"""Classes of characters in the GPT-2 pattern."""
+
+PADDING = 64
+"""Bytes that must be readable behind a text, for the kernels look at blocks of that size."""
+
+ENTRY = 4
+"""64-bit numbers of an entry of every hash table: two entries fill a cache line."""
+
+MAX_LOAD = 0.6
+"""Fraction of a hash table that may be in use; above it, searches become long."""
+
+DONE, TABLE_FULL, ARENA_FULL, HEAP_FULL, POOL_FULL, NOTES_FULL, BYTES_FULL, SCRATCH_FULL = range(8)
+"""What the kernels return."""
+
+# Words: their table, the arena of their bytes, and where in the text the kernel stands.
+(
+    WORDS,
+    WORDS_CAPACITY,
+    WORDS_USED,
+    WORDS_LIMIT,
+    ARENA,
+    ARENA_SIZE,
+    ARENA_USED,
+    CLASSES,
+    NOTES,
+    SEGMENT,
+    POSITION,
+    WORD_FIELDS,
+) = range(12)
+
+# Encoding: the fields of words, and these.
+(
+    LONG_CODES,
+    LONG_CODES_SIZE,
+    LONG_CODES_USED,
+    BYTE_IDS,
+    BYTE_RANKS,
+    PAIR_RANKS,
+    PAIR_RANKS_SHIFT,
+    PAIR_RANKS_MASK,
+    MERGED_IDS,
+    SCRATCH,
+    SCRATCH_SIZE,
+    SEGMENT_STARTS,
+    SEGMENT_ENDS,
+    SEGMENT_SPECIALS,
+    SEGMENT_ID_ENDS,
+    IDS_USED,
+    ENCODING_FIELDS,
+) = range(WORD_FIELDS, WORD_FIELDS + 17)
+
+NO_SPECIAL = -1
+"""Where no special token follows a segment."""
+
+MAX_CACHED_BYTES = 255
+"""Longest word that the encoder remembers."""
+
+# Learning merges.
+(
+    TOKENS,
+    WORD_OF,
+    WORD_COUNTS,
+    PAIRS,
+    PAIRS_CAPACITY,
+    PAIRS_USED,
+    PAIRS_LIMIT,
+    POOL,
+    POOL_SIZE,
+    POOL_USED,
+    HEAP_COUNTS,
+    HEAP_KEYS,
+    HEAP_SIZE,
+    HEAP_USED,
+    SUMS,
+    NEIGHBOURS,
+    TOUCHED,
+    TOUCHED_SIZE,
+    TOKEN_BYTES,
+    TOKEN_BYTES_SIZE,
+    TOKEN_BYTES_USED,
+    TOKEN_STARTS,
+    MERGES,
+    MERGES_DONE,
+    MAX_TOKENS,
+    PREFERS_SMALLER_ID,
+    ROOM_NEEDED,
+    LEARNING_FIELDS,
+) = range(28)
