@@ -1,12 +1,23 @@
 """The command line, from a text file to generated text."""
 
+import logging
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from lm_basics.commands.byte_count import parse_byte_count
 from lm_basics.commands.main import main
-from lm_basics.tokenizer.token_file import write_token_file
+from lm_basics.tokenizer import partial_token_file
+from lm_basics.tokenizer.bpe import Tokenizer
+from lm_basics.tokenizer.patterns import GPT4_PATTERN
+from lm_basics.tokenizer.token_file import encode_documents, write_token_file
+from lm_shared import display
 
 
 def _run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
@@ -70,3 +81,151 @@ def test_files_of_different_tokenizers_are_refused(
     assert _run(monkeypatch, "train", "tiny", *arguments, "--output", tmp_path / "run") == 2
     assert "come from different tokenizers" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def _press_ctrl_c(record: logging.LogRecord) -> bool:
+    """Interrupt this process when it tells that something has been done."""
+    if record.levelno == logging.INFO and not record.getMessage().startswith("MB encoded: 0 "):
+        signal.raise_signal(signal.SIGINT)
+    return True
+
+
+@contextmanager
+def _ctrl_c(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let Ctrl-C come as soon as something has been done."""
+    monkeypatch.setattr(display, "LOG_INTERVAL_S", 0.0)
+    display.logger.addFilter(_press_ctrl_c)
+    try:
+        yield
+    finally:
+        display.logger.removeFilter(_press_ctrl_c)
+
+
+@pytest.fixture
+def tokenizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a tokenizer without a fast path."""
+    corpus, folder = tmp_path / "sample.txt", tmp_path / "tokenizer"
+    corpus.write_text("to be or not to be")
+    options = ("--output", folder, "--vocab-size", 262, "--pattern", r"\S+|\s+")
+    assert _run(monkeypatch, "train-tokenizer", corpus, *options) == 0
+    return folder
+
+
+def test_a_tokenizer_is_trained_as_the_options_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, table, output = tmp_path / "a.txt", tmp_path / "b.parquet", tmp_path / "tokenizer"
+    text.write_bytes(b"ab \xff ab ab")
+    pq.write_table(pa.table({"body": ["abab " * 9, "zz " * 1000]}), table)
+    train = ("train-tokenizer", text, table, "--output", output, "--vocab-size", 300)
+    assert _run(monkeypatch, *train) == 2
+    options = ("--pattern", "gpt4", "--text-column", "body", "--max-bytes", "0.05kB")
+    assert _run(monkeypatch, *train, *options) == 2
+    assert _run(monkeypatch, *train, *options, "--on-invalid", "replace", "--threads", 1) == 0
+    trained = Tokenizer.from_folder(output)
+    assert trained.pattern == GPT4_PATTERN
+    assert b" abab" in trained.vocab.values()
+    assert b"zz" not in trained.vocab.values()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--pattern", "(a"), "--pattern '(a' is none of gpt2, gpt4, gpt4o, and no regex: "),
+        (("--max-bytes", "many"), "expected a number of bytes such as 500_000, 2.5GB or 16MiB"),
+        (("--max-bytes", "0"), "max_bytes=0 leaves no text"),
+    ],
+)
+def test_impossible_options_of_training_are_refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: tuple[str, str],
+    message: str,
+) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    train = ("train-tokenizer", tmp_path / "a.txt", "--output", tmp_path / "tokenizer")
+    assert _run(monkeypatch, *train, *options) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "tokenizer").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("12", 12), ("500_000", 500_000), ("2.5GB", 2_500_000_000), ("16 MiB", 1 << 24), ("3k", 3000)],
+)
+def test_byte_counts_are_read_as_people_write_them(text: str, number: int) -> None:
+    assert parse_byte_count(text) == number
+
+
+def test_encoding_takes_parquet_separators_and_invalid_bytes(
+    tmp_path: Path,
+    tokenizer: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text, table, output = tmp_path / "a.txt", tmp_path / "b.parquet", tmp_path / "tokens.bin"
+    text.write_bytes(b"to be\n\nor \xff not")
+    pq.write_table(pa.table({"body": ["to be", None]}), table)
+    encode = ("encode", text, table, "--tokenizer", tokenizer, "--output", output)
+    options = ("--separator", "\n\n", "--text-column", "body", "--workers", 2)
+    assert _run(monkeypatch, *encode, *options) == 2
+    assert "a.txt is not UTF-8: invalid start byte at byte 10" in capsys.readouterr().err
+    assert not output.exists()
+    assert _run(monkeypatch, *encode, *options, "--on-invalid", "replace") == 0
+    assert capsys.readouterr().out.startswith("3 documents, ")
+    texts = ["to be", "or \ufffd not", "to be"]
+    encode_documents(Tokenizer.from_folder(tokenizer), texts, tmp_path / "expected.bin")
+    assert output.read_bytes() == (tmp_path / "expected.bin").read_bytes()
+
+
+def test_long_work_tells_how_far_it_is(
+    tmp_path: Path,
+    tokenizer: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(display, "LOG_INTERVAL_S", 0.0)
+    text = tmp_path / "a.txt"
+    text.write_text("to be " * 100_000)
+    with caplog.at_level(logging.INFO):
+        encode = ("encode", text, "--tokenizer", tokenizer, "--output", tmp_path / "tokens.bin")
+        assert _run(monkeypatch, *encode) == 0
+        train = ("train-tokenizer", text, "--output", tmp_path / "other", "--vocab-size", 260)
+        assert _run(monkeypatch, *train) == 0
+    assert "MB encoded: 0.6 of 0.6" in caplog.messages
+    assert "MB counted: 0.6 of 0.6" in caplog.messages
+
+
+def test_ctrl_c_ends_training_without_a_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = tmp_path / "a.txt"
+    text.write_text("to be " * 100)
+    train = ("train-tokenizer", text, "--output", tmp_path / "tokenizer", "--vocab-size", 260)
+    with _ctrl_c(monkeypatch):
+        assert _run(monkeypatch, *train) == 130
+    assert capsys.readouterr().err.endswith("basics: interrupted\n")
+    assert list(tmp_path.iterdir()) == [text]
+
+
+def test_encoding_goes_on_after_ctrl_c(
+    tmp_path: Path,
+    tokenizer: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text, output = tmp_path / "a.txt", tmp_path / "tokens.bin"
+    text.write_text("to be or not to be, " * 50_000)
+    encode = ("encode", text, "--tokenizer", tokenizer, "--output", output)
+    monkeypatch.setattr(partial_token_file, "COMMIT_INTERVAL_S", 0.0)
+    with _ctrl_c(monkeypatch):
+        assert _run(monkeypatch, *encode) == 130
+    assert capsys.readouterr().err.endswith("basics: interrupted\n")
+    assert not output.exists()
+    journal = tmp_path / "tokens.bin.partial" / "journal.jsonl"
+    assert journal.read_bytes().count(b"\n") == 3
+    assert _run(monkeypatch, *encode) == 0
+    encode_documents(Tokenizer.from_folder(tokenizer), [text.read_text()], tmp_path / "whole.bin")
+    assert output.read_bytes() == (tmp_path / "whole.bin").read_bytes()
+    assert not journal.parent.exists()

@@ -175,6 +175,16 @@ def test_damaged_sidecar_is_refused(path: Path, changes: dict[str, Any], message
         open_token_file(path)
 
 
+@pytest.mark.parametrize("key", ["format", "dtype", "num_bytes"])
+def test_incomplete_sidecar_is_refused(path: Path, key: str) -> None:
+    sidecar = path.with_suffix(".json")
+    data = json.loads(sidecar.read_text())
+    del data[key]
+    sidecar.write_text(json.dumps(data))
+    with pytest.raises(ValueError, match=r"tokens\.json is damaged"):
+        open_token_file(path)
+
+
 def test_missing_or_unreadable_sidecar_is_refused(path: Path) -> None:
     path.with_suffix(".json").write_text('{"format"')
     with pytest.raises(ValueError, match=r"tokens\.json"):

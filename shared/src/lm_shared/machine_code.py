@@ -39,6 +39,7 @@ _C_TYPES: Mapping[str, Any] = {"int64": ctypes.c_int64, "uint64": ctypes.c_uint6
 # LLVM turns loops that copy or fill memory into calls of these.
 _MEMORY_FUNCTIONS = ("bcmp", "memcmp", "memcpy", "memmove", "memset")
 _COMPILER = "lm_shared.machine_code_compiler"
+_DIGEST_BYTES = 32
 
 logger = logging.getLogger(__name__)
 
@@ -70,8 +71,6 @@ class Library:
         self._lock = threading.Lock()
         self._loaded: dict[str, Function] = {}
         self._failure: MachineCodeError | None = None
-        # The loader frees the code when it is collected.
-        self._engine: Any = None
 
     def __getitem__(self, name: str) -> Function:
         """Return a function; see ``load``."""
@@ -124,12 +123,15 @@ class Library:
 
     def _read_or_compile(self) -> bytes:
         path = self.object_path()
-        if path.is_file():
-            return path.read_bytes()
+        if (code := _read_code(path)) is not None:
+            return code
         logger.info("Compiling %d functions into %s, once.", len(self.functions), path)
         code = _compile_elsewhere(self.functions)
+        # Sources that changed meanwhile have another name, and their code may be in this one.
+        if self.object_path() != path:
+            return code
         try:
-            write_bytes(path, code)
+            write_bytes(path, code + hashlib.sha256(code).digest())
         except OSError as error:
             logger.warning("%s cannot be written, every process will compile: %s", path, error)
         return code
@@ -146,14 +148,16 @@ class Library:
         engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
         engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(code))
         engine.finalize_object()
-        self._engine = engine
         functions: dict[str, Function] = {}
         for name, arguments in self.functions.items():
             address = engine.get_function_address(symbol_name(name))
             if not address:
                 raise MachineCodeError(f"the object file lacks {name}")
             types = [_C_TYPES.get(argument, ctypes.c_void_p) for argument in arguments]
-            functions[name] = ctypes.CFUNCTYPE(ctypes.c_int64, *types)(address)
+            function: Any = ctypes.CFUNCTYPE(ctypes.c_int64, *types)(address)
+            # The loader frees the code when it is collected: functions may outlive the library.
+            function.loader = engine
+            functions[name] = function
         return functions
 
 
@@ -174,6 +178,19 @@ def zeros_at_cache_lines(length: int, dtype: Any) -> NDArray[Any]:
     array = np.zeros(length + spare, dtype=dtype)
     skipped = -array.ctypes.data % 64 // itemsize
     return array[skipped : skipped + length]
+
+
+def _read_code(path: Path) -> bytes | None:
+    """Return what an object file holds, ``None`` where it is missing or damaged.
+
+    Damaged code ends the process, in LLVM or later, so a hash of it stands behind it.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    code, digest = data[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
+    return code if hashlib.sha256(code).digest() == digest else None
 
 
 def _compile_elsewhere(functions: Mapping[str, Sequence[str]]) -> bytes:

@@ -1,16 +1,16 @@
-"""``basics encode``: turn text files into a token file for training."""
+"""``basics encode``: turn text files or Parquet files into a token file for training."""
 
 import time
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from lm_basics.commands.activity_bars import activity_bars
 from lm_basics.tokenizer.bpe import Tokenizer
+from lm_basics.tokenizer.corpus import OnInvalid
+from lm_basics.tokenizer.encode_files import encode_files
 from lm_basics.tokenizer.patterns import END_OF_TEXT
-from lm_basics.tokenizer.text_stream import read_documents
-from lm_basics.tokenizer.token_file import encode_documents
 
 
 def encode(
@@ -20,31 +20,47 @@ def encode(
     tokenizer: Path,
     output: Path,
     separator: str = END_OF_TEXT,
+    text_column: str = "text",
+    on_invalid: OnInvalid = "strict",
+    workers: int | None = None,
 ) -> None:
-    """Encode the documents of text files, each followed by the end-of-text token.
+    """Encode documents, each followed by the end-of-text token; go on where a kill stopped it.
 
     Args:
-        files: UTF-8 text, in the order in which it is written.
+        files: UTF-8 text or .parquet, in the order in which it is written.
         tokenizer: folder with a tokenizer.json.
         output: the token file; its name ends in .bin, a .json and an .offsets.bin go beside it.
-        separator: string between two documents of one file.
+        separator: string between two documents of a text file.
+        text_column: column of Parquet files; each row is a document.
+        on_invalid: stop at bytes that are not UTF-8, or replace them by U+FFFD.
+        workers: threads or processes that encode; all cores by default.
     """
-    if not files:
-        raise ValueError("expected at least one text file, got none")
+    encoder = Tokenizer.from_folder(tokenizer)
     start_s = time.perf_counter()
-    written = encode_documents(
-        Tokenizer.from_folder(tokenizer), _read_all(files, separator), output
-    )
+    first_shares: list[float] = []
+    with activity_bars({"encoding": ("MB encoded", 1e6)}) as show:
+
+        def report(done: int, total: int) -> None:
+            if not first_shares:
+                first_shares.append(done / max(1, total))
+            show("encoding", done, total)
+
+        written = encode_files(
+            encoder,
+            files,
+            output,
+            separator=separator,
+            text_column=text_column,
+            on_invalid=on_invalid,
+            num_workers=workers,
+            report=report,
+        )
     elapsed_s = time.perf_counter() - start_s
     num_bytes = written.num_bytes or 0
+    # What an interrupted run had done before is not this one's speed.
+    speed = (1 - first_shares[0]) * num_bytes / elapsed_s / 1e6
     print(
         f"{written.num_documents} documents, {written.num_tokens} tokens, "
-        f"{num_bytes / written.num_tokens:.3f} bytes per token, "
-        f"{num_bytes / elapsed_s / 1e6:.1f} MB/s"
+        f"{num_bytes / written.num_tokens:.3f} bytes per token, {speed:.1f} MB/s"
     )
     print(f"wrote {output}")
-
-
-def _read_all(files: Sequence[Path], separator: str) -> Iterator[str]:
-    for path in files:
-        yield from read_documents(path, separator)

@@ -1,14 +1,22 @@
-"""``basics train-tokenizer``: learn a byte-pair encoding from text files."""
+"""``basics train-tokenizer``: learn a byte-pair encoding from text files or Parquet files."""
 
 import time
 from pathlib import Path
 from typing import Annotated
 
+import regex
 import tyro
 
+from lm_basics.commands.activity_bars import activity_bars
+from lm_basics.commands.byte_count import parse_byte_count
 from lm_basics.tokenizer.bpe import Tokenizer
-from lm_basics.tokenizer.patterns import END_OF_TEXT
-from lm_basics.tokenizer.training import TieBreaking, train_bpe
+from lm_basics.tokenizer.corpus import OnInvalid
+from lm_basics.tokenizer.learning import TieBreaking
+from lm_basics.tokenizer.patterns import END_OF_TEXT, GPT2_PATTERN, GPT4_PATTERN, O200K_PATTERN
+from lm_basics.tokenizer.training import train_bpe
+
+_PATTERNS = {"gpt2": GPT2_PATTERN, "gpt4": GPT4_PATTERN, "gpt4o": O200K_PATTERN}
+_UNITS = {"counting": ("MB counted", 1e6), "merging": ("merges", 1)}
 
 
 def train_tokenizer(
@@ -18,24 +26,56 @@ def train_tokenizer(
     output: Path,
     vocab_size: int = 4096,
     special_tokens: tuple[str, ...] = (END_OF_TEXT,),
+    pattern: str = "gpt2",
     tie_breaking: TieBreaking = "greater_bytes",
+    text_column: str = "text",
+    max_bytes: str | None = None,
+    on_invalid: OnInvalid = "strict",
+    threads: int | None = None,
 ) -> None:
     """Train byte-level BPE and write a tokenizer folder in the Hugging Face layout.
 
     Args:
-        files: UTF-8 text; special tokens in it are boundaries that no merge crosses.
+        files: UTF-8 text or .parquet; special tokens in it are boundaries that no merge crosses.
         output: folder for tokenizer.json and tokenizer_config.json.
         vocab_size: most tokens, with the 256 bytes and the special tokens.
         special_tokens: strings that are never cut; they get the first ids.
+        pattern: gpt2, gpt4, gpt4o, or a regular expression whose matches cover every character.
         tie_breaking: which of equally frequent pairs is merged first.
+        text_column: column of Parquet files; each row is a document.
+        max_bytes: text to train on, the first of it, such as 500MB or 2GiB; all by default.
+        on_invalid: stop at bytes that are not UTF-8, or replace them by U+FFFD.
+        threads: threads that count; all cores by default.
     """
-    if not files:
-        raise ValueError("expected at least one text file, got none")
+    pattern = _find_pattern(pattern)
     start_s = time.perf_counter()
-    vocab, merges = train_bpe(files, vocab_size, special_tokens, tie_breaking=tie_breaking)
+    with activity_bars(_UNITS) as report:
+        vocab, merges = train_bpe(
+            files,
+            vocab_size,
+            special_tokens,
+            pattern=pattern,
+            tie_breaking=tie_breaking,
+            text_column=text_column,
+            max_bytes=None if max_bytes is None else parse_byte_count(max_bytes),
+            on_invalid=on_invalid,
+            num_threads=threads,
+            report=report,
+        )
     elapsed_s = time.perf_counter() - start_s
-    tokenizer = Tokenizer(vocab, merges, special_tokens)
+    tokenizer = Tokenizer(vocab, merges, special_tokens, pattern=pattern)
     tokenizer.save(output)
     longest = max((left + right for left, right in merges), key=len, default=b"")
     print(f"{tokenizer.vocab_size} tokens in {elapsed_s:.1f} s, the longest is {longest!r}")
     print(f"wrote {output}")
+
+
+def _find_pattern(name: str) -> str:
+    """Return the pattern of that name, or the name itself if it is a pattern."""
+    pattern = _PATTERNS.get(name, name)
+    try:
+        regex.compile(pattern)
+    except regex.error as error:
+        known = ", ".join(_PATTERNS)
+        raise ValueError(f"--pattern {name!r} is none of {known}, and no regex: {error}") from error
+    return pattern

@@ -1,9 +1,16 @@
 """Text to tokens and back: byte-pair encoding, simpler kinds, and files that other tools read."""
 
 from lm_basics.tokenizer.bpe import Tokenizer
-from lm_basics.tokenizer.patterns import END_OF_TEXT, GPT2_PATTERN
+from lm_basics.tokenizer.encode_files import encode_files
+from lm_basics.tokenizer.patterns import (
+    END_OF_TEXT,
+    GPT2_PATTERN,
+    GPT4_PATTERN,
+    O200K_PATTERN,
+)
 from lm_basics.tokenizer.simple import ByteTokenizer, CharacterTokenizer, WordTokenizer
 from lm_basics.tokenizer.text_tokenizer import TextTokenizer, compression_ratio
+from lm_basics.tokenizer.tiktoken_file import to_tiktoken_arguments, tokenizer_from_rank_file
 from lm_basics.tokenizer.token_file import (
     TokenFile,
     encode_documents,
@@ -16,6 +23,8 @@ from lm_basics.tokenizer.vocabulary import load_vocabulary, save_vocabulary
 __all__ = [
     "END_OF_TEXT",
     "GPT2_PATTERN",
+    "GPT4_PATTERN",
+    "O200K_PATTERN",
     "ByteTokenizer",
     "CharacterTokenizer",
     "TextTokenizer",
@@ -24,9 +33,12 @@ __all__ = [
     "WordTokenizer",
     "compression_ratio",
     "encode_documents",
+    "encode_files",
     "load_vocabulary",
     "open_token_file",
     "save_vocabulary",
+    "to_tiktoken_arguments",
+    "tokenizer_from_rank_file",
     "train_bpe",
     "train_bpe_from_texts",
     "write_token_file",

@@ -27,7 +27,7 @@ from lm_basics.tokenizer.patterns import (
     compile_special_tokens,
 )
 from lm_basics.tokenizer.plain_encoding import PlainEncoder
-from lm_basics.tokenizer.text_stream import cut_safely
+from lm_basics.tokenizer.text_stream import Cutter, cut_safely
 from lm_basics.tokenizer.tokenizer_json import (
     BpeTables,
     read_tokenizer_folder,
@@ -41,7 +41,7 @@ AllowedSpecial = Literal["all"] | Collection[str]
 Implementation = Literal["auto", "fast", "reference"]
 """``auto`` takes the compiled path for all but little text, if it works on this computer."""
 
-_BLOCK_CHARACTERS = 1 << 18
+_BLOCK_CHARACTERS = 1 << 17
 
 
 class Tokenizer:
@@ -183,7 +183,11 @@ class Tokenizer:
                 ``allowed_special`` names what is no special token.
         """
         if self._fast.takes(len(text)):
-            return self._fast.encode_to_list(text, self._finder_of(allowed_special))
+            finder = self._finder_of(allowed_special)
+            if len(text) <= _BLOCK_CHARACTERS:
+                return self._fast.encode_to_list(text, finder)
+            blocks = self._cut_large(text, allowed_special)
+            return self._fast.encode_blocks(blocks, finder).tolist()
         return list(self._plain.encode(text, self._special_pattern_of(allowed_special)))
 
     def encode_to_numpy(
@@ -191,12 +195,15 @@ class Tokenizer:
     ) -> NDArray[np.unsignedinteger]:
         """Return the token ids in the smallest dtype that holds the vocabulary."""
         if self._fast.takes(len(text)):
-            return self._fast.encode(text, self._finder_of(allowed_special))
+            finder = self._finder_of(allowed_special)
+            if len(text) <= _BLOCK_CHARACTERS:
+                return self._fast.encode(text, finder)
+            return self._fast.encode_blocks(self._cut_large(text, allowed_special), finder)
         special_pattern = self._special_pattern_of(allowed_special)
         # Blocks keep the list of pre-tokens small: it takes 20 times the memory of the text.
         blocks = [
             np.fromiter(self._plain.encode(block, special_pattern), dtype=self.id_dtype)
-            for block in self._cut([text], allowed_special, block_characters=_BLOCK_CHARACTERS)
+            for block in self._cut_large(text, allowed_special)
         ]
         return np.concatenate(blocks) if blocks else np.empty(0, dtype=self.id_dtype)
 
@@ -224,6 +231,32 @@ class Tokenizer:
             finder = self._finder_of(allowed_special)
             return self._fast.encode_batch_to_numpy(texts, finder, num_threads)
         return [self.encode_to_numpy(text, allowed_special=allowed_special) for text in texts]
+
+    def encode_utf8_documents(
+        self, documents: Sequence[bytes], *, end_of_text: str = END_OF_TEXT
+    ) -> tuple[NDArray[np.unsignedinteger], NDArray[np.int64]]:
+        """Return the ids of all documents, each with the end-of-text token, and where each ends.
+
+        Text that spells a special token is encoded as ordinary text.
+
+        Raises:
+            KeyError: ``end_of_text`` is no special token.
+            UnicodeDecodeError: a document is not UTF-8.
+        """
+        end_id = self.special_token_ids[end_of_text]
+        if self._fast.takes(sum(map(len, documents))):
+            return self._fast.encode_utf8_documents(documents, end_of_text)
+        end = np.array([end_id], dtype=self.id_dtype)
+        parts = [self.encode_to_numpy(data.decode(), allowed_special=()) for data in documents]
+        ends = np.cumsum([len(part) + 1 for part in parts], dtype=np.int64)
+        return np.concatenate([end[:0], *(ids for part in parts for ids in (part, end))]), ends
+
+    def prepare(self, num_characters: int) -> bool:
+        """Return whether a text of that size would be encoded by the compiled implementation.
+
+        If so it is loaded now.
+        """
+        return self._fast.takes(num_characters)
 
     def encode_iterable(
         self, pieces: Iterable[str], *, allowed_special: AllowedSpecial = "all"
@@ -300,6 +333,10 @@ class Tokenizer:
     def _cut(self, pieces: Iterable[str], allowed: AllowedSpecial, **options: int) -> Iterator[str]:
         specials = self.special_token_ids if allowed == "all" else allowed
         return cut_safely(pieces, self._pretoken_pattern, specials, **options)
+
+    def _cut_large(self, text: str, allowed: AllowedSpecial) -> Iterator[str]:
+        specials = self.special_token_ids if allowed == "all" else allowed
+        return Cutter(self._pretoken_pattern, specials).cut(text, _BLOCK_CHARACTERS)
 
 
 def _number_merges(

@@ -12,6 +12,21 @@ def is_parquet(path: Path) -> bool:
     return path.suffix == ".parquet"
 
 
+def count_rows(path: Path) -> int:
+    """Return the rows of a file, those without a text included.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged.
+        ImportError: pyarrow is not installed.
+    """
+    pyarrow = _import_pyarrow()
+    try:
+        return pyarrow.parquet.read_metadata(path).num_rows
+    except pyarrow.ArrowInvalid as error:
+        raise ValueError(f"{path} is no Parquet file: {error}") from error
+
+
 def read_column(path: Path, column: str) -> Iterator[str]:
     """Yield the texts of a column; rows without a text are skipped.
 
@@ -20,9 +35,9 @@ def read_column(path: Path, column: str) -> Iterator[str]:
         ValueError: the file is damaged, or the column is missing or holds no text.
         ImportError: pyarrow is not installed.
     """
-    parquet = _import_parquet()
+    pyarrow = _import_pyarrow()
     try:
-        with parquet.ParquetFile(path) as file:
+        with pyarrow.parquet.ParquetFile(path) as file:
             names = file.schema_arrow.names
             if column not in names:
                 raise ValueError(f"{path} has no column {column!r}, only {names}")
@@ -34,13 +49,13 @@ def read_column(path: Path, column: str) -> Iterator[str]:
                         kind = type(text).__name__
                         raise ValueError(f"{path}: column {column!r} holds {kind}, expected text")
                     yield text
-    except parquet.lib.ArrowInvalid as error:
+    except pyarrow.ArrowInvalid as error:
         raise ValueError(f"{path} is no Parquet file: {error}") from error
 
 
-def _import_parquet() -> ModuleType:
+def _import_pyarrow() -> ModuleType:
     try:
         import pyarrow.parquet  # noqa: PLC0415
     except ImportError as error:
         raise ImportError("reading Parquet needs pyarrow: install lm-basics[parquet]") from error
-    return pyarrow.parquet
+    return pyarrow

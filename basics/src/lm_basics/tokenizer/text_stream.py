@@ -6,9 +6,9 @@ pre-tokens of both sides depend only on their own side:
 * behind a special token, and
 * before a space that follows a letter or digit, because no pattern in use continues a match from
   a letter into a space. Where writing has no spaces, a place found by the pattern itself serves:
-  behind a pre-token that does not end in white space and has two more characters behind it. The
-  contractions of GPT-2's pattern look two characters ahead, and no alternative looks further except
-  inside white space.
+  behind a pre-token that does not end in white space and has two more characters behind it, no
+  letter first. The contractions of GPT-2's pattern look two characters ahead, and no alternative
+  looks further except inside white space and runs of letters.
 """
 
 import codecs
@@ -24,6 +24,9 @@ BLOCK_CHARACTERS = 1 << 14
 
 _FILE_BLOCK_BYTES = 1 << 20
 _LOOKAHEAD_CHARACTERS = 2
+_SPACES_TRIED = 64
+# GPT-4o's pattern looks through a whole run of letters for where it turns into small ones.
+_CONTINUING = regex.compile(r"[\p{L}\p{M}']")
 
 
 def cut_safely(
@@ -37,8 +40,7 @@ def cut_safely(
 
     Memory is bounded by ``block_characters`` and the longest pre-token, not by the pieces.
     """
-    special_pattern = compile_special_tokens(special_tokens)
-    longest = max(map(len, special_tokens), default=1)
+    cutter = Cutter(pattern, special_tokens)
     pending = ""
     # A block without a safe place grows before it is searched again, or one pre-token of n
     # characters would be scanned n times.
@@ -47,7 +49,7 @@ def cut_safely(
         pending += part
         if len(pending) < enough:
             continue
-        cut = find_cut(pending, pattern, special_pattern, max(0, len(pending) - longest + 1))
+        cut = cutter.find(pending)
         if cut:
             yield pending[:cut]
             pending = pending[cut:]
@@ -56,28 +58,90 @@ def cut_safely(
         yield pending
 
 
-def find_cut(
-    text: str,
-    pattern: regex.Pattern[str],
-    special_pattern: regex.Pattern[str] | None,
-    limit: int,
-) -> int:
-    """Return the last place where ``text`` may be cut, 0 if there is none.
+class Cutter:
+    """Finds the last place where a text may be cut, whatever comes behind it.
 
-    A special token that starts at ``limit`` or later can still change with the text to come.
+    Args:
+        pattern: regular expression of the pre-tokens.
+        special_tokens: strings that are never cut.
     """
-    start = 0
-    if special_pattern is not None:
-        for match in special_pattern.finditer(text):
-            if match.start() >= limit:
+
+    def __init__(self, pattern: "regex.Pattern[str]", special_tokens: Collection[str]) -> None:
+        self._pattern = pattern
+        self._special_pattern = compile_special_tokens(special_tokens)
+        self._longest = max(map(len, special_tokens), default=1)
+        # A special token such as "end of text" may lie across a space.
+        self._has_spaces = any(" " in token[1:] for token in special_tokens)
+
+    def find(self, text: str) -> int:
+        """Return the place, 0 if there is none."""
+        if not self._has_spaces:
+            end = len(text)
+            for _ in range(_SPACES_TRIED):
+                end = text.rfind(" ", 1, end)
+                if end < 0:
+                    break
+                if text[end - 1].isalnum():
+                    return end
+        # A special token that starts behind this place may still change with the text to come.
+        limit = max(0, len(text) - self._longest + 1)
+        start = self._end_of_special_tokens(text, limit)
+        end = limit
+        while (space := text.rfind(" ", start + 1, end + 1)) > 0:
+            if text[space - 1].isalnum():
+                return space
+            end = space - 1
+        return self._find_by_pattern(text, start, limit)
+
+    def cut(self, text: str, block_characters: int) -> Iterator[str]:
+        """Yield blocks of one text that can be tokenized independently of each other."""
+        start = 0
+        while start < len(text):
+            size = block_characters
+            block = text[start : start + size]
+            while start + size < len(text):
+                if cut := self.find(block):
+                    block = block[:cut]
+                    break
+                size *= 2
+                block = text[start : start + size]
+            yield block
+            start += len(block)
+
+    def find_in_bytes(self, data: bytes) -> int:
+        """Return the place in UTF-8, of which the last character may not be complete."""
+        if not self._has_spaces:
+            end = len(data)
+            for _ in range(_SPACES_TRIED):
+                end = data.rfind(b" ", 1, end)
+                if end < 0:
+                    break
+                if data[end - 1 : end].isalnum():
+                    return end
+        # Invalid bytes become single characters and come back as they were.
+        text = data.decode("utf-8", errors="surrogateescape")
+        return len(text[: self.find(text)].encode("utf-8", errors="surrogateescape"))
+
+    def _end_of_special_tokens(self, text: str, limit: int) -> int:
+        """Return the end of the last special token that starts before ``limit``."""
+        end = 0
+        if self._special_pattern is not None:
+            for match in self._special_pattern.finditer(text):
+                if match.start() >= limit:
+                    break
+                end = match.end()
+        return end
+
+    def _find_by_pattern(self, text: str, start: int, limit: int) -> int:
+        """Return the end of the last pre-token behind ``start`` that the future cannot change."""
+        cut = start
+        for match in self._pattern.finditer(text, start):
+            end = match.end()
+            if end > min(limit, len(text) - _LOOKAHEAD_CHARACTERS):
                 break
-            start = match.end()
-    end = limit
-    while (space := text.rfind(" ", start + 1, end + 1)) > 0:
-        if text[space - 1].isalnum():
-            return space
-        end = space - 1
-    return _find_cut_by_pattern(text, pattern, start, limit)
+            if not match[0][-1].isspace() and not _CONTINUING.match(text, end):
+                cut = end
+        return cut
 
 
 def read_text(path: Path) -> Iterator[str]:
@@ -141,15 +205,3 @@ def _join_small(pieces: Iterable[str], block_characters: int) -> Iterator[str]:
                 waiting.clear()
                 num_waiting = 0
     yield "".join(waiting)
-
-
-def _find_cut_by_pattern(text: str, pattern: regex.Pattern[str], start: int, limit: int) -> int:
-    """Return the end of the last pre-token behind ``start`` that the future cannot change."""
-    cut = start
-    for match in pattern.finditer(text, start):
-        end = match.end()
-        if end > min(limit, len(text) - _LOOKAHEAD_CHARACTERS):
-            break
-        if not match[0][-1].isspace():
-            cut = end
-    return cut

@@ -8,7 +8,7 @@ where it exists, the rest is complete.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,19 @@ from numpy.typing import NDArray
 
 from lm_basics.tokenizer.bpe import Tokenizer
 from lm_basics.tokenizer.patterns import END_OF_TEXT
-from lm_shared.files import atomic_path, read_json, write_json
+from lm_basics.tokenizer.token_sidecar import (
+    OFFSET_DTYPE,
+    Sidecar,
+    check_name,
+    damaged,
+    dtype_on_disk,
+    offsets_path,
+    read_sidecar,
+    sidecar_path,
+    write_sidecar,
+)
+from lm_shared.files import atomic_path
 
-_FORMAT = "lm-tokens-1"
-_OFFSET_DTYPE = np.dtype("<i8")
 _CHECKED_TOKENS = 1 << 22
 
 
@@ -51,19 +60,6 @@ class TokenFile:
     def num_documents(self) -> int:
         """Documents, empty ones included."""
         return len(self.document_starts)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Sidecar:
-    """Content of the ``.json`` file."""
-
-    format: str
-    dtype: str
-    num_tokens: int
-    num_documents: int
-    num_bytes: int | None
-    vocab_size: int
-    vocab_hash: str
 
 
 def encode_documents(
@@ -128,12 +124,12 @@ def open_token_file(path: Path | str) -> TokenFile:
         ValueError: the files are damaged, disagree, or hold ids outside of the vocabulary.
     """
     path = Path(path)
-    sidecar = _read_sidecar(path)
+    sidecar = read_sidecar(path)
     tokens = _map_array(path, np.dtype(sidecar.dtype), sidecar.num_tokens)
-    starts = np.array(_map_array(_offsets_path(path), _OFFSET_DTYPE, sidecar.num_documents))
+    starts = np.array(_map_array(offsets_path(path), OFFSET_DTYPE, sidecar.num_documents))
     bounds = np.append(starts, sidecar.num_tokens)
     if starts[0] != 0 or np.any(np.diff(bounds) < 0):
-        raise _damaged(_offsets_path(path), "its positions do not ascend from 0 to the last token")
+        raise damaged(offsets_path(path), "its positions do not ascend from 0 to the last token")
     for first in range(0, len(tokens), _CHECKED_TOKENS):
         block = tokens[first : first + _CHECKED_TOKENS]
         _check_ids(block, sidecar.vocab_size, f"{path} is damaged, encode the documents again: it")
@@ -156,9 +152,8 @@ def _write(
     num_bytes: int | None = None,
 ) -> TokenFile:
     """Write documents, each with the bytes of its text where they are counted one by one."""
-    if path.suffix != ".bin":
-        raise ValueError(f"expected a path that ends in .bin, got {path}")
-    dtype = np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
+    check_name(path)
+    dtype = dtype_on_disk(vocab_size)
     starts = [0]
     with atomic_path(path) as partial_path:
         with partial_path.open("wb") as file:
@@ -174,11 +169,10 @@ def _write(
         if num_tokens == 0:
             raise ValueError(f"{path}: there is no token to write, all documents are empty")
         # From here to the new sidecar, the files of an earlier writing would not fit together.
-        _sidecar_path(path).unlink(missing_ok=True)
-    with atomic_path(_offsets_path(path)) as partial_path:
-        np.array(starts, dtype=_OFFSET_DTYPE).tofile(partial_path)
-    sidecar = _Sidecar(
-        format=_FORMAT,
+        sidecar_path(path).unlink(missing_ok=True)
+    with atomic_path(offsets_path(path)) as partial_path:
+        np.array(starts, dtype=OFFSET_DTYPE).tofile(partial_path)
+    sidecar = Sidecar(
         dtype=dtype.str,
         num_tokens=num_tokens,
         num_documents=len(starts),
@@ -186,7 +180,7 @@ def _write(
         vocab_size=vocab_size,
         vocab_hash=vocab_hash,
     )
-    write_json(_sidecar_path(path), asdict(sidecar))
+    write_sidecar(path, sidecar)
     return open_token_file(path)
 
 
@@ -200,46 +194,9 @@ def _check_ids(ids: NDArray[Any], vocab_size: int, name: str) -> None:
                 raise ValueError(f"{name} holds the id {extreme}, but vocab_size is {vocab_size}")
 
 
-def _read_sidecar(path: Path) -> _Sidecar:
-    """Read the sidecar of the token file ``path``."""
-    sidecar_path = _sidecar_path(path)
-    if not sidecar_path.is_file():
-        raise FileNotFoundError(
-            f"{path} is no token file, for {sidecar_path} is missing: encode the text first, as "
-            "with the command basics encode"
-        )
-    data: Any = read_json(sidecar_path)
-    try:
-        sidecar = _Sidecar(**data)
-        counts = (sidecar.num_tokens, sidecar.num_documents, sidecar.vocab_size)
-        is_valid = (
-            sidecar.format == _FORMAT
-            and sidecar.dtype in ("<u2", "<u4")
-            and all(isinstance(count, int) and count > 0 for count in counts)
-            and isinstance(sidecar.num_bytes, int | None)
-        )
-    except TypeError as error:
-        raise _damaged(sidecar_path, str(error)) from error
-    if not is_valid:
-        raise _damaged(sidecar_path, f"it holds {data}")
-    return sidecar
-
-
 def _map_array(path: Path, dtype: np.dtype[Any], length: int) -> NDArray[Any]:
     """Map a flat file of ``length`` numbers, after a check of its size."""
     expected, size = length * dtype.itemsize, path.stat().st_size
     if size != expected:
-        raise _damaged(path, f"expected {expected} bytes for {length} numbers, found {size}")
+        raise damaged(path, f"expected {expected} bytes for {length} numbers, found {size}")
     return np.memmap(path, dtype=dtype, mode="r")
-
-
-def _damaged(path: Path, reason: str) -> ValueError:
-    return ValueError(f"{path} is damaged: {reason}; delete it and encode the documents again")
-
-
-def _sidecar_path(path: Path) -> Path:
-    return path.with_suffix(".json")
-
-
-def _offsets_path(path: Path) -> Path:
-    return path.with_suffix(".offsets.bin")

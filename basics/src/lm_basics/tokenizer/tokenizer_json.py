@@ -4,6 +4,7 @@
 every feature that this code does not have, because ignoring one would change ids silently.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from lm_shared.files import read_json, write_json
 
 TOKENIZER_FILE = "tokenizer.json"
 CONFIG_FILE = "tokenizer_config.json"
+
+_REPEATED_COUNT = re.compile(r"\{\d+(,\d*)?\}\+")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,6 +135,11 @@ def _pre_tokenizer(pattern: str) -> dict[str, Any]:
     """Return GPT-2's built-in splitting, or a split by ``pattern`` and then the bytes."""
     if pattern == GPT2_PATTERN:
         return _byte_level(use_regex=True)
+    if _REPEATED_COUNT.search(pattern):
+        raise ValueError(
+            f"Hugging Face tokenizers read {{1,3}}+ as a repetition, so the pattern {pattern!r} "
+            "would cut other pre-tokens there: leave the + out"
+        )
     split = {
         "type": "Split",
         "pattern": {"Regex": pattern},

@@ -16,6 +16,7 @@ from typing import Literal
 from lm_basics.tokenizer.corpus import Block, OnInvalid, read_blocks
 from lm_basics.tokenizer.fast.corpus_counting import CorpusCounter, Documents
 from lm_basics.tokenizer.fast.learning import WordList, learn_merges_of_words
+from lm_basics.tokenizer.fast.patterns import KERNEL_PATTERNS
 from lm_basics.tokenizer.fast.threads import num_available_cores
 from lm_basics.tokenizer.kernels import KERNELS
 from lm_basics.tokenizer.learning import TieBreaking, count_pretokens, learn_merges
@@ -159,8 +160,10 @@ class _Trainer:
     def _learn_fast(
         self, parts: Iterable[Block | Documents], size: int, num_merges: int
     ) -> list[tuple[bytes, bytes]]:
-        if self.pattern == GPT2_PATTERN:
-            counter = CorpusCounter(self.special_tokens, on_invalid=self.on_invalid)
+        if (kernel_pattern := KERNEL_PATTERNS.get(self.pattern)) is not None:
+            counter = CorpusCounter(
+                self.special_tokens, kernel_pattern=kernel_pattern, on_invalid=self.on_invalid
+            )
             for done in itertools.accumulate(counter.count(parts, self.num_threads)):
                 self.report("counting", done, size)
             words = WordList.from_table(counter.total())
@@ -227,11 +230,12 @@ def _read_parts(
                 if not remaining:
                     return
         else:
-            for block in read_blocks(path, pattern, special_tokens, max_bytes=remaining):
-                yield block
-                if remaining is not None:
-                    remaining -= len(block.data)
-            if remaining == 0:
+            yield from read_blocks(path, pattern, special_tokens, max_bytes=remaining)
+            if remaining is None:
+                continue
+            # The file's bytes, not the blocks': a character that the limit cut is gone.
+            remaining -= path.stat().st_size
+            if remaining <= 0:
                 return
 
 

@@ -4,6 +4,7 @@ The table is made by that module, so that fast and plain path follow the same ve
 Making it takes a tenth of a second; therefore it is kept in the user's cache folder.
 """
 
+import hashlib
 import logging
 import sys
 from functools import cache
@@ -32,7 +33,8 @@ def character_classes() -> NDArray[np.uint8]:
     if classes is None:
         classes = classify_all_characters()
         try:
-            write_bytes(path, classes.tobytes())
+            data = classes.tobytes()
+            write_bytes(path, data + hashlib.sha256(data).digest())
         except OSError as error:
             logger.debug("%s cannot be written: %s", path, error)
     return classes
@@ -49,10 +51,11 @@ def classify_all_characters() -> NDArray[np.uint8]:
 
 
 def _read(path: Path) -> NDArray[np.uint8] | None:
-    """Return the table in a file, ``None`` where there is none of the right kind."""
+    """Return the table in a file, ``None`` where it is missing or damaged."""
     try:
-        classes = np.fromfile(path, dtype=np.uint8)
+        data = path.read_bytes()
     except OSError:
         return None
-    is_valid = len(classes) == _NUM_CHARACTERS and int(classes.max()) <= OTHER
-    return classes if is_valid else None
+    classes, digest = data[:_NUM_CHARACTERS], data[_NUM_CHARACTERS:]
+    is_intact = hashlib.sha256(classes).digest() == digest
+    return np.frombuffer(classes, dtype=np.uint8) if is_intact else None

@@ -21,8 +21,11 @@ class CorpusCounter:
     Every thread has counts of its own, so memory grows with the distinct words times the threads.
     """
 
-    def __init__(self, special_tokens: Collection[str], *, on_invalid: OnInvalid) -> None:
+    def __init__(
+        self, special_tokens: Collection[str], *, kernel_pattern: int, on_invalid: OnInvalid
+    ) -> None:
         self._finder = SpecialTokenFinder(special_tokens)
+        self._kernel_pattern = kernel_pattern
         self._on_invalid: OnInvalid = on_invalid
         self._idle: deque[WordCounts] = deque()
 
@@ -32,7 +35,7 @@ class CorpusCounter:
 
     def total(self) -> WordCounts:
         """Return the counts of all threads together, and forget them."""
-        total = self._idle.popleft() if self._idle else WordCounts()
+        total = self._idle.popleft() if self._idle else WordCounts(self._kernel_pattern)
         while self._idle:
             total.add(self._idle.popleft())
         return total
@@ -41,7 +44,7 @@ class CorpusCounter:
         try:
             counts = self._idle.pop()
         except IndexError:
-            counts = WordCounts()
+            counts = WordCounts(self._kernel_pattern)
         size = (
             self._count_block(part, counts)
             if isinstance(part, Block)
@@ -64,7 +67,7 @@ class CorpusCounter:
         documents = [text.encode() for text in texts]
         starts, ends, position = [], [], 0
         for document in documents:
-            if self._finder.occur_in(document):
+            if self._finder.may_occur_in(document):
                 segments = self._finder.split(document)
                 starts.extend((segments.starts + position).tolist())
                 ends.extend((segments.ends + position).tolist())

@@ -18,16 +18,20 @@ LONGEST_TEXT = 1 << 30
 
 _SMALLEST_TABLE = 1 << 12
 _SMALLEST_ARENA = 1 << 16
-_NOTES = 65 * records.ENTRY
 
 
 class WordCounts:
-    """Counts the pre-tokens of GPT-2's pattern in UTF-8 text."""
+    """Counts pre-tokens in UTF-8 text.
 
-    def __init__(self) -> None:
+    Args:
+        kernel_pattern: ``records.GPT2`` or ``records.GPT4``.
+    """
+
+    def __init__(self, kernel_pattern: int = records.GPT2) -> None:
         self.record = Record(records.WORD_FIELDS)
+        self.record[records.PATTERN] = kernel_pattern
         self.record.attach(records.CLASSES, character_classes())
-        self.record.attach(records.NOTES, np.zeros(_NOTES, dtype=np.uint64))
+        self.record.attach(records.NOTES, np.zeros(4 * records.MOST_WORDS, dtype=np.uint64))
         self._attach_table(zeros_at_cache_lines(_SMALLEST_TABLE * records.ENTRY, np.uint64))
         self._attach_arena(np.empty(_SMALLEST_ARENA, dtype=np.uint8))
 
@@ -91,4 +95,4 @@ class WordCounts:
 
 def _limit(capacity: int) -> int:
     """Return the words with which a block of text may still be counted."""
-    return int(capacity * records.MAX_LOAD) - records.PADDING
+    return int(capacity * records.MAX_LOAD) - records.MOST_WORDS

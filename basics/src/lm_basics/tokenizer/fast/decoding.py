@@ -1,7 +1,7 @@
 """The fast decoder."""
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,14 +53,17 @@ class FastDecoder:
             try:
                 return np.frombuffer(array("I", ids), dtype=np.uint32)
             except OverflowError:
-                wrong = next(number for number in ids if not 0 <= number <= _LARGEST_ID)
-                raise self._no_token(wrong) from None
+                raise self._no_token(_first_too_large(ids)) from None
         if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) <= _LARGEST_ID:
-            extremes = int(ids.min()), int(ids.max())
-            raise self._no_token(next(number for number in extremes if number != abs(number)))
+            raise self._no_token(_first_too_large(ids.tolist()))
         return np.ascontiguousarray(ids, dtype=np.uint32)
 
     def _no_token(self, token_id: int) -> ValueError:
         return ValueError(
             f"token id {token_id} is not in the vocabulary of {self._vocab_size} tokens"
         )
+
+
+def _first_too_large(ids: Iterable[int]) -> int:
+    """Return the first id that no 32 bits hold, be it negative."""
+    return next(number for number in ids if not 0 <= number <= _LARGEST_ID)

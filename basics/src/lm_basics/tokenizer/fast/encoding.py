@@ -15,18 +15,21 @@ from lm_shared.machine_code import address_of, zeros_at_cache_lines
 
 Ids = NDArray[np.unsignedinteger]
 
-MAX_IDS = 1 << 21
-"""Ids and merges have to fit the bits of a table entry; see ``kernels.word_merging``."""
+MAX_ID = records.NO_ID - 1
+MAX_MERGES = (1 << records.RANK_BITS) - 1
+"""What fits the bits of the table of merges."""
 
-_MAX_MERGES = (1 << 22) - 1
-_NO_RANK = (1 << 22) - 1
-_PADDING = bytes(records.PADDING)
-_NOTES = 65 * records.ENTRY
-_SMALLEST_CACHE, _LARGEST_CACHE = 1 << 12, 1 << 19
+_NO_RANK = MAX_MERGES
+_FREE = np.iinfo(np.uint64).max
+_MERGES_PER_BUCKET = 4
+# The smallest has room in both arenas for all that one round of words may need.
+_SMALLEST_CACHE, _LARGEST_CACHE = 1 << 13, 1 << 19
+_ARENA_BYTES_PER_ENTRY = 4
+_LONG_CODES_PER_ENTRY = 2
 _BYTES_PER_ENTRY = 16
 _SCRATCH_BYTES = 1 << 14
 _SCRATCH_PER_BYTE = 40
-_SHORT_TEXT_BYTES = 1 << 12
+_BUFFER_IDS = 1 << 18
 
 
 class EncodingTables:
@@ -38,6 +41,7 @@ class EncodingTables:
         rights: the id of its right token.
         merged_ids: the id of the token that it makes.
         id_dtype: uint16 or uint32.
+        kernel_pattern: ``records.GPT2`` or ``records.GPT4``.
     """
 
     def __init__(
@@ -47,16 +51,16 @@ class EncodingTables:
         rights: NDArray[np.uint32],
         merged_ids: NDArray[np.uint32],
         id_dtype: np.dtype[np.unsignedinteger],
+        kernel_pattern: int,
     ) -> None:
-        if len(lefts) > _MAX_MERGES or max(byte_ids.max(), merged_ids.max(initial=0)) >= MAX_IDS:
-            raise ValueError(f"the fast encoder takes ids below {MAX_IDS}")
         self.byte_ids = byte_ids
         self.merged_ids = merged_ids
         self.id_dtype = id_dtype
+        self.kernel_pattern = kernel_pattern
         self.byte_ranks = _rank_byte_pairs(byte_ids, lefts, rights)
-        bits = max(8, int(np.ceil(np.log2(max(1, len(lefts)) / 0.45))))
-        self.pair_ranks = zeros_at_cache_lines(1 << bits, np.uint64)
-        self.pair_ranks[:] = np.iinfo(np.uint64).max
+        bits = max(1, (len(lefts) // _MERGES_PER_BUCKET).bit_length())
+        self.pair_ranks = zeros_at_cache_lines(records.BUCKET << bits, np.uint64)
+        self.pair_ranks[:] = _FREE
         self.pair_ranks_shift = 64 - bits
         record = Record(records.ENCODING_FIELDS)
         self.attach_to(record)
@@ -71,8 +75,9 @@ class EncodingTables:
         record.attach(records.BYTE_RANKS, self.byte_ranks)
         record.attach(records.PAIR_RANKS, self.pair_ranks)
         record.attach(records.MERGED_IDS, self.merged_ids)
+        record[records.PATTERN] = self.kernel_pattern
         record[records.PAIR_RANKS_SHIFT] = self.pair_ranks_shift
-        record[records.PAIR_RANKS_MASK] = len(self.pair_ranks) - 1
+        record[records.PAIR_RANKS_MASK] = len(self.pair_ranks) // records.BUCKET - 1
 
 
 class FastEncoder:
@@ -83,35 +88,33 @@ class FastEncoder:
 
     Args:
         tables: vocabulary and merges.
+        words: valid UTF-8 that caches begin with: the vocabulary, which is met in every text.
         special_ids: id of every special token.
-        vocab_size: all ids are below.
     """
 
     def __init__(
-        self, tables: EncodingTables, special_ids: Mapping[bytes, int], vocab_size: int
+        self, tables: EncodingTables, words: Sequence[bytes], special_ids: Mapping[bytes, int]
     ) -> None:
         self._tables = tables
+        self._words = words
         self._special_ids = special_ids
         self._idle: deque[_WordCache] = deque()
-        # Lists of ids share one object for each id, so that none has to be made.
-        self._numbers = np.arange(vocab_size).astype(object)
 
     def encode(self, data: bytes, finder: SpecialTokenFinder) -> Ids:
         """Return the ids of valid UTF-8."""
-        if finder.occur_in(data):
-            return self._encode_segments(data, finder.split(data))[0]
+        if finder.may_occur_in(data):
+            return self.encode_segments(data, finder.split(data))[0]
         cache = self._borrow()
-        ids = cache.encode(data)
-        ids = ids.copy() if len(data) <= _SHORT_TEXT_BYTES else ids
+        ids = cache.encode(data).copy()
         self._idle.append(cache)
         return ids
 
     def encode_to_list(self, data: bytes, finder: SpecialTokenFinder) -> list[int]:
         """Return the ids of valid UTF-8 as a list."""
-        if finder.occur_in(data):
-            return self.to_list(self._encode_segments(data, finder.split(data))[0])
+        if finder.may_occur_in(data):
+            return self.encode_segments(data, finder.split(data))[0].tolist()
         cache = self._borrow()
-        ids = self.to_list(cache.encode(data))
+        ids = cache.encode(data).tolist()
         self._idle.append(cache)
         return ids
 
@@ -120,75 +123,69 @@ class FastEncoder:
     ) -> tuple[Ids, NDArray[np.int64]]:
         """Return the ids of all texts, one behind the other, and where those of each end."""
         documents = [text.encode() for text in texts]
-        parts, last_segments, position = [], [], 0
-        for document in documents:
-            parts.append(finder.split(document).shifted(position))
-            position += len(document)
-            last_segments.append(len(parts[-1].starts))
-        joined = Segments.join(parts)
-        ids, ends = self._encode_segments(b"".join(documents), joined)
-        return ids, ends[np.cumsum(last_segments, dtype=np.int64) - 1]
+        data = b"".join(documents)
+        if not finder.may_occur_in(data):
+            return self.encode_segments(data, Segments.of_texts(documents))
+        parts = [finder.split(document) for document in documents]
+        last_segments = np.cumsum([len(part.starts) for part in parts]) - 1
+        ids, ends = self.encode_segments(data, Segments.join(parts))
+        return ids, ends[last_segments]
 
-    def to_list(self, ids: Ids) -> list[int]:
-        """Return an array of ids as a list."""
-        return self._numbers.take(ids).tolist()
-
-    def _encode_segments(self, data: bytes, segments: Segments) -> tuple[Ids, NDArray[np.int64]]:
+    def encode_segments(self, data: bytes, segments: Segments) -> tuple[Ids, NDArray[np.int64]]:
         """Return the ids of segments and where those of each end."""
-        special_ids = [
-            records.NO_SPECIAL if special is None else self._special_ids[special]
-            for special in segments.specials
-        ]
+        special_ids = np.full(len(segments.starts), records.NO_SPECIAL, dtype=np.int64)
+        for index, special in segments.specials:
+            special_ids[index] = self._special_ids[special]
         cache = self._borrow()
-        result = cache.encode_segments(data, segments, np.array(special_ids, dtype=np.int64))
+        ids, ends = cache.encode_segments(data, segments, special_ids)
+        ids = ids.copy()
         self._idle.append(cache)
-        return result
+        return ids, ends
 
     def _borrow(self) -> "_WordCache":
         try:
             return self._idle.pop()
         except IndexError:
-            return _WordCache(self._tables)
+            return _WordCache(self._tables, self._words)
 
 
 class _WordCache:
-    """The words met so far and their ids."""
+    """The words met so far and their ids.
 
-    def __init__(self, tables: EncodingTables) -> None:
+    What its methods return is overwritten by the next call.
+    """
+
+    def __init__(self, tables: EncodingTables, words: Sequence[bytes]) -> None:
         bits = 8 * tables.id_dtype.itemsize
-        self._dtype = tables.id_dtype
         self._encode_text = kernel(f"encoder:encode_text_{bits}")
         self._encode_segments = kernel(f"encoder:encode_segments_{bits}")
         self._record = Record(records.ENCODING_FIELDS)
+        self._capacity = 0
         tables.attach_to(self._record)
-        self._record.attach(records.NOTES, np.zeros(_NOTES, dtype=np.uint64))
+        self._record.attach(records.NOTES, np.zeros(4 * records.MOST_WORDS, dtype=np.uint64))
+        self._record.attach(records.TAIL, np.zeros(2 * records.PADDED_BYTES, dtype=np.uint8))
         self._set_scratch(_SCRATCH_BYTES)
-        self._start_anew(_SMALLEST_CACHE)
-        self._short_ids = np.empty(_SHORT_TEXT_BYTES + 8, dtype=self._dtype)
-        self._short_address = address_of(self._short_ids)
+        self._start_anew(_capacity_for(4 * len(words)))
+        self._ids = np.empty(_BUFFER_IDS, dtype=tables.id_dtype)
+        self._ids_address = address_of(self._ids)
+        self._remember(words)
 
     def encode(self, data: bytes) -> Ids:
-        """Return the ids of one text; the array may be overwritten by the next short one."""
+        """Return the ids of one text."""
         size = len(data)
-        if size <= _SHORT_TEXT_BYTES:
-            ids, address = self._short_ids, self._short_address
-        else:
-            self._prepare(size)
-            ids = np.empty(size + 8, dtype=self._dtype)
-            address = address_of(ids)
-        padded = data + _PADDING
-        number = self._encode_text(self._record.address, padded, size, address)
+        self._prepare(size, size)
+        number = self._encode_text(self._record.address, data, size, self._ids_address)
         while number < 0:
             self._enlarge(~number, size)
-            number = self._encode_text(self._record.address, padded, size, address)
-        return ids[:number]
+            number = self._encode_text(self._record.address, data, size, self._ids_address)
+        return self._ids[:number]
 
     def encode_segments(
         self, data: bytes, segments: Segments, special_ids: NDArray[np.int64]
     ) -> tuple[Ids, NDArray[np.int64]]:
         """Return the ids of segments, each followed by its special token, and their ends."""
-        size, num_segments = len(data), len(special_ids)
-        self._prepare(size)
+        num_segments = len(special_ids)
+        self._prepare(len(data), len(data) + num_segments)
         id_ends = np.zeros(num_segments, dtype=np.int64)
         for field, array in (
             (records.SEGMENT_STARTS, segments.starts),
@@ -197,35 +194,43 @@ class _WordCache:
             (records.SEGMENT_ID_ENDS, id_ends),
         ):
             self._record.attach(field, array)
-        ids = np.empty(size + num_segments + 8, dtype=self._dtype)
-        arguments = (self._record.address, data + _PADDING, num_segments, address_of(ids))
+        arguments = (self._record.address, data, num_segments, self._ids_address)
         number = self._encode_segments(*arguments)
         while number < 0:
-            self._enlarge(~number, size)
+            self._enlarge(~number, len(data))
             number = self._encode_segments(*arguments)
-        return ids[:number], id_ends
+        return self._ids[:number], id_ends
 
-    def _prepare(self, size: int) -> None:
-        """Begin with a cache that suits the size of the text, as long as there is nothing in it."""
-        capacity = 1 << max(1, size // _BYTES_PER_ENTRY).bit_length()
-        capacity = min(_LARGEST_CACHE, capacity)
-        if capacity > self._record[records.WORDS_CAPACITY]:
-            self._move_to(capacity)
+    def _remember(self, words: Sequence[bytes]) -> None:
+        """Encode words, each for itself, and keep nothing but what the cache remembers of them."""
+        nothing = np.full(len(words), records.NO_SPECIAL, dtype=np.int64)
+        self.encode_segments(b"".join(words), Segments.of_texts(words), nothing)
+
+    def _prepare(self, num_bytes: int, most_ids: int) -> None:
+        """Make the cache as large as suits the text, and have room for the ids."""
+        if num_bytes > _BYTES_PER_ENTRY * self._capacity and self._capacity < _LARGEST_CACHE:
+            self._move_to(_capacity_for(num_bytes // _BYTES_PER_ENTRY))
+        room = max(_BUFFER_IDS, most_ids + 8)
+        if room != len(self._ids):
+            self._ids = np.empty(room, dtype=self._ids.dtype)
+            self._ids_address = address_of(self._ids)
 
     def _enlarge(self, full: int, size: int) -> None:
         """Make room for what is full; when the cache is as large as it may be, begin anew."""
-        capacity = self._record[records.WORDS_CAPACITY]
+        capacity = self._capacity
         if full == records.SCRATCH_FULL:
             self._set_scratch((size + 1) * _SCRATCH_PER_BYTE)
         elif capacity >= _LARGEST_CACHE:
             self._start_anew(capacity)
         else:
-            self._move_to(4 * capacity if 4 * capacity < _LARGEST_CACHE else _LARGEST_CACHE)
+            self._move_to(min(4 * capacity, _LARGEST_CACHE))
 
     def _start_anew(self, capacity: int) -> None:
-        """Begin with an empty cache; both arenas have room for one word of every fourth entry."""
+        """Begin with an empty cache."""
         table = zeros_at_cache_lines(capacity * records.ENTRY, np.uint64)
-        self._attach(table, np.zeros(capacity * 4, np.uint8), np.zeros(capacity * 2, np.uint32))
+        arena = np.zeros(capacity * _ARENA_BYTES_PER_ENTRY, dtype=np.uint8)
+        codes = np.zeros(capacity * _LONG_CODES_PER_ENTRY, dtype=np.uint32)
+        self._attach(table, arena, codes)
         for field in (records.WORDS_USED, records.ARENA_USED, records.LONG_CODES_USED):
             self._record[field] = 0
 
@@ -236,8 +241,9 @@ class _WordCache:
         kernel("words:move_entries")(
             record[records.WORDS], record[records.WORDS_CAPACITY], address_of(table), capacity
         )
-        arena = _grown(record.array(records.ARENA), capacity * 4)
-        self._attach(table, arena, _grown(record.array(records.LONG_CODES), capacity * 2))
+        arena = _grown(record.array(records.ARENA), capacity * _ARENA_BYTES_PER_ENTRY)
+        codes = _grown(record.array(records.LONG_CODES), capacity * _LONG_CODES_PER_ENTRY)
+        self._attach(table, arena, codes)
 
     def _attach(
         self,
@@ -247,9 +253,10 @@ class _WordCache:
     ) -> None:
         record = self._record
         capacity = len(table) // records.ENTRY
+        self._capacity = capacity
         record.attach(records.WORDS, table)
         record[records.WORDS_CAPACITY] = capacity
-        record[records.WORDS_LIMIT] = int(capacity * records.MAX_LOAD) - records.PADDING
+        record[records.WORDS_LIMIT] = int(capacity * records.MAX_LOAD) - records.MOST_WORDS
         record.attach(records.ARENA, arena)
         record[records.ARENA_SIZE] = len(arena)
         record.attach(records.LONG_CODES, long_codes)
@@ -258,6 +265,11 @@ class _WordCache:
     def _set_scratch(self, size: int) -> None:
         self._record.attach(records.SCRATCH, zeros_at_cache_lines(size // 8 + 8, np.uint64))
         self._record[records.SCRATCH_SIZE] = size
+
+
+def _capacity_for(num_words: int) -> int:
+    """Return the entries of a cache, a power of two, that suits a number of words."""
+    return min(_LARGEST_CACHE, max(_SMALLEST_CACHE, 1 << num_words.bit_length()))
 
 
 def _grown(array: NDArray[Any], length: int) -> NDArray[Any]:

@@ -3,7 +3,7 @@
 import logging
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Literal
 
@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lm_basics.tokenizer.fast.decoding import FastDecoder
-from lm_basics.tokenizer.fast.encoding import MAX_IDS, EncodingTables, FastEncoder
-from lm_basics.tokenizer.fast.segments import SpecialTokenFinder
+from lm_basics.tokenizer.fast.encoding import MAX_ID, MAX_MERGES, EncodingTables, FastEncoder
+from lm_basics.tokenizer.fast.patterns import KERNEL_PATTERNS
+from lm_basics.tokenizer.fast.segments import Segments, SpecialTokenFinder
 from lm_basics.tokenizer.fast.threads import map_in_order, num_available_cores
-from lm_basics.tokenizer.kernels import KERNELS
-from lm_basics.tokenizer.patterns import GPT2_PATTERN
+from lm_basics.tokenizer.kernels import KERNELS, kernel
 from lm_shared.machine_code import MachineCodeError
 
 Ids = NDArray[np.unsignedinteger]
@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 _WORTH_LOADING = 1 << 17
 _WORTH_COMPILING = 1 << 24
 _FEW_IDS = 64
+_BETWEEN = b"\n"
 _CHARACTERS_AT_ONCE = 1 << 18
 
 
@@ -37,7 +38,7 @@ class FastPath:
         byte_ids: id of every byte, ``None`` where the vocabulary lacks it.
         pairs: for every merge, in order, the ids of its two tokens.
         merged_ids: the id of the token that it makes.
-        pattern: regular expression of the pre-tokens; there are kernels for one of them.
+        pattern: regular expression of the pre-tokens; there are kernels for two of them.
         id_dtype: of the ids.
         special_token_ids: ids of the special tokens.
         implementation: ``"auto"``, ``"fast"`` or ``"reference"``.
@@ -63,9 +64,10 @@ class FastPath:
         self._pairs = pairs
         self._merged_ids = merged_ids
         self._id_dtype = id_dtype
+        self._pattern = pattern
         self._special_ids = {token.encode(): i for token, i in special_token_ids.items()}
         self._is_wanted = implementation == "fast"
-        self._reason = _reason_against(pattern, byte_ids, vocab)
+        self._reason = _reason_against(pattern, byte_ids, vocab, len(pairs))
         if self._is_wanted and self._reason:
             raise ValueError(f"there is no fast path for this tokenizer: {self._reason}")
         self._may_encode = implementation != "reference" and self._reason is None
@@ -90,8 +92,9 @@ class FastPath:
                     np.array(rights, dtype=np.uint32),
                     np.array(self._merged_ids, dtype=np.uint32),
                     self._id_dtype,
+                    KERNEL_PATTERNS[self._pattern],
                 )
-                self._encoder = FastEncoder(tables, self._special_ids, max(self._vocab) + 1)
+                self._encoder = FastEncoder(tables, self._words(), self._special_ids)
         return True
 
     def decodes(self, num_ids: int) -> bool:
@@ -108,6 +111,11 @@ class FastPath:
         """Return the ids of a text as an array."""
         return self._ready_encoder.encode(text.encode(), finder)
 
+    def encode_blocks(self, blocks: Iterable[str], finder: SpecialTokenFinder) -> Ids:
+        """Return the ids of a text that comes in blocks, which the processor's cache can hold."""
+        encoder = self._ready_encoder
+        return np.concatenate([encoder.encode(block.encode(), finder) for block in blocks])
+
     def encode_to_list(self, text: str, finder: SpecialTokenFinder) -> list[int]:
         """Return the ids of a text as a list."""
         return self._ready_encoder.encode_to_list(text.encode(), finder)
@@ -116,10 +124,9 @@ class FastPath:
         self, texts: Sequence[str], finder: SpecialTokenFinder, num_threads: int | None
     ) -> list[list[int]]:
         """Return the ids of many texts as lists."""
-        to_list = self._ready_encoder.to_list
         lists: list[list[int]] = []
         for ids, ends in self._encode_groups(texts, finder, num_threads):
-            joined = to_list(ids)
+            joined = ids.tolist()
             lists += [joined[start:end] for start, end in pairwise([0, *ends.tolist()])]
         return lists
 
@@ -131,6 +138,18 @@ class FastPath:
         for ids, ends in self._encode_groups(texts, finder, num_threads):
             arrays += [ids[start:end] for start, end in pairwise([0, *ends.tolist()])]
         return arrays
+
+    def encode_utf8_documents(
+        self, documents: Sequence[bytes], end_of_text: str
+    ) -> "tuple[Ids, NDArray[np.int64]]":
+        """Return the ids of documents, each with the end-of-text token, and where each ends."""
+        # A byte between two documents, so that no character is made of the ends of both.
+        data = _BETWEEN.join(documents)
+        if kernel("utf8:find_invalid_utf8")(data, 0, len(data)) < len(data):
+            for document in documents:
+                document.decode()
+        segments = Segments.of_texts(documents, between=len(_BETWEEN), special=end_of_text.encode())
+        return self._ready_encoder.encode_segments(data, segments)
 
     def decode(self, ids: NDArray[np.integer] | list[int]) -> bytes:
         """Return the bytes of ids."""
@@ -155,6 +174,10 @@ class FastPath:
             map_in_order(lambda group: encoder.encode_texts(group, finder), groups, threads)
         )
 
+    def _words(self) -> list[bytes]:
+        """Return the tokens that are whole characters."""
+        return [token for token in self._vocab.values() if token and _is_utf8(token)]
+
     def _is_worth_it(self, size: int) -> bool:
         """Count the work and load the kernels when there is enough of it."""
         self._seen += size
@@ -175,18 +198,33 @@ class FastPath:
 
 
 def _reason_against(
-    pattern: str, byte_ids: Sequence[int | None], vocab: Mapping[int, bytes]
+    pattern: str,
+    byte_ids: Sequence[int | None],
+    vocab: Mapping[int, bytes],
+    num_merges: int,
 ) -> str | None:
     """Return why there are no kernels for a tokenizer, ``None`` if there are."""
-    if pattern != GPT2_PATTERN:
-        return "its pattern is not that of GPT-2"
+    if pattern not in KERNEL_PATTERNS:
+        return "its pattern is neither GPT-2's nor GPT-4's"
     if None in byte_ids:
         return "its vocabulary lacks a byte"
-    if max(vocab) >= MAX_IDS:
-        return f"it has ids of {MAX_IDS} and more"
+    if max(vocab) > MAX_ID:
+        return f"it has ids above {MAX_ID}"
+    if num_merges > MAX_MERGES:
+        return f"it has more than {MAX_MERGES} merges"
     if sys.byteorder != "little":
         return "this computer is big-endian"
     return None
+
+
+def _is_utf8(token: bytes) -> bool:
+    if token.isascii():
+        return True
+    try:
+        token.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _group(texts: Sequence[str]) -> list[Sequence[str]]:

@@ -9,7 +9,7 @@ import regex
 from numpy.typing import NDArray
 
 _FEW = 8
-_PREFIX_BYTES = 2
+_COMMON_BYTES = b" etaoinsrhldcumfpgwybv,.k-\n\"'()TSAICMxPjqz0123456789:;/<>=_[]{}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,64 +20,76 @@ class Segments:
     """Where each segment begins."""
     ends: NDArray[np.int64]
     """Where it ends."""
-    specials: list[bytes | None]
-    """The special token behind each segment; the last one of a text has none."""
+    specials: list[tuple[int, bytes]]
+    """Special tokens, each with the number of the segment that it follows."""
+
+    @classmethod
+    def of_texts(
+        cls, texts: Sequence[bytes], *, between: int = 0, special: bytes | None = None
+    ) -> "Segments":
+        """Return texts that lie one behind the other, ``between`` bytes apart, as segments.
+
+        Any special token that they spell is ordinary text; ``special`` follows each of them.
+        """
+        lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+        ends = np.cumsum(lengths + between) - between
+        specials = [] if special is None else [(index, special) for index in range(len(texts))]
+        return cls(starts=ends - lengths, ends=ends, specials=specials)
 
     @classmethod
     def join(cls, parts: Sequence["Segments"]) -> "Segments":
-        """Return the segments of several texts as those of one."""
-        if not parts:
-            none = np.empty(0, dtype=np.int64)
-            return cls(starts=none, ends=none, specials=[])
-        return cls(
-            starts=np.concatenate([part.starts for part in parts]),
-            ends=np.concatenate([part.ends for part in parts]),
-            specials=[special for part in parts for special in part.specials],
-        )
-
-    def shifted(self, distance: int) -> "Segments":
-        """Return the segments for a text that has ``distance`` more bytes before."""
-        return Segments(
-            starts=self.starts + distance, ends=self.ends + distance, specials=self.specials
-        )
+        """Return the segments of several texts as those of one, at least one of them."""
+        starts, ends, specials, position, number = [], [], [], 0, 0
+        for part in parts:
+            starts.append(part.starts + position)
+            ends.append(part.ends + position)
+            specials += [(number + index, special) for index, special in part.specials]
+            position += int(part.ends[-1])
+            number += len(part.starts)
+        return cls(starts=np.concatenate(starts), ends=np.concatenate(ends), specials=specials)
 
 
 class SpecialTokenFinder:
     """Finds special tokens in UTF-8 text; of several at one place the longest counts.
 
-    Looking for many strings at once is slower than telling that most do not occur, so each text is
-    first asked for the two bytes that they begin with.
+    Most texts hold none, and looking for single strings is much faster than a regular expression
+    that knows them all, so each text is first asked for what is rare.
     """
 
     def __init__(self, special_tokens: Collection[str]) -> None:
-        self._tokens = [token.encode() for token in special_tokens]
-        self._prefixes = {token[:_PREFIX_BYTES] for token in self._tokens}
-        self.longest = max(map(len, self._tokens), default=1)
+        groups: dict[bytes, list[bytes]] = {}
+        for token in special_tokens:
+            groups.setdefault(_rarest_byte(token.encode()), []).append(token.encode())
+        self._groups = list(groups.items())
 
-    def occur_in(self, data: bytes) -> bool:
+    def may_occur_in(self, data: bytes) -> bool:
         """Return whether one of the tokens may occur; ``False`` is certain."""
-        return any(prefix in data for prefix in self._prefixes)
+        for byte, tokens in self._groups:
+            if byte not in data:
+                continue
+            if len(tokens) > _FEW or any(token in data for token in tokens):
+                return True
+        return False
 
     def find(self, data: bytes) -> Iterable["regex.Match[bytes]"]:
         """Return the occurrences from left to right."""
-        present = {prefix for prefix in self._prefixes if prefix in data}
-        tokens = [token for token in self._tokens if token[:_PREFIX_BYTES] in present]
-        if len(tokens) <= _FEW:
-            tokens = [token for token in tokens if token in data]
+        tokens: list[bytes] = []
+        for byte, group in self._groups:
+            if byte in data:
+                tokens += group if len(group) > _FEW else [t for t in group if t in data]
         return _compile(tuple(tokens)).finditer(data) if tokens else ()
 
     def split(self, data: bytes) -> Segments:
         """Return the segments of a text."""
-        if not self.occur_in(data):
-            starts = np.zeros(1, dtype=np.int64)
-            return Segments(starts=starts, ends=starts + len(data), specials=[None])
+        if not self.may_occur_in(data):
+            return Segments.of_texts([data])
         matches = list(self.find(data))
-        starts = np.fromiter((match.end() for match in matches), np.int64, len(matches))
-        ends = np.fromiter((match.start() for match in matches), np.int64, len(matches))
+        starts = [0, *(match.end() for match in matches)]
+        ends = [*(match.start() for match in matches), len(data)]
         return Segments(
-            starts=np.concatenate([[0], starts]),
-            ends=np.concatenate([ends, [len(data)]]),
-            specials=[*(match[0] for match in matches), None],
+            starts=np.array(starts, dtype=np.int64),
+            ends=np.array(ends, dtype=np.int64),
+            specials=[(index, match[0]) for index, match in enumerate(matches)],
         )
 
 
@@ -85,3 +97,11 @@ class SpecialTokenFinder:
 def _compile(tokens: tuple[bytes, ...]) -> "regex.Pattern[bytes]":
     longest_first = sorted(tokens, key=len, reverse=True)
     return regex.compile(b"|".join(regex.escape(token) for token in longest_first))
+
+
+def _rarest_byte(token: bytes) -> bytes:
+    """Return the byte of a token that is least common in text."""
+    return max(
+        (token[i : i + 1] for i in range(len(token))),
+        key=lambda byte: _COMMON_BYTES.find(byte) % (len(_COMMON_BYTES) + 1),
+    )

@@ -3,7 +3,7 @@
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -26,11 +26,26 @@ def map_in_order(
     if num_threads == 1:
         yield from map(function, items)
         return
-    waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(num_threads) as pool:
+        yield from run_in_order(pool, function, items, _WAITING_PER_THREAD * num_threads)
+
+
+def run_in_order(
+    pool: Executor,
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    num_waiting: int,
+) -> Iterator[Result]:
+    """Yield ``function(item)`` in the order of the items, with the work done by a pool."""
+    waiting: deque[Future[Result]] = deque()
+    try:
         for item in items:
             waiting.append(pool.submit(function, item))
-            if len(waiting) > _WAITING_PER_THREAD * num_threads:
+            if len(waiting) > num_waiting:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    finally:
+        # After an error or Ctrl-C, nobody wants what has not begun.
+        for future in waiting:
+            future.cancel()

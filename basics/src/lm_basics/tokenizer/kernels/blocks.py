@@ -9,11 +9,16 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic as numba_intrinsic
+from numba.extending import intrinsic as numba_intrinsic, models, register_model
+
+from lm_basics.tokenizer.kernels.records import BUCKET, RANK_BITS
+
+NUM_LANES = 32
 
 _I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 _BLOCK = ir.VectorType(_I8, 64)
-_RANKS = ir.VectorType(_I32, 16)
+_BUCKET = ir.VectorType(_I64, BUCKET)
+_LANES = ir.VectorType(_I32, NUM_LANES)
 
 
 def intrinsic(function: Callable[..., Any]) -> Any:
@@ -55,18 +60,75 @@ def byte_masks(typing_context, text, position):
     return signature, generate
 
 
+class Lanes(types.Type):
+    """32 unsigned numbers of 32 bits in vector registers."""
+
+    def __init__(self) -> None:
+        super().__init__(name="Lanes")
+
+
+_lanes = Lanes()
+
+
+@register_model(Lanes)
+class _LanesModel(models.PrimitiveModel):
+    def __init__(self, data_model_manager, kind) -> None:
+        super().__init__(data_model_manager, kind, _LANES)
+
+
 @intrinsic
-def smallest_of_16(typing_context, numbers, position):
-    """Return the smallest of 16 numbers of 32 bits from ``position`` on."""
-    signature = types.uint32(numbers, types.int64)
+def load_lanes(typing_context, numbers, position):
+    """Return 32 numbers from ``numbers[position]`` on."""
+    signature = _lanes(numbers, types.int64)
 
     def generate(context, builder, signature, arguments):
-        vector = _load(builder, arguments, _RANKS)
-        name = "llvm.vector.reduce.umin.v16i32"
-        function = builder.module.globals.get(name)
-        if function is None:
-            function = ir.Function(builder.module, ir.FunctionType(_I32, [_RANKS]), name)
-        return builder.call(function, [vector])
+        return _load(builder, arguments, _LANES)
+
+    return signature, generate
+
+
+@intrinsic
+def set_lane(typing_context, lanes, place, number):
+    """Return the lanes with another number in one place."""
+    signature = _lanes(lanes, types.int64, types.uint32)
+
+    def generate(context, builder, signature, arguments):
+        lanes, place, number = arguments
+        places = ir.Constant(_LANES, list(range(NUM_LANES)))
+        wanted = _repeat(builder, builder.trunc(place, _I32), NUM_LANES)
+        is_place = builder.icmp_unsigned("==", places, wanted)
+        return builder.select(is_place, _repeat(builder, number, NUM_LANES), lanes)
+
+    return signature, generate
+
+
+@intrinsic
+def smallest_lane(typing_context, lanes):
+    """Return the smallest of the numbers."""
+    signature = types.uint32(lanes)
+
+    def generate(context, builder, signature, arguments):
+        return _smallest(builder, arguments[0])
+
+    return signature, generate
+
+
+@intrinsic
+def rank_in_bucket(typing_context, entries, position, key):
+    """Return the rank of the one of 8 entries, from ``position`` on, that holds ``key``.
+
+    An entry is the key above ``RANK_BITS`` bits of the rank. Without the key all bits are set.
+    """
+    signature = types.uint64(entries, types.int64, types.uint64)
+
+    def generate(context, builder, signature, arguments):
+        bucket = _load(builder, arguments, _BUCKET)
+        rank_bits = ir.Constant(_BUCKET, [RANK_BITS] * BUCKET)
+        no_rank = ir.Constant(_BUCKET, [(1 << RANK_BITS) - 1] * BUCKET)
+        key = _repeat(builder, arguments[2], BUCKET)
+        is_key = builder.icmp_unsigned("==", builder.lshr(bucket, rank_bits), key)
+        rank = builder.select(is_key, builder.and_(bucket, no_rank), no_rank)
+        return _smallest(builder, rank)
 
     return signature, generate
 
@@ -154,6 +216,25 @@ int32_at = _pointer_to(types.int32)
 uint32_at = _pointer_to(types.uint32)
 int64_at = _pointer_to(types.int64)
 uint64_at = _pointer_to(types.uint64)
+
+
+def _repeat(builder, number, times):
+    """Return a vector of the same number everywhere."""
+    vector = ir.VectorType(number.type, times)
+    first = builder.insert_element(ir.Constant(vector, ir.Undefined), number, _I32(0))
+    return builder.shuffle_vector(
+        first, first, ir.Constant(ir.VectorType(_I32, times), [0] * times)
+    )
+
+
+def _smallest(builder, vector):
+    """Return the smallest of the unsigned numbers of a vector."""
+    name = f"llvm.vector.reduce.umin.v{vector.type.count}{vector.type.element.intrinsic_name}"
+    function = builder.module.globals.get(name)
+    if function is None:
+        kind = ir.FunctionType(vector.type.element, [vector.type])
+        function = ir.Function(builder.module, kind, name)
+    return builder.call(function, [vector])
 
 
 def _load(builder, arguments, kind):

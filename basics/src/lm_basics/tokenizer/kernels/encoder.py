@@ -13,10 +13,8 @@ import numpy as np
 from numba import njit
 
 from lm_basics.tokenizer.kernels.blocks import (
-    count_trailing_zeros,
     int64_at,
     load_word,
-    prefetch,
     store_word,
     uint8_at,
     uint32_at,
@@ -37,6 +35,8 @@ from lm_basics.tokenizer.kernels.records import (
     MAX_CACHED_BYTES,
     NO_SPECIAL,
     NOTES,
+    PADDED_BYTES,
+    PATTERN,
     POSITION,
     SCRATCH_FULL,
     SCRATCH_SIZE,
@@ -46,14 +46,24 @@ from lm_basics.tokenizer.kernels.records import (
     SEGMENT_SPECIALS,
     SEGMENT_STARTS,
     TABLE_FULL,
+    TAIL,
     WORDS,
     WORDS_CAPACITY,
     WORDS_LIMIT,
     WORDS_USED,
 )
-from lm_basics.tokenizer.kernels.scanner import certain_starts, next_start
+from lm_basics.tokenizer.kernels.word_blocks import (
+    NOTE,
+    NOTE_HIGH,
+    NOTE_LOW,
+    NOTE_PLACE,
+    NOTE_SLOT,
+    length_of,
+    read_words,
+    start_of,
+)
 from lm_basics.tokenizer.kernels.word_merging import (
-    MAX_LANES,
+    MAX_SHORT_BYTES,
     SCRATCH_PER_BYTE,
     merge_long_word,
     merge_short_word,
@@ -62,8 +72,6 @@ from lm_basics.tokenizer.kernels.words import (
     copy_bytes,
     is_long,
     same_bytes,
-    slot_of,
-    word_key,
 )
 
 LOW, HIGH, PLACE, CODES = range(ENTRY)
@@ -72,8 +80,6 @@ LOW, HIGH, PLACE, CODES = range(ENTRY)
 _BYTE = np.uint64(0xFF)
 _LENGTH_SHIFT = np.uint64(8)
 _ARENA_SHIFT = np.uint64(16)
-_NOTE_SHIFT = np.uint64(30)
-_NOTE_MASK = np.uint64((1 << 30) - 1)
 _ONE = np.uint64(1)
 _NONE = np.uint64(0)
 
@@ -142,30 +148,35 @@ def _encode_segment(record, text, position, end, ids, ids_per_entry):
     mask = np.uint64(record[WORDS_CAPACITY] - 1)
     classes = uint8_at(record[CLASSES])
     notes = uint64_at(record[NOTES])
+    pattern = record[PATTERN]
     used = record[IDS_USED]
+    unpadded_end = end - PADDED_BYTES
     while position < end:
+        if position >= unpadded_end:
+            text = _copy_tail(record, text, position, end)
+            unpadded_end = end
         if record[WORDS_USED] > record[WORDS_LIMIT]:
             return _stop(record, position, used, TABLE_FULL)
-        count, stop = _read_block(text, position, end, classes, table, mask, notes)
+        count, stop = read_words(
+            pattern, text, position, unpadded_end, end, classes, table, mask, notes
+        )
         size = stop - position
-        if size > MAX_CACHED_BYTES:
+        if size > MAX_CACHED_BYTES and count == 1:
             if size * SCRATCH_PER_BYTE > record[SCRATCH_SIZE]:
                 return _stop(record, position, used, SCRATCH_FULL)
             used = merge_long_word(record, text, position, size, ids, used)
             position = stop
             continue
-        if (
-            max(
-                record[ARENA_USED] - record[ARENA_SIZE],
-                record[LONG_CODES_USED] - record[LONG_CODES_SIZE],
-            )
-            + size
-            > 0
-        ):
+        room = min(
+            record[ARENA_SIZE] - record[ARENA_USED],
+            record[LONG_CODES_SIZE] - record[LONG_CODES_USED],
+        )
+        if size > room:
             return _stop(record, position, used, ARENA_FULL)
         for number in range(count):
-            note = number * ENTRY
-            low, high, slot = notes[note], notes[note + 1], notes[note + 2]
+            note = number * NOTE
+            low, high = notes[note + NOTE_LOW], notes[note + NOTE_HIGH]
+            slot = notes[note + NOTE_SLOT]
             entry = np.int64(slot) * ENTRY
             if table[entry + LOW] == low and table[entry + HIGH] == high and not is_long(high):
                 place = table[entry + PLACE]
@@ -179,6 +190,17 @@ def _encode_segment(record, text, position, end, ids, ids_per_entry):
     return _stop(record, position, used, DONE)
 
 
+@njit
+def _copy_tail(record, text, position, end):
+    """Copy the last bytes of a text to where more is readable behind them.
+
+    Returns a pointer that finds the copy at the places of the original.
+    """
+    tail = uint8_at(record[TAIL])
+    copy_bytes(text, position, end - position, tail, 0)
+    return uint8_at(record[TAIL] - position)
+
+
 @njit(inline="always")
 def _stop(record, position, used, reason):
     """Write down where to go on."""
@@ -186,47 +208,13 @@ def _stop(record, position, used, reason):
     return reason
 
 
-@njit(inline="always")
-def _read_block(text, position, end, classes, table, mask, notes):
-    """Note the next pre-tokens; return their number and where they end."""
-    starts = certain_starts(text, position, end)
-    if starts == _NONE:
-        stop = next_start(text, position, end, classes)
-        _note_word(text, position, stop, table, mask, notes, 0)
-        return 1, stop
-    first = position
-    count = 0
-    while starts != _NONE:
-        stop = position + count_trailing_zeros(starts)
-        starts &= starts - _ONE
-        _note_word(text, first, stop, table, mask, notes, count)
-        first = stop
-        count += 1
-    return count, first
-
-
-@njit(inline="always")
-def _note_word(text, start, stop, table, mask, notes, number):
-    """Write down the key, the slot and the place of a word, and ask for its entry."""
-    length = stop - start
-    low, high = word_key(text, start, length)
-    slot = slot_of(low, high, mask)
-    prefetch(table, np.int64(slot) * ENTRY)
-    note = number * ENTRY
-    notes[note] = low
-    notes[note + 1] = high
-    notes[note + 2] = slot
-    notes[note + 3] = np.uint64(start) << _NOTE_SHIFT | np.uint64(length)
-
-
 @njit
 def _encode_word(record, text, notes, note, ids, used, ids_per_entry):
     """Encode a word that is not the first entry of its slot, or whose ids fill no entry."""
     table, arena = uint64_at(record[WORDS]), uint8_at(record[ARENA])
     mask = np.uint64(record[WORDS_CAPACITY] - 1)
-    low, high, slot = notes[note], notes[note + 1], notes[note + 2]
-    start = np.int64(notes[note + 3] >> _NOTE_SHIFT)
-    length = np.int64(notes[note + 3] & _NOTE_MASK)
+    low, high, slot = notes[note + NOTE_LOW], notes[note + NOTE_HIGH], notes[note + NOTE_SLOT]
+    start, length = start_of(notes[note + NOTE_PLACE]), length_of(notes[note + NOTE_PLACE])
     entry = np.int64(slot) * ENTRY
     while table[entry + HIGH] != _NONE:
         if table[entry + LOW] == low and table[entry + HIGH] == high:
@@ -240,7 +228,7 @@ def _encode_word(record, text, notes, note, ids, used, ids_per_entry):
                 return used + amount
         slot = (slot + _ONE) & mask
         entry = np.int64(slot) * ENTRY
-    if length <= MAX_LANES:
+    if length <= MAX_SHORT_BYTES:
         end = merge_short_word(record, text, start, length, ids, used)
     else:
         end = merge_long_word(record, text, start, length, ids, used)

@@ -8,11 +8,32 @@ stop between two steps and return what is full; the caller enlarges it and calls
 LETTER, NUMBER, WHITESPACE, OTHER = range(4)
 """Classes of characters in the GPT-2 pattern."""
 
+GPT2, GPT4 = range(2)
+"""The patterns that there are kernels for."""
+
 PADDING = 64
 """Bytes that must be readable behind a text, for the kernels look at blocks of that size."""
 
+PADDED_BYTES = 96
+"""The encoder copies the end of a text from here on, and needs no padding behind the text."""
+
+ENOUGH_WORDS = 32
+"""Words that are looked up in one round; a block may add up to 60."""
+
+MOST_WORDS = 96
+"""Words of one round at most: the room that there must be for notes and for new entries."""
+
 ENTRY = 4
 """64-bit numbers of an entry of every hash table: two entries fill a cache line."""
+
+RANK_BITS, ID_BITS = 22, 21
+"""Bits of a rank and of an id in the table of merges: key and rank share 64 bits."""
+
+NO_ID = (1 << ID_BITS) - 1
+"""Neighbour of the first and the last token of a word; real ids are below."""
+
+BUCKET = 8
+"""Entries of the table of merges that are compared at once: a cache line."""
 
 MAX_LOAD = 0.6
 """Fraction of a hash table that may be in use; above it, searches become long."""
@@ -33,8 +54,9 @@ DONE, TABLE_FULL, ARENA_FULL, HEAP_FULL, POOL_FULL, NOTES_FULL, BYTES_FULL, SCRA
     NOTES,
     SEGMENT,
     POSITION,
+    PATTERN,
     WORD_FIELDS,
-) = range(12)
+) = range(13)
 
 # Encoding: the fields of words, and these.
 (
@@ -49,13 +71,14 @@ DONE, TABLE_FULL, ARENA_FULL, HEAP_FULL, POOL_FULL, NOTES_FULL, BYTES_FULL, SCRA
     MERGED_IDS,
     SCRATCH,
     SCRATCH_SIZE,
+    TAIL,
     SEGMENT_STARTS,
     SEGMENT_ENDS,
     SEGMENT_SPECIALS,
     SEGMENT_ID_ENDS,
     IDS_USED,
     ENCODING_FIELDS,
-) = range(WORD_FIELDS, WORD_FIELDS + 17)
+) = range(WORD_FIELDS, WORD_FIELDS + 18)
 
 NO_SPECIAL = -1
 """Where no special token follows a segment."""

@@ -113,13 +113,13 @@ def next_start(text, start, end, classes):
         if text[start] == _SPACE and place < end:
             kind, width = classify(text, place, classes)
             if kind != WHITESPACE:
-                return _end_of_run(text, place + width, end, kind, classes)
+                return end_of_run(text, place + width, end, kind, classes)
         return _end_of_whitespace(text, start, end, classes)
-    return _end_of_run(text, place, end, kind, classes)
+    return end_of_run(text, place, end, kind, classes)
 
 
 @njit
-def _end_of_run(text, place, end, kind, classes):
+def end_of_run(text, place, end, kind, classes):
     """Return the end of the characters of class ``kind`` from ``place`` on."""
     while place < end:
         found, width = classify(text, place, classes)

@@ -1,16 +1,12 @@
 """Counts of distinct pre-tokens.
 
-The table's entries are the key of a word, where its bytes lie, and its count. The words of a block
-of text are all hashed, and their cache lines asked for, before the first one is looked up: the
-waits for memory overlap.
+The table's entries are the key of a word, where its bytes lie in an arena, and its count.
 """
 
 import numpy as np
 from numba import njit
 
 from lm_basics.tokenizer.kernels.blocks import (
-    count_trailing_zeros,
-    prefetch,
     uint8_at,
     uint64_at,
 )
@@ -23,6 +19,7 @@ from lm_basics.tokenizer.kernels.records import (
     DONE,
     ENTRY,
     NOTES,
+    PATTERN,
     POSITION,
     SEGMENT,
     TABLE_FULL,
@@ -31,20 +28,27 @@ from lm_basics.tokenizer.kernels.records import (
     WORDS_LIMIT,
     WORDS_USED,
 )
-from lm_basics.tokenizer.kernels.scanner import certain_starts, next_start
+from lm_basics.tokenizer.kernels.word_blocks import (
+    NOTE,
+    NOTE_HIGH,
+    NOTE_LOW,
+    NOTE_PLACE,
+    NOTE_SLOT,
+    length_of,
+    pack_place,
+    read_words,
+    start_of,
+)
 from lm_basics.tokenizer.kernels.words import (
     copy_bytes,
     is_long,
     same_bytes,
     slot_of,
-    word_key,
 )
 
 LOW, HIGH, PLACE, COUNT = range(ENTRY)
 """``PLACE`` packs where the word lies in the arena and, in its low bits, how long it is."""
 
-_LENGTH_BITS = np.uint64(30)
-_LENGTH_MASK = np.uint64((1 << 30) - 1)
 _ONE = np.uint64(1)
 _NONE = np.uint64(0)
 
@@ -60,6 +64,7 @@ def count_words(record, text, starts, ends, num_segments):
     arena = uint8_at(record[ARENA])
     classes = uint8_at(record[CLASSES])
     notes = uint64_at(record[NOTES])
+    pattern = record[PATTERN]
     while record[SEGMENT] < num_segments:
         end = ends[record[SEGMENT]]
         position = max(record[POSITION], starts[record[SEGMENT]])
@@ -67,7 +72,7 @@ def count_words(record, text, starts, ends, num_segments):
             record[POSITION] = position
             if record[WORDS_USED] > record[WORDS_LIMIT]:
                 return TABLE_FULL
-            count, stop = _read_block(text, position, end, classes, table, mask, notes)
+            count, stop = read_words(pattern, text, position, end, end, classes, table, mask, notes)
             if record[ARENA_USED] + (stop - position) > record[ARENA_SIZE]:
                 return ARENA_FULL
             for number in range(count):
@@ -79,51 +84,19 @@ def count_words(record, text, starts, ends, num_segments):
 
 
 @njit(inline="always")
-def _read_block(text, position, end, classes, table, mask, notes):
-    """Note the next pre-tokens; return their number and where they end."""
-    starts = certain_starts(text, position, end)
-    if starts == _NONE:
-        stop = next_start(text, position, end, classes)
-        _note_word(text, position, stop, table, mask, notes, 0)
-        return 1, stop
-    first = position
-    count = 0
-    while starts != _NONE:
-        stop = position + count_trailing_zeros(starts)
-        starts &= starts - _ONE
-        _note_word(text, first, stop, table, mask, notes, count)
-        first = stop
-        count += 1
-    return count, first
-
-
-@njit(inline="always")
-def _note_word(text, start, stop, table, mask, notes, number):
-    """Write down the key, the slot and the place of a word, and ask for its entry."""
-    length = stop - start
-    low, high = word_key(text, start, length)
-    slot = slot_of(low, high, mask)
-    prefetch(table, np.int64(slot) * ENTRY)
-    note = number * ENTRY
-    notes[note] = low
-    notes[note + 1] = high
-    notes[note + 2] = slot
-    notes[note + 3] = np.uint64(start) << _LENGTH_BITS | np.uint64(length)
-
-
-@njit(inline="always")
 def _count_word(text, notes, number, table, mask, arena, record):
     """Look a noted word up and count it."""
-    note = number * ENTRY
-    low, high, slot = notes[note], notes[note + 1], notes[note + 2]
+    note = number * NOTE
+    low, high, slot = notes[note + NOTE_LOW], notes[note + NOTE_HIGH], notes[note + NOTE_SLOT]
+    place = notes[note + NOTE_PLACE]
     while True:
         entry = np.int64(slot) * ENTRY
         if table[entry + LOW] == low and table[entry + HIGH] == high:
-            if not is_long(high) or _is_word(text, notes[note + 3], arena, table[entry + PLACE]):
+            if not is_long(high) or _is_word(text, place, arena, table[entry + PLACE]):
                 table[entry + COUNT] += _ONE
                 return
         if table[entry + HIGH] == _NONE:
-            _enter_word(text, low, high, notes[note + 3], _ONE, table, entry, arena, record)
+            _enter_word(text, low, high, place, _ONE, table, entry, arena, record)
             return
         slot = (slot + _ONE) & mask
 
@@ -131,22 +104,21 @@ def _count_word(text, notes, number, table, mask, arena, record):
 @njit
 def _is_word(text, place, arena, arena_place):
     """Return whether two packed places hold the same bytes."""
-    length = place & _LENGTH_MASK
-    if arena_place & _LENGTH_MASK != length:
+    length = length_of(place)
+    if length_of(arena_place) != length:
         return False
-    start = np.int64(place >> _LENGTH_BITS)
-    return same_bytes(text, start, arena, np.int64(arena_place >> _LENGTH_BITS), np.int64(length))
+    return same_bytes(text, start_of(place), arena, start_of(arena_place), length)
 
 
 @njit
 def _enter_word(text, low, high, place, count, table, entry, arena, record):
     """Fill a free entry and copy the word into the arena."""
-    length = np.int64(place & _LENGTH_MASK)
+    length = length_of(place)
     used = record[ARENA_USED]
-    copy_bytes(text, np.int64(place >> _LENGTH_BITS), length, arena, used)
+    copy_bytes(text, start_of(place), length, arena, used)
     table[entry + LOW] = low
     table[entry + HIGH] = high
-    table[entry + PLACE] = np.uint64(used) << _LENGTH_BITS | np.uint64(length)
+    table[entry + PLACE] = pack_place(used, length)
     table[entry + COUNT] = count
     record[WORDS_USED] += 1
     record[ARENA_USED] = used + length
@@ -186,10 +158,10 @@ def lay_out_words(record, tokens, word_of, word_counts):
     place, words = 1, 0
     for number in range(record[WORDS_CAPACITY]):
         entry = number * ENTRY
-        length = np.int64(table[entry + PLACE] & _LENGTH_MASK)
+        length = length_of(table[entry + PLACE])
         if length < 2:
             continue
-        start = np.int64(table[entry + PLACE] >> _LENGTH_BITS)
+        start = start_of(table[entry + PLACE])
         for offset in range(length):
             tokens[place + offset] = arena[start + offset]
             word_of[place + offset] = words

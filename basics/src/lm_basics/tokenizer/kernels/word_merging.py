@@ -1,46 +1,58 @@
 """The merges that apply to one word, earliest first.
 
-A *rank* is the place of a merge in the order of training. Of a short word every byte has a lane
-that holds the rank of the merge of the token that starts there with the next one, and the place
-itself in the low bits, so that one vector minimum over 16 lanes finds both. Tokens are never moved:
-a mask of 64 bits says where tokens start, and its bits lead to the neighbours.
+A *rank* is the place of a merge in the order of training. The tokens of a short word have slots,
+that of the byte where they begin; slot 0 and the one behind the word hold ``NO_ID``, which no merge
+joins with anything, so that every token has neighbours. The lane of a slot holds the rank of the
+merge of its token with the next one, and the slot itself in the low bits: one minimum over all
+lanes, which lie in vector registers, finds both. Tokens are never moved: a mask of 64 bits says
+where tokens start, and its bits lead to the neighbours.
 
-    word  h u g s      ranks: u+g 5, h+ug 9    lanes (rank, place), - for none
-    starts 1111        lanes (-) (5,1) (-) (-)      merge at 1: the token at 2 goes
-    starts 1101        lanes (9,0) (-) (-) (-)      merge at 0: the token at 1 goes
-    starts 1001        lanes (-) (-) (-) (-)        done: hug s
+    word  h u g s      ranks: u+g 5, h+ug 9      lanes (rank, slot), - for none
+    starts 111111      slots .hugs.              (-) (5,2) (-) (-)      merge: slot 3 goes
+    starts 111011      slots .h ug s.            (9,1) (-)     (-)      merge: slot 2 goes
+    starts 110011      slots .hug  s.            (-)           (-)      done: hug s
 
-Words of more than 64 bytes use a heap and a doubly linked list, which takes n log n steps.
+Longer words use a heap and a doubly linked list, which takes n log n steps.
 """
 
 import numpy as np
 from numba import njit
 
 from lm_basics.tokenizer.kernels.blocks import (
+    NUM_LANES,
     count_leading_zeros,
     count_trailing_zeros,
-    smallest_of_16,
+    load_lanes,
+    rank_in_bucket,
+    set_lane,
+    smallest_lane,
     uint32_at,
     uint64_at,
 )
 from lm_basics.tokenizer.kernels.records import (
+    BUCKET,
     BYTE_IDS,
     BYTE_RANKS,
+    ID_BITS,
     MERGED_IDS,
+    NO_ID,
     PAIR_RANKS,
     PAIR_RANKS_MASK,
     PAIR_RANKS_SHIFT,
+    RANK_BITS,
     SCRATCH,
 )
 
-MAX_LANES = 64
-RANK_BITS, ID_BITS = 22, 21
+MAX_SHORT_BYTES = NUM_LANES - 2
+"""Longest word that has a lane for every slot."""
+
 NO_RANK = (1 << RANK_BITS) - 1
-"""Rank of pairs that no merge joins; real ranks and ids fit the bits of an entry."""
+"""Rank of pairs that no merge joins."""
 
 SCRATCH_PER_BYTE = 40
 """Bytes of scratch that a long word needs for each of its own."""
 
+_NO_RANK = np.uint64(NO_RANK)
 _RANK_MASK = np.uint64(NO_RANK)
 _RANK_SHIFT = np.uint64(RANK_BITS)
 _ID_SHIFT = np.uint64(ID_BITS)
@@ -49,10 +61,10 @@ _MIX = np.uint64(0x9E3779B97F4A7C15)
 _ONE = np.uint64(1)
 _NONE = np.uint64(0)
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
-_PLACE_BITS = 6
-_PLACE_MASK = MAX_LANES - 1
+_SLOT_BITS = 5
+_TWO = np.uint64(2)
 _NO_LANE = np.uint32(0xFFFFFFFF)
-_LARGEST_LANE = np.uint32(NO_RANK << _PLACE_BITS)
+_LARGEST_LANE = np.uint32(NO_RANK << _SLOT_BITS)
 _DEAD = np.uint32(0xFFFFFFFF)
 _HEAP_SHIFT = np.uint64(40)
 
@@ -61,14 +73,12 @@ _HEAP_SHIFT = np.uint64(40)
 def find_rank(pair_ranks, shift, mask, left, right):
     """Return the rank of a pair, ``NO_RANK`` if no merge joins it."""
     key = np.uint64(left) << _ID_SHIFT | np.uint64(right)
-    slot = (key * _MIX) >> shift
-    while True:
-        entry = pair_ranks[np.int64(slot)]
-        if entry >> _RANK_SHIFT == key:
-            return np.int64(entry & _RANK_MASK)
-        if entry == _FREE:
-            return NO_RANK
-        slot = (slot + _ONE) & mask
+    bucket = (key * _MIX) >> shift
+    rank = rank_in_bucket(pair_ranks, np.int64(bucket) * BUCKET, key)
+    while (rank == _NO_RANK) & (pair_ranks[np.int64(bucket) * BUCKET + BUCKET - 1] != _FREE):
+        bucket = (bucket + _ONE) & mask
+        rank = rank_in_bucket(pair_ranks, np.int64(bucket) * BUCKET, key)
+    return np.int64(rank)
 
 
 def enter_ranks(record, lefts, rights, num_merges):
@@ -77,57 +87,58 @@ def enter_ranks(record, lefts, rights, num_merges):
     shift, mask = np.uint64(record[PAIR_RANKS_SHIFT]), np.uint64(record[PAIR_RANKS_MASK])
     for rank in range(num_merges):
         key = np.uint64(lefts[rank]) << _ID_SHIFT | np.uint64(rights[rank])
-        slot = (key * _MIX) >> shift
-        while pair_ranks[np.int64(slot)] != _FREE:
-            if pair_ranks[np.int64(slot)] >> _RANK_SHIFT == key:
-                break
-            slot = (slot + _ONE) & mask
-        if pair_ranks[np.int64(slot)] == _FREE:
-            pair_ranks[np.int64(slot)] = key << _RANK_SHIFT | np.uint64(rank)
+        bucket = (key * _MIX) >> shift
+        place = np.int64(bucket) * BUCKET
+        while pair_ranks[place] != _FREE and pair_ranks[place] >> _RANK_SHIFT != key:
+            place += 1
+            if place % BUCKET == 0:
+                bucket = (bucket + _ONE) & mask
+                place = np.int64(bucket) * BUCKET
+        if pair_ranks[place] == _FREE:
+            pair_ranks[place] = key << _RANK_SHIFT | np.uint64(rank)
     return 0
 
 
 @njit
 def merge_short_word(record, text, start, length, out, used):
-    """Write the ids of a word of at most 64 bytes to ``out[used:]``; return the new end."""
+    """Write the ids of a word of at most 30 bytes to ``out[used:]``; return the new end."""
     byte_ids, byte_ranks = uint32_at(record[BYTE_IDS]), uint32_at(record[BYTE_RANKS])
     merged_ids, pair_ranks = uint32_at(record[MERGED_IDS]), uint64_at(record[PAIR_RANKS])
     shift, mask = np.uint64(record[PAIR_RANKS_SHIFT]), np.uint64(record[PAIR_RANKS_MASK])
-    lanes = uint32_at(record[SCRATCH])
-    ids = uint32_at(record[SCRATCH] + 4 * MAX_LANES)
-    for place in range(length - 1):
-        pair = np.int64(text[start + place]) << 8 | np.int64(text[start + place + 1])
-        lanes[place] = byte_ranks[pair] << _PLACE_BITS | place
-        ids[place] = byte_ids[text[start + place]]
-    ids[length - 1] = byte_ids[text[start + length - 1]]
-    num_lanes = (length + 15) & ~15
-    for place in range(length - 1, num_lanes):
-        lanes[place] = _NO_LANE
-    starts = _ALL >> np.uint64(64 - length)
+    numbers = uint32_at(record[SCRATCH])
+    ids = uint32_at(record[SCRATCH] + 4 * NUM_LANES)
+    for slot in range(NUM_LANES):
+        numbers[slot] = _NO_LANE
+    ids[0] = NO_ID
+    ids[length + 1] = NO_ID
+    byte = np.int64(text[start])
+    ids[1] = byte_ids[byte]
+    for slot in range(1, length):
+        after = np.int64(text[start + slot])
+        numbers[slot] = byte_ranks[byte << 8 | after] << _SLOT_BITS | slot
+        ids[slot + 1] = byte_ids[after]
+        byte = after
+    lanes = load_lanes(numbers, 0)
+    starts = (_ONE << np.uint64(length + 2)) - _ONE
     while True:
-        best = smallest_of_16(lanes, 0)
-        for first in range(16, num_lanes, 16):
-            best = min(best, smallest_of_16(lanes, first))
+        best = smallest_lane(lanes)
         if best >= _LARGEST_LANE:
             break
-        left = np.int64(best & np.uint32(_PLACE_MASK))
-        new = merged_ids[best >> _PLACE_BITS]
-        ids[left] = new
-        behind = starts & (_ALL << np.uint64(left)) & ~(_ONE << np.uint64(left))
+        slot = np.int64(best & np.uint32(NUM_LANES - 1))
+        new = merged_ids[best >> _SLOT_BITS]
+        behind = starts & (_ALL << np.uint64(slot + 1))
         right = count_trailing_zeros(behind)
-        starts &= ~(_ONE << np.uint64(right))
         behind &= behind - _ONE
-        lanes[right] = _NO_LANE
-        lanes[left] = _NO_LANE
-        if behind != _NONE:
-            after = ids[count_trailing_zeros(behind)]
-            rank = find_rank(pair_ranks, shift, mask, new, after)
-            lanes[left] = np.uint32(rank << _PLACE_BITS | left)
-        before = starts & ((_ONE << np.uint64(left)) - _ONE)
-        if before != _NONE:
-            place = 63 - count_leading_zeros(before)
-            rank = find_rank(pair_ranks, shift, mask, ids[place], new)
-            lanes[place] = np.uint32(rank << _PLACE_BITS | place)
+        after = count_trailing_zeros(behind)
+        before = 63 - count_leading_zeros(starts & ((_ONE << np.uint64(slot)) - _ONE))
+        starts &= ~(_ONE << np.uint64(right))
+        ids[slot] = new
+        rank = find_rank(pair_ranks, shift, mask, new, ids[after])
+        rank_before = find_rank(pair_ranks, shift, mask, ids[before], new)
+        lanes = set_lane(lanes, right, _NO_LANE)
+        lanes = set_lane(lanes, slot, np.uint32(rank << _SLOT_BITS | slot))
+        lanes = set_lane(lanes, before, np.uint32(rank_before << _SLOT_BITS | before))
+    starts &= (_ONE << np.uint64(length + 1)) - _TWO
     while starts != _NONE:
         out[used] = ids[count_trailing_zeros(starts)]
         starts &= starts - _ONE

@@ -1,0 +1,65 @@
+"""The table of tokenizer results in the unit's README."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lm_shared.files import write_text
+
+BEGIN = "<!-- tokenizer results: begin -->"
+END = "<!-- tokenizer results: end -->"
+_UNITS = {"peak_mb": "MB", "us_per_text": "µs"}
+
+
+def write_table(results: Mapping[str, Any], readme: Path) -> None:
+    """Replace the block between the two markers of a README.
+
+    Raises:
+        ValueError: the markers are missing.
+    """
+    text = readme.read_text(encoding="utf-8")
+    if text.count(BEGIN) != 1 or text.count(END) != 1:
+        raise ValueError(f"{readme} must hold {BEGIN} and {END} once each")
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    write_text(readme, f"{before}{BEGIN}\n{render_table(results)}{END}{after}")
+
+
+def render_table(results: Mapping[str, Any]) -> str:
+    """Return the table as Markdown."""
+    head = "| what | ours | peer | times better | bar | same output |"
+    lines = ["", head, "|---|---|---|---|---|---|"]
+    for row in results["rows"]:
+        for peer in row["peers"]:
+            mark = "" if peer["ratio"] >= peer["bar"] else " (missed)"
+            lines.append(
+                f"| {row['name']} | {_show(row['ours'], row)} "
+                f"| {peer['name'].split(',')[0]} {_show(peer['value'], row)} "
+                f"| {peer['ratio']:.2f} | {peer['bar']:.2g}{mark} "
+                f"| {_answer(peer['same_output'])} |"
+            )
+    stream = results["stream"]
+    corpora = results["corpora"]["files"]
+    sizes = ", ".join(f"{name} {record['bytes'] / 1e6:.1f} MB" for name, record in corpora.items())
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    lines += [
+        "",
+        f"Encoding 1 GB through `encode_iterable` took {stream['growth_mb']:.0f} MB above the idle "
+        f"process (bar 50 MB). Medians of {results['rounds']} rounds on {results['device']}; "
+        f"corpora: {sizes}; {versions}.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _show(value: float, row: Mapping[str, Any]) -> str:
+    """Return a measurement with its unit; encoding and decoding as bytes per second."""
+    if row["metric"] in _UNITS:
+        return f"{value:.3g} {_UNITS[row['metric']]}"
+    if row["bytes"]:
+        return f"{row['bytes'] / value / 1e6:.0f} MB/s"
+    return f"{value:.2f} s"
+
+
+def _answer(same: bool | None) -> str:
+    return "not compared" if same is None else ("yes" if same else "no")

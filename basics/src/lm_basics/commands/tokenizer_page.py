@@ -1,0 +1,79 @@
+"""``basics tokenizer-page``: a local web page that shows the tokens of what is typed."""
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from lm_basics.tokenizer.bpe import Tokenizer
+from lm_basics.tokenizer.inspector_server import InspectorServer
+from lm_basics.tokenizer.patterns import END_OF_TEXT
+from lm_basics.tokenizer.published import load_published
+from lm_basics.tokenizer.sample_text import python_manual
+from lm_basics.tokenizer.simple import ByteTokenizer, CharacterTokenizer
+from lm_basics.tokenizer.text_tokenizer import TextTokenizer
+from lm_basics.tokenizer.training import train_bpe_from_texts
+
+_VOCAB_SIZE = 4096
+
+
+def serve_tokenizer_page(
+    folders: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
+    /,
+    *,
+    gpt2_vocab: Path | None = None,
+    gpt2_merges: Path | None = None,
+    rank_file: tuple[str, ...] = (),
+    host: str = "127.0.0.1",
+    port: int = 8000,
+) -> None:
+    """Show the tokens of any text side by side on a web page; Ctrl-C ends it.
+
+    Without a tokenizer it shows characters, bytes, and byte pairs of Python's manual.
+
+    Args:
+        folders: folders with a tokenizer.json, as folder or name=folder.
+        gpt2_vocab: GPT-2's vocab.json, also named encoder.json.
+        gpt2_merges: GPT-2's merges.txt, also named vocab.bpe.
+        rank_file: tiktoken's files: cl100k_base.tiktoken, or cl100k_base=file.
+        host: address to listen on; others than the default let other computers in.
+        port: 0 takes a free one.
+    """
+    named: list[tuple[str, TextTokenizer]] = []
+    for name, path in map(_parse_named, folders):
+        named.append((name, Tokenizer.from_folder(path)))
+    if gpt2_vocab is not None and gpt2_merges is not None:
+        named.append(("gpt2", Tokenizer.from_files(gpt2_vocab, gpt2_merges, [END_OF_TEXT])))
+    elif gpt2_vocab is not None or gpt2_merges is not None:
+        raise ValueError("GPT-2's tokenizer needs both files, --gpt2-vocab and --gpt2-merges")
+    for given_name, path in map(_parse_named, rank_file):
+        name = given_name.removesuffix(".tiktoken")
+        named.append((name, load_published(name, path)))
+    tokenizers = dict(named or _small_tokenizers())
+    if len(tokenizers) < len(named):
+        names = ", ".join(name for name, _ in named)
+        raise ValueError(f"expected different names, got {names}; name=folder gives another one")
+    with InspectorServer(tokenizers, host=host, port=port) as server:
+        try:
+            print(f"{server.address} shows {', '.join(tokenizers)}; Ctrl-C ends it", flush=True)
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print("ended")
+
+
+def _parse_named(argument: str) -> tuple[str, Path]:
+    name, separator, path = argument.partition("=")
+    if not separator or Path(argument).exists():
+        return Path(argument).resolve().name, Path(argument)
+    if not (name and path):
+        raise ValueError(f"expected a path or name=path, got {argument!r}")
+    return name, Path(path)
+
+
+def _small_tokenizers() -> list[tuple[str, TextTokenizer]]:
+    vocab, merges = train_bpe_from_texts([python_manual()], _VOCAB_SIZE, [END_OF_TEXT])
+    return [
+        ("characters", CharacterTokenizer()),
+        ("bytes", ByteTokenizer()),
+        ("byte pairs of Python's manual", Tokenizer(vocab, merges, [END_OF_TEXT])),
+    ]

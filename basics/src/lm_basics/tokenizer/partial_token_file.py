@@ -1,0 +1,244 @@
+"""A token file that is being written, and that goes on where it was when its writer was killed.
+
+Beside ``tokens.bin``, the folder ``tokens.bin.partial`` holds the ids so far, the positions at
+which documents begin, and a journal. Both arrays are on the disk before a line of the journal
+counts them; what lies behind the last line is cut off before the work goes on. Until everything is
+there, an earlier ``tokens.bin`` stays as it is.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lm_basics.tokenizer.journal import Journal
+from lm_basics.tokenizer.token_sidecar import (
+    OFFSET_DTYPE,
+    Sidecar,
+    check_name,
+    offsets_path,
+    sidecar_path,
+    write_sidecar,
+)
+from lm_shared.files import lock_folder
+
+COMMIT_INTERVAL_S = 1.0
+"""The work that a kill can undo."""
+
+_IDS_NAME, _STARTS_NAME, _JOURNAL_NAME = "ids.bin", "starts.bin", "journal.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """A line of the journal: how far the input was read, and what was written."""
+
+    file_index: int = 0
+    """The file of the input."""
+    position: int = 0
+    """How far it was read; see ``InputFiles``."""
+    num_tokens: int = 0
+    """Ids."""
+    num_documents: int = 0
+    """Documents that have ended."""
+    num_bytes: int = 0
+    """UTF-8 bytes of the text behind the ids."""
+    is_open: bool = False
+    """Whether the last text belongs to a document that has not ended."""
+    is_complete: bool = False
+    """Whether nothing is missing but the final names."""
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """The file of the input and how far it was read."""
+        return self.file_index, self.position
+
+
+@contextmanager
+def open_partial_token_file(
+    path: Path, *, key: str, dtype: np.dtype[Any]
+) -> Iterator["PartialTokenFile"]:
+    """Yield the token file ``path`` as far as an earlier process wrote it.
+
+    What is there stays when the block fails, except after a ``ValueError``: then the input is
+    wrong, and another input has another key.
+
+    Args:
+        path: ends in ``.bin``.
+        key: of everything that decides the content; with another one the work begins anew.
+        dtype: of the ids.
+
+    Raises:
+        ValueError: another process writes the same file, or ``path`` has another suffix.
+    """
+    check_name(path)
+    folder = path.with_name(f"{path.name}.partial")
+    with lock_folder(folder):
+        try:
+            with (
+                Journal(folder / _JOURNAL_NAME, key) as journal,
+                (folder / _IDS_NAME).open("ab") as ids_file,
+                (folder / _STARTS_NAME).open("ab") as starts_file,
+            ):
+                yield PartialTokenFile(path, journal, ids_file, starts_file, dtype)
+        except ValueError:
+            _remove(folder)
+            raise
+
+
+class PartialTokenFile:
+    """The open files; see ``open_partial_token_file``."""
+
+    def __init__(
+        self,
+        path: Path,
+        journal: Journal,
+        ids_file: BinaryIO,
+        starts_file: BinaryIO,
+        dtype: np.dtype[Any],
+    ) -> None:
+        self.path = path
+        self._folder = path.with_name(f"{path.name}.partial")
+        self._journal = journal
+        self._ids_file = ids_file
+        self._starts_file = starts_file
+        self._dtype = dtype
+        self.progress = self._take_up()
+        """Of what was written, not all of it committed."""
+        self._committed_at = time.monotonic()
+
+    def append(
+        self,
+        ids: NDArray[np.unsignedinteger],
+        document_ends: NDArray[np.int64],
+        num_bytes: int,
+        *,
+        is_open: bool,
+    ) -> None:
+        """Write ids.
+
+        Args:
+            ids: the next ones.
+            document_ends: how many of them there are up to the end of each document.
+            num_bytes: UTF-8 bytes of their text.
+            is_open: whether the next ids belong to the same document as the last ones.
+        """
+        earlier = self.progress
+        self._ids_file.write(ids.astype(self._dtype, copy=False).tobytes())
+        starts = (document_ends + earlier.num_tokens).astype(OFFSET_DTYPE, copy=False)
+        self._starts_file.write(starts.tobytes())
+        self.progress = replace(
+            earlier,
+            num_tokens=earlier.num_tokens + len(ids),
+            num_documents=earlier.num_documents + len(document_ends),
+            num_bytes=earlier.num_bytes + num_bytes,
+            is_open=is_open,
+        )
+
+    def move_on(self, file_index: int, position: int) -> None:
+        """Note how far the input was read for what has been appended, and at times commit it."""
+        self.progress = replace(self.progress, file_index=file_index, position=position)
+        if time.monotonic() - self._committed_at >= COMMIT_INTERVAL_S:
+            self._commit()
+
+    def publish(self, *, vocab_size: int, vocab_hash: str) -> None:
+        """Give the files their names, the sidecar last.
+
+        Raises:
+            ValueError: there is no token.
+        """
+        if not self.progress.num_tokens:
+            raise ValueError(f"{self.path}: there is no token to write, all documents are empty")
+        if not self.progress.is_complete:
+            # The end of the last document is no start of another.
+            self._starts_file.flush()
+            self._starts_file.truncate(self.progress.num_documents * OFFSET_DTYPE.itemsize)
+            self.progress = replace(self.progress, is_complete=True)
+            self._commit()
+        # From here to the new sidecar, the files of an earlier writing would not fit together.
+        sidecar_path(self.path).unlink(missing_ok=True)
+        for partial_path in (self._folder / _IDS_NAME, self._folder / _STARTS_NAME):
+            if partial_path.exists():
+                partial_path.replace(self._final_path(partial_path))
+        _sync_folder(self.path.parent)
+        sidecar = Sidecar(
+            dtype=self._dtype.str,
+            num_tokens=self.progress.num_tokens,
+            num_documents=self.progress.num_documents,
+            num_bytes=self.progress.num_bytes,
+            vocab_size=vocab_size,
+            vocab_hash=vocab_hash,
+        )
+        write_sidecar(self.path, sidecar)
+        _remove(self._folder)
+
+    def _commit(self) -> None:
+        """Return when everything is on the disk, to be gone on from here."""
+        for file in (self._ids_file, self._starts_file):
+            file.flush()
+            os.fsync(file.fileno())
+        self._journal.append(asdict(self.progress))
+        self._committed_at = time.monotonic()
+
+    def _take_up(self) -> Progress:
+        """Cut off what was written behind the last commit; without any, begin anew."""
+        try:
+            progress = Progress(**(self._journal.last or {}))
+        except TypeError:
+            progress = Progress()
+        if self._journal.last is not None and self._restore(progress):
+            return progress
+        self._ids_file.truncate(0)
+        self._starts_file.truncate(0)
+        # The first document begins with the first id, every other one where the last has ended.
+        self._starts_file.write(bytes(OFFSET_DTYPE.itemsize))
+        self._starts_file.flush()
+        self._journal.append(asdict(Progress()))
+        return Progress()
+
+    def _restore(self, progress: Progress) -> bool:
+        """Return whether the files hold what the journal counts, and cut off the rest."""
+        num_starts = progress.num_documents + (not progress.is_complete)
+        files = {
+            self._ids_file: progress.num_tokens * self._dtype.itemsize,
+            self._starts_file: num_starts * OFFSET_DTYPE.itemsize,
+        }
+        for file, size in files.items():
+            partial_path = Path(file.name)
+            if partial_path.stat().st_size >= size:
+                file.truncate(size)
+            elif progress.is_complete and _size_of(self._final_path(partial_path)) == size:
+                # It has its name already; opening it for more has made an empty one here.
+                partial_path.unlink()
+            else:
+                return False
+        return True
+
+    def _final_path(self, partial_path: Path) -> Path:
+        return self.path if partial_path.name == _IDS_NAME else offsets_path(self.path)
+
+
+def _size_of(path: Path) -> int | None:
+    return path.stat().st_size if path.is_file() else None
+
+
+def _sync_folder(folder: Path) -> None:
+    """Force the names in a folder to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(folder: Path) -> None:
+    """Remove the files of this module, the journal first, and their folder."""
+    for name in (_JOURNAL_NAME, _IDS_NAME, _STARTS_NAME):
+        (folder / name).unlink(missing_ok=True)
+    if not any(folder.iterdir()):
+        folder.rmdir()

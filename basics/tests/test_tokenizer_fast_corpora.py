@@ -1,0 +1,220 @@
+import functools
+import random
+from pathlib import Path
+from typing import Any
+
+import jaxtyping
+import numpy as np
+import pytest
+
+from basics.tests.both_paths import END, train_both
+from basics.tests.nasty_text import nasty_text
+from lm_basics.tokenizer import training
+from lm_basics.tokenizer.corpus import read_blocks
+from lm_basics.tokenizer.patterns import GPT2_PATTERN, GPT4_PATTERN
+from lm_basics.tokenizer.training import Implementation, train_bpe, train_bpe_from_texts
+
+
+@pytest.fixture
+def unchecked() -> None:
+    """Leave out the checks of types, which cost most where thousands of texts are tiny."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """A file with special tokens, some with spaces, and all kinds of text between them."""
+    rng = random.Random(5)
+    ends = ["", END, "a b", "end of text"]
+    parts = [nasty_text(rng, 30) + rng.choice(ends) for _ in range(100)]
+    path = tmp_path / "corpus.txt"
+    path.write_bytes("".join(parts).encode())
+    return path
+
+
+def in_blocks_of(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "read_blocks", functools.partial(read_blocks, block_bytes=size))
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("pattern", [GPT2_PATTERN, GPT4_PATTERN])
+@pytest.mark.parametrize("specials", [[END], [END, "a b", "end of text"], []])
+def test_blocks_and_threads_change_nothing(
+    corpus: Path, specials: list[str], pattern: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = train_both([corpus.read_bytes().decode()], 400, specials, pattern=pattern)
+    options: dict[str, Any] = {"pattern": pattern, "implementation": "fast"}
+    for block_bytes, threads in ((1, 3), (2, 1), (5, 2), (16, 1), (64, 4), (300, 1), (2000, 3)):
+        in_blocks_of(block_bytes, monkeypatch)
+        assert train_bpe(corpus, 400, specials, num_threads=threads, **options) == expected
+
+
+@pytest.mark.parametrize("unit", [END, f"{END} ", f"ab {END}", "end of text", "end of end of text"])
+def test_special_tokens_are_whole_at_every_end_of_a_block(
+    unit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    specials = [END, "end of text"]
+    path = tmp_path / "corpus.txt"
+    path.write_text(unit * 40, encoding="utf-8")
+    expected = train_both([unit * 40], 300, specials)
+    for block_bytes in range(1, 32):
+        in_blocks_of(block_bytes, monkeypatch)
+        assert train_bpe(path, 300, specials, implementation="fast") == expected
+
+
+def test_files_are_counted_one_after_the_other(tmp_path: Path) -> None:
+    texts = ["abab", "", "ab ab'", "s ll 'll", "\n", "日", "本日本日本"]
+    paths = [tmp_path / f"{number}.txt" for number in range(len(texts))]
+    for path, text in zip(paths, texts, strict=True):
+        path.write_text(text, encoding="utf-8")
+    for threads in (1, 3):
+        found = train_bpe(paths, 270, [], num_threads=threads, implementation="fast")
+        assert found == train_both(texts, 270, [])
+
+
+@pytest.mark.parametrize("text", ["", "a", "\n", "aa", "é", END])
+def test_smallest_files_train(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "corpus.txt"
+    path.write_text(text, encoding="utf-8")
+    assert train_bpe(path, 300, [END], implementation="fast") == train_both([text], 300, [END])
+
+
+@pytest.mark.parametrize("implementation", ["fast", "reference"])
+@pytest.mark.usefixtures("unchecked")
+def test_max_bytes_trains_on_the_first_ones(
+    implementation: Implementation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Of a character that is cut nothing counts: not even as many bytes of the next file.
+    texts = ["ab é 日本 🙂", "qq", "", "🙂", "zz日日 ab\n"]
+    paths = [tmp_path / f"{number}.txt" for number in range(len(texts))]
+    for path, text in zip(paths, texts, strict=True):
+        path.write_text(text, encoding="utf-8")
+    in_blocks_of(8, monkeypatch)
+    for max_bytes in range(1, sum(len(text.encode()) for text in texts) + 3):
+        remaining, expected = max_bytes, []
+        for text in texts:
+            expected.append(text.encode()[: max(0, remaining)].decode(errors="ignore"))
+            remaining -= len(text.encode())
+        found = train_bpe(paths, 270, [], max_bytes=max_bytes, implementation=implementation)
+        assert found == train_both(expected, 270, []), max_bytes
+
+
+@pytest.mark.parametrize("implementation", ["fast", "reference"])
+@pytest.mark.parametrize(
+    "bad", [b"\xff", b"\xed\xa0\x80", b"\xc0\x80", b"\xf5\x80\x80\x80", b"\xe6\x97"]
+)
+@pytest.mark.parametrize("position", [0, 5, 1999, 4444, 6000])
+def test_invalid_bytes_are_refused_with_their_position(
+    implementation: Implementation,
+    bad: bytes,
+    position: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    in_blocks_of(500, monkeypatch)
+    data = b"some words and more of them, " * 300
+    path = tmp_path / "corpus.txt"
+    path.write_bytes(data[:position] + bad + data[position:6000])
+    variants: list[dict[str, Any]] = [{}, {"max_bytes": 1 << 20}, {"num_threads": 3}]
+    for options in variants:
+        with pytest.raises(ValueError, match=rf"corpus\.txt is not UTF-8: .* at byte {position}$"):
+            train_bpe(path, 300, [], implementation=implementation, **options)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_invalid_bytes_are_replaced_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(6)
+    path = tmp_path / "corpus.txt"
+    for _ in range(30):
+        data = bytearray((nasty_text(rng) + "ab ab ab " + nasty_text(rng)).encode())
+        for _ in range(20):
+            data[rng.randrange(len(data))] = rng.choice(b"\x80\xbf\xc2\xe0\xe6\xf0\xff")
+        path.write_bytes(data)
+        expected = train_both([data.decode(errors="replace")], 330, ["ab"])
+        for block_bytes in (3, 40, 1 << 20):
+            in_blocks_of(block_bytes, monkeypatch)
+            found = train_bpe(path, 330, ["ab"], on_invalid="replace", implementation="fast")
+            assert found == expected
+
+
+@pytest.mark.parametrize("implementation", ["fast", "reference"])
+def test_half_characters_are_refused_in_texts(implementation: Implementation) -> None:
+    with pytest.raises(ValueError, match="surrogates not allowed"):
+        train_bpe_from_texts(["ab ab", "a\ud800b"], 300, [], implementation=implementation)
+
+
+@pytest.mark.parametrize("activity", ["counting", "merging"])
+@pytest.mark.parametrize("num_threads", [1, 3])
+def test_training_works_again_after_an_interrupt(
+    activity: str, num_threads: int, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_blocks_of(500, monkeypatch)
+
+    def interrupt(reported: str, done: int, total: int) -> None:
+        if reported == activity:
+            raise KeyboardInterrupt
+
+    settings: dict[str, Any] = {"num_threads": num_threads, "implementation": "fast"}
+    expected = train_bpe(corpus, 1500, [END], **settings)
+    with pytest.raises(KeyboardInterrupt):
+        train_bpe(corpus, 1500, [END], report=interrupt, **settings)
+    assert train_bpe(corpus, 1500, [END], **settings) == expected
+
+
+def test_progress_is_reported_to_the_end(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_blocks_of(500, monkeypatch)
+    reports: list[tuple[str, int, int]] = []
+    size = corpus.stat().st_size
+    train_bpe(
+        corpus, 256 + 1100, [], implementation="fast", report=lambda *args: reports.append(args)
+    )
+    counted = [(done, total) for activity, done, total in reports if activity == "counting"]
+    assert counted == sorted(counted)
+    assert counted[-1] == (size, size)
+    assert ("merging", 1000, 1100) in reports
+
+
+@pytest.fixture
+def parquet() -> Any:
+    return pytest.importorskip("pyarrow.parquet", reason="needs pyarrow")
+
+
+def write_table(path: Path, column: str, values: list[Any]) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    table = pyarrow.table({column: values, "number": list(range(len(values)))})
+    pytest.importorskip("pyarrow.parquet").write_table(table, path, row_group_size=3)
+
+
+def test_parquet_rows_are_documents(parquet: Any, tmp_path: Path) -> None:
+    rng = random.Random(7)
+    texts = [nasty_text(rng, 20) for _ in range(20)]
+    rows = [*texts[:10], None, "", *texts[10:]]
+    write_table(tmp_path / "a.parquet", "text", rows)
+    write_table(tmp_path / "b.parquet", "text", [])
+    paths = [tmp_path / "a.parquet", tmp_path / "b.parquet", tmp_path / "a.parquet"]
+    expected = train_both([*texts, *texts], 400, ["'s"])
+    for threads in (1, 3):
+        found = train_bpe(paths, 400, ["'s"], num_threads=threads, implementation="fast")
+        assert found == expected
+    sizes = np.cumsum([len(text.encode()) for text in texts])
+    for max_bytes in (1, int(sizes[3]), int(sizes[3]) + 1, int(sizes[-1]) + 5):
+        data, limited = max_bytes, []
+        for text in [*texts, *texts]:
+            limited.append(text.encode()[: max(0, data)].decode(errors="ignore"))
+            data -= len(text.encode())
+        found = train_bpe(paths, 400, [], max_bytes=max_bytes, implementation="fast")
+        assert found == train_both(limited, 400, [])
+
+
+def test_damaged_parquet_files_are_named(parquet: Any, tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    write_table(path, "content", ["ab"])
+    with pytest.raises(ValueError, match=r"a\.parquet has no column 'text', only \['content'"):
+        train_bpe(path, 300, [])
+    with pytest.raises(ValueError, match=r"column 'number' holds int, expected text"):
+        train_bpe(path, 300, [], text_column="number")
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ValueError, match=r"a\.parquet is no Parquet file"):
+        train_bpe(path, 300, [], text_column="content")
+    with pytest.raises(FileNotFoundError):
+        train_bpe(tmp_path / "b.parquet", 300, [])
