@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from lm_shared.memory import peak_bytes
+
 SPECIAL = "<|endoftext|>"
 SHORT_TEXT = "The quick brown fox jumps over the lazy dog, doesn't it? 42"[:57]
 GPT2_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -53,7 +55,7 @@ def hash_ids(ids: Iterable[Any]) -> str:
 
 def read_documents(path: str) -> list[str]:
     """Return the documents of a corpus; each but the first begins with a line end."""
-    return Path(path).read_text(encoding="utf-8").split(SPECIAL)
+    return Path(path).read_bytes().decode().split(SPECIAL)
 
 
 def train(job: Job) -> Measured:
@@ -346,7 +348,7 @@ _TASKS: dict[str, Callable[[Job], Measured]] = {
 def _main() -> None:
     job = json.loads(sys.argv[1])
     measured = _TASKS[job["task"]](job)
-    measured["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    measured["peak_mb"] = peak_bytes() / 1e6
     print(json.dumps(measured))
 
 

@@ -179,6 +179,17 @@ def parquet() -> Any:
     return pytest.importorskip("pyarrow.parquet", reason="needs pyarrow")
 
 
+def test_parquet_text_that_is_not_utf8_is_refused(parquet: Any, tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    path = tmp_path / "a.parquet"
+    texts = pyarrow.array([b"ab", b"\xff"], type=pyarrow.binary()).view(pyarrow.string())
+    parquet.write_table(pyarrow.table({"text": texts}), path)
+    with pytest.raises(
+        ValueError, match=r"a\.parquet: column 'text' holds bytes that are not UTF-8"
+    ):
+        train_bpe(path, 300, [])
+
+
 def write_table(path: Path, column: str, values: list[Any]) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     table = pyarrow.table({column: values, "number": list(range(len(values)))})
@@ -213,8 +224,10 @@ def test_damaged_parquet_files_are_named(parquet: Any, tmp_path: Path) -> None:
         train_bpe(path, 300, [])
     with pytest.raises(ValueError, match=r"column 'number' holds int, expected text"):
         train_bpe(path, 300, [], text_column="number")
-    path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(ValueError, match=r"a\.parquet is no Parquet file"):
-        train_bpe(path, 300, [], text_column="content")
+    intact = path.read_bytes()
+    for damaged in (intact[:-9], b"", intact[:4] + bytes(40) + intact[44:]):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"a\.parquet is no Parquet file, or damaged"):
+            train_bpe(path, 300, [], text_column="content")
     with pytest.raises(FileNotFoundError):
         train_bpe(tmp_path / "b.parquet", 300, [])

@@ -61,7 +61,7 @@ def any_pair(request: pytest.FixtureRequest) -> Pair:
 
 @pytest.mark.usefixtures("unchecked")
 @given(text=TEXTS, others=st.lists(TEXTS, max_size=3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_every_way_of_encoding_gives_the_plain_ids(
     any_pair: Pair, text: str, others: list[str]
 ) -> None:
@@ -199,12 +199,12 @@ def test_full_caches_grow_or_begin_anew_without_a_trace(
 def long_text() -> str:
     """More characters than a stream joins, with something to cut wrongly everywhere."""
     rng = random.Random(5)
-    pieces = [nasty_text(rng, 12) + rng.choice(["", " ", *SPECIALS]) for _ in range(600)]
+    pieces = [nasty_text(rng, 12) + rng.choice(["", " ", *SPECIALS]) for _ in range(300)]
     return "".join(pieces) + "日本語" * 6000 + "that'll " * 3000 + " " * 17_000 + "'l"
 
 
 @pytest.mark.parametrize("variant", [as_trained, with_pattern_of_gpt4])
-@pytest.mark.parametrize("size", [2, 7, 100, 5000, 1 << 16])
+@pytest.mark.parametrize("size", [2, 9, 500, 1 << 16])
 def test_streams_give_the_ids_of_the_whole_text(
     variant: Callable[[], Pair], size: int, long_text: str
 ) -> None:
@@ -358,7 +358,7 @@ def peer(gpt2: Tokenizer) -> tiktoken.Encoding:
     )
 
 
-@pytest.mark.parametrize("name", ["wiki_demo.txt", "tinyshakespeare.txt", "c4_demo.jsonl"])
+@pytest.mark.parametrize("name", ["wiki_demo.txt", "c4_demo.jsonl"])
 def test_gpt2_ids_of_real_text_equal_tiktokens(
     gpt2: Tokenizer, peer: tiktoken.Encoding, name: str
 ) -> None:

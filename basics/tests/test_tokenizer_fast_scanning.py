@@ -88,13 +88,12 @@ def test_pretokens_are_those_of_regex(text: str, before: bytes, behind: bytes) -
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_pretokens_of_nasty_text_are_those_of_regex(scanner: str) -> None:
+def test_pretokens_of_nasty_text_are_those_of_regex() -> None:
     rng = random.Random(0)
     for _ in range(20_000):
-        text = nasty_text(rng)
-        assert_same_pretokens(
-            scanner, text, rng.choice(GARBAGE)[: rng.randint(0, 64)], rng.choice(GARBAGE)
-        )
+        text, before = nasty_text(rng), rng.choice(GARBAGE)[: rng.randint(0, 64)]
+        for scanner in PATTERNS:
+            assert_same_pretokens(scanner, text, before, rng.choice(GARBAGE))
 
 
 @pytest.mark.parametrize(
@@ -121,14 +120,16 @@ def test_contractions_are_found_wherever_blocks_end(scanner: str, filler: str) -
         text = (filler * length)[:length] + tail
         for behind in (b"s" * 64, b"ll" * 32, b"e" * 64):
             assert_same_pretokens(scanner, text, behind=behind)
-            assert_same_pretokens(scanner, text + " end", behind=behind)
+        assert_same_pretokens(scanner, text + " end")
 
 
 def test_every_character_is_cut_from_letters_digits_and_spaces() -> None:
     size = 1 << 17
     for first in range(0, sys.maxunicode + 1, size):
-        characters = map(chr, range(first, min(first + size, sys.maxunicode + 1)))
-        text = "".join(f"a{c}1 {c}\n" for c in characters if not "\ud800" <= c <= "\udfff")
+        # Few characters are assigned above the third plane.
+        template = "a{0}1 {0}\n" if first < 0x40000 else "1{0}"
+        codes = range(first, min(first + size, sys.maxunicode + 1))
+        text = "".join(template.format(chr(c)) for c in codes if not 0xD800 <= c <= 0xDFFF)
         for scanner in PATTERNS:
             found, expected = ends_by_kernel(scanner, text), ends_by_regex(scanner, text)
             assert np.array_equal(found, expected), hex(first)

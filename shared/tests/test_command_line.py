@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lm_shared.command_line import run_commands, with_recipes
+from lm_shared.command_line import load_commands, run_commands, with_recipes
 
 seen: list[object] = []
 
@@ -155,3 +155,15 @@ def test_help_names_commands_recipes_and_fields(capsys: pytest.CaptureFixture[st
         assert caught.value.code == 0
         output = capsys.readouterr().out
         assert all(word in output for word in words), output
+
+
+def test_only_the_command_that_is_asked_for_is_imported() -> None:
+    places = {"join": "posixpath:join", "missing": "no_such_module:run"}
+    assert load_commands("lm_shared", {"hash": "files:hash_file"}, ["hash", "x"])
+    with pytest.raises(ModuleNotFoundError, match="no_such_module"):
+        load_commands("lm_shared", {"hash": "files:hash_file", **places}, ["missing"])
+    loaded = load_commands("lm_shared", {"hash": "files:hash_file", **places}, ["hash"])
+    assert list(loaded) == ["hash"]
+    both = {"hash": "files:hash_file", "write": "files:write_json"}
+    for arguments in ([], ["--help"], ["unknown"]):
+        assert list(load_commands("lm_shared", both, arguments)) == ["hash", "write"]

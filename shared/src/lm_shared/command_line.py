@@ -8,6 +8,7 @@ Only this module and the ``commands`` of each unit know tyro. A unit's ``command
 """
 
 import errno
+import importlib
 import inspect
 import logging
 import os
@@ -54,6 +55,26 @@ def run_commands(
             config=(tyro.conf.CascadeSubcommandArgs,),
         ),
     )
+
+
+def load_commands(
+    package: str, places: Mapping[str, str], argv: Sequence[str] | None = None
+) -> dict[str, Callable[..., object]]:
+    """Import the command that the arguments name, or all of them where they name none.
+
+    Args:
+        package: Where the modules are.
+        places: For each sub-command its ``module:function``.
+        argv: ``None`` stands for the process's arguments.
+    """
+    arguments = sys.argv[1:] if argv is None else argv
+    asked = arguments[0] if arguments else ""
+    commands: dict[str, Callable[..., object]] = {}
+    for name, place in places.items():
+        if name == asked or asked not in places:
+            module, _, function = place.partition(":")
+            commands[name] = getattr(importlib.import_module(f"{package}.{module}"), function)
+    return commands
 
 
 def run_command(

@@ -9,6 +9,7 @@ from lm_basics.optim import AdamWConfig, MuonConfig
 from lm_basics.tokenizer import open_token_file
 from lm_basics.training import TrainingConfig, evaluate_loss, train
 from lm_basics.transformer import TransformerLM
+from lm_shared.command_line import with_recipes
 from lm_shared.display import progress
 from lm_shared.tensors import choose_device, require_determinism, seed_everything
 
@@ -105,3 +106,7 @@ def train_model(
     for name, value in result.validation.items():
         print(f"{name} {value:.4f}")
     print(f"wrote {output / 'model'}")
+
+
+train_by_recipe = with_recipes(train_model, RECIPES)
+"""``basics train``: a recipe by its name, and the options of ``train_model``."""

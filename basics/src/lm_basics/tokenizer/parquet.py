@@ -1,8 +1,10 @@
 """Documents from Parquet files."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 _ROWS_AT_ONCE = 1024
 
@@ -20,11 +22,8 @@ def count_rows(path: Path) -> int:
         ValueError: the file is damaged.
         ImportError: pyarrow is not installed.
     """
-    pyarrow = _import_pyarrow()
-    try:
+    with _pyarrow_for(path) as pyarrow:
         return pyarrow.parquet.read_metadata(path).num_rows
-    except pyarrow.ArrowInvalid as error:
-        raise ValueError(f"{path} is no Parquet file: {error}") from error
 
 
 def read_column(path: Path, column: str) -> Iterator[str]:
@@ -35,27 +34,40 @@ def read_column(path: Path, column: str) -> Iterator[str]:
         ValueError: the file is damaged, or the column is missing or holds no text.
         ImportError: pyarrow is not installed.
     """
-    pyarrow = _import_pyarrow()
+    with _pyarrow_for(path) as pyarrow, pyarrow.parquet.ParquetFile(path) as file:
+        names = file.schema_arrow.names
+        if column not in names:
+            raise ValueError(f"{path} has no column {column!r}, only {names}")
+        for batch in file.iter_batches(_ROWS_AT_ONCE, columns=[column]):
+            for text in _values_of(batch.column(0), path, column):
+                if text is None:
+                    continue
+                if not isinstance(text, str):
+                    kind = type(text).__name__
+                    raise ValueError(f"{path}: column {column!r} holds {kind}, expected text")
+                yield text
+
+
+def _values_of(array: Any, path: Path, column: str) -> list[Any]:
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            if column not in names:
-                raise ValueError(f"{path} has no column {column!r}, only {names}")
-            for batch in file.iter_batches(_ROWS_AT_ONCE, columns=[column]):
-                for text in batch.column(0).to_pylist():
-                    if text is None:
-                        continue
-                    if not isinstance(text, str):
-                        kind = type(text).__name__
-                        raise ValueError(f"{path}: column {column!r} holds {kind}, expected text")
-                    yield text
-    except pyarrow.ArrowInvalid as error:
-        raise ValueError(f"{path} is no Parquet file: {error}") from error
+        return array.to_pylist()
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path}: column {column!r} holds bytes that are not UTF-8: {error}"
+        ) from error
 
 
-def _import_pyarrow() -> ModuleType:
+@contextmanager
+def _pyarrow_for(path: Path) -> Iterator[ModuleType]:
+    """Give pyarrow; what it raises about damage, of several kinds, becomes ``ValueError``."""
     try:
         import pyarrow.parquet  # noqa: PLC0415
     except ImportError as error:
         raise ImportError("reading Parquet needs pyarrow: install lm-basics[parquet]") from error
-    return pyarrow
+    try:
+        yield pyarrow
+    except (OSError, pyarrow.ArrowInvalid) as error:
+        # Errors of the file system, and no others, have a number.
+        if getattr(error, "errno", None) is not None:
+            raise
+        raise ValueError(f"{path} is no Parquet file, or damaged: {error}") from error
