@@ -28,7 +28,7 @@ from lm_alignment.verifiers.exact import ExactAnswer
 from lm_basics.accounting import count_parameters
 from lm_basics.export import load_model, save_model
 from lm_basics.model_config import TransformerConfig
-from lm_basics.tokenizer import Tokenizer, train_bpe_from_texts
+from lm_basics.tokenizer import Tokenizer, compile_kernels, train_bpe_from_texts
 from lm_basics.tokenizer.token_file import encode_documents, open_token_file
 from lm_basics.training import TrainingConfig
 from lm_basics.training.evaluation import HeldOutLoss, evaluate_loss
@@ -121,6 +121,7 @@ def curate_pages(config: CurateConfig, folder: Path, crawl: Stage) -> Result:
 def tokenize_documents(config: TokenizerRecipe, folder: Path, documents: Stage) -> Result:
     """3. A byte-level BPE trained on the kept text, and the text as token files."""
     texts = partial(iterate_texts, documents.folder / "documents")
+    compile_kernels()
     vocab, merges = train_bpe_from_texts(texts("train"), config.vocab_size, TEMPLATE.special_tokens)
     tokenizer = Tokenizer(vocab, merges, TEMPLATE.special_tokens)
     tokenizer.save(folder / "tokenizer", chat_template=TEMPLATE.to_jinja())

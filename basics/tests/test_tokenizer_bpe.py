@@ -9,6 +9,7 @@ from hypothesis import given, settings, strategies as st
 
 from basics.tests.reference import GPT2_PATTERN, encode_merge_by_merge
 from lm_basics.tokenizer.bpe import Tokenizer
+from lm_basics.tokenizer.kernels import compile_kernels
 from lm_basics.tokenizer.merging import merge_tokens
 from lm_basics.tokenizer.training import train_bpe_from_texts
 
@@ -223,3 +224,33 @@ def test_course_files_are_read(tmp_path: Path) -> None:
     (tmp_path / "merges.txt").write_text("#version: 0.2\nĠ a\n", encoding="utf-8")
     tokenizer = Tokenizer.from_files(tmp_path / "vocab.json", tmp_path / "merges.txt", ["<|é|>"])
     assert tokenizer.encode("a a<|é|> ") == [0, 2, 3, 1]
+
+
+def test_compiled_kernels_are_used_from_then_on() -> None:
+    assert compile_kernels()
+    text = CORPUS * 3000
+    vocab, merges = train_bpe_from_texts([text], 300, SPECIALS)
+    tokenizer = Tokenizer(vocab, merges, SPECIALS)
+    assert tokenizer.prepare(len(text))
+    plain = Tokenizer(vocab, merges, SPECIALS, implementation="reference")
+    assert not plain.prepare(len(text))
+    assert tokenizer.encode(text) == plain.encode(text)
+
+
+def test_documents_of_bytes_become_one_array(tokenizer: Tokenizer) -> None:
+    fast = Tokenizer(tokenizer.vocab, tokenizer.merges, SPECIALS, implementation="fast")
+    texts = ["the cat", "", f"spelled {END} out", "é", " 'll"]
+    documents = [text.encode() for text in texts]
+    expected = [
+        [*tokenizer.encode(one, allowed_special=()), tokenizer.special_token_ids[END]]
+        for one in texts
+    ]
+    for encoder in (fast, tokenizer):
+        ids, ends = encoder.encode_utf8_documents(documents)
+        assert ids.tolist() == [i for document in expected for i in document]
+        assert ends.tolist() == np.cumsum([len(document) for document in expected]).tolist()
+        # Two halves of a character, each at the edge of a document, are no character.
+        with pytest.raises(UnicodeDecodeError):
+            encoder.encode_utf8_documents(["é".encode()[:1], "é".encode()[1:]])
+        nothing, no_ends = encoder.encode_utf8_documents([])
+        assert (nothing.tolist(), no_ends.tolist()) == ([], [])

@@ -2,6 +2,7 @@
 
 from lm_basics.tokenizer.bpe import Tokenizer
 from lm_basics.tokenizer.encode_files import encode_files
+from lm_basics.tokenizer.kernels import compile_kernels
 from lm_basics.tokenizer.patterns import (
     END_OF_TEXT,
     GPT2_PATTERN,
@@ -31,6 +32,7 @@ __all__ = [
     "TokenFile",
     "Tokenizer",
     "WordTokenizer",
+    "compile_kernels",
     "compression_ratio",
     "encode_documents",
     "encode_files",

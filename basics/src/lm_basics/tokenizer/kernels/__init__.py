@@ -4,7 +4,11 @@ The modules beside this one import numba, which takes more than a second; this o
 ``KERNELS`` do not. ``lm_basics.tokenizer.fast_training`` and ``fast_encoding`` call the kernels.
 """
 
-from lm_shared.machine_code import Function, Library
+import logging
+
+from lm_shared.machine_code import Function, Library, MachineCodeError
+
+logger = logging.getLogger(__name__)
 
 _PACKAGE = "lm_basics.tokenizer.kernels"
 _MODULES = (
@@ -54,3 +58,16 @@ KERNELS = Library(
 def kernel(name: str) -> Function:
     """Return a compiled function by ``module:function``, the module without its package."""
     return KERNELS[f"{_PACKAGE}.{name}"]
+
+
+def compile_kernels() -> bool:
+    """Compile or load the functions now; return whether this computer can.
+
+    Without this call that happens where there is enough text to be worth the seconds it takes.
+    """
+    try:
+        KERNELS.load()
+    except MachineCodeError as error:
+        logger.warning("The tokenizer stays in plain Python, which is slower: %s", error)
+        return False
+    return True
