@@ -75,6 +75,8 @@ class Tokenizer:
         self.vocab = dict(vocab)
         self.merges = list(merges)
         self.pattern = pattern
+        self._cache_size = cache_size
+        self._implementation: Implementation = implementation
         # Of two ids with the same bytes the first one counts.
         ids = {token: token_id for token_id, token in sorted(self.vocab.items(), reverse=True)}
         self.special_token_ids: dict[str, int] = {}
@@ -130,7 +132,12 @@ class Tokenizer:
     def __reduce__(self) -> tuple[Any, ...]:
         # Caches and addresses of machine code stay behind: another process makes its own.
         specials = list(self.special_token_ids)
-        return _rebuild, (type(self), self.vocab, self.merges, specials, self.pattern)
+        options = {
+            "pattern": self.pattern,
+            "cache_size": self._cache_size,
+            "implementation": self._implementation,
+        }
+        return _rebuild, (type(self), self.vocab, self.merges, specials, options)
 
     def save(
         self,
@@ -358,7 +365,7 @@ def _rebuild(
     vocab: Mapping[int, bytes],
     merges: Sequence[tuple[bytes, bytes]],
     special_tokens: Sequence[str],
-    pattern: str,
+    options: Mapping[str, Any],
 ) -> Tokenizer:
     """Make a tokenizer from what was pickled."""
-    return kind(vocab, merges, special_tokens, pattern=pattern)
+    return kind(vocab, merges, special_tokens, **options)

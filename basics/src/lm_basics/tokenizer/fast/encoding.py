@@ -28,7 +28,6 @@ _ARENA_BYTES_PER_ENTRY = 4
 _LONG_CODES_PER_ENTRY = 2
 _BYTES_PER_ENTRY = 16
 _SCRATCH_BYTES = 1 << 14
-_SCRATCH_PER_BYTE = 40
 _BUFFER_IDS = 1 << 18
 
 
@@ -176,7 +175,7 @@ class _WordCache:
         self._prepare(size, size)
         number = self._encode_text(self._record.address, data, size, self._ids_address)
         while number < 0:
-            self._enlarge(~number, size)
+            self._enlarge(~number)
             number = self._encode_text(self._record.address, data, size, self._ids_address)
         return self._ids[:number]
 
@@ -197,7 +196,7 @@ class _WordCache:
         arguments = (self._record.address, data, num_segments, self._ids_address)
         number = self._encode_segments(*arguments)
         while number < 0:
-            self._enlarge(~number, len(data))
+            self._enlarge(~number)
             number = self._encode_segments(*arguments)
         return self._ids[:number], id_ends
 
@@ -215,11 +214,11 @@ class _WordCache:
             self._ids = np.empty(room, dtype=self._ids.dtype)
             self._ids_address = address_of(self._ids)
 
-    def _enlarge(self, full: int, size: int) -> None:
+    def _enlarge(self, full: int) -> None:
         """Make room for what is full; when the cache is as large as it may be, begin anew."""
         capacity = self._capacity
         if full == records.SCRATCH_FULL:
-            self._set_scratch((size + 1) * _SCRATCH_PER_BYTE)
+            self._set_scratch(self._record[records.SCRATCH_NEEDED])
         elif capacity >= _LARGEST_CACHE:
             self._start_anew(capacity)
         else:

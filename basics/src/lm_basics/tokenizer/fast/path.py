@@ -71,7 +71,8 @@ class FastPath:
         if self._is_wanted and self._reason:
             raise ValueError(f"there is no fast path for this tokenizer: {self._reason}")
         self._may_encode = implementation != "reference" and self._reason is None
-        self._may_decode = implementation != "reference"
+        # The decoder's tables are as long as the largest id.
+        self._may_decode = implementation != "reference" and max(vocab, default=0) <= MAX_ID
         self._seen = 0
         self._lock = threading.Lock()
         self._encoder: FastEncoder | None = None

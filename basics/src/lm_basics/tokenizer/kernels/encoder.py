@@ -39,6 +39,7 @@ from lm_basics.tokenizer.kernels.records import (
     PATTERN,
     POSITION,
     SCRATCH_FULL,
+    SCRATCH_NEEDED,
     SCRATCH_SIZE,
     SEGMENT,
     SEGMENT_ENDS,
@@ -163,6 +164,7 @@ def _encode_segment(record, text, position, end, ids, ids_per_entry):
         size = stop - position
         if size > MAX_CACHED_BYTES and count == 1:
             if size * SCRATCH_PER_BYTE > record[SCRATCH_SIZE]:
+                record[SCRATCH_NEEDED] = size * SCRATCH_PER_BYTE
                 return _stop(record, position, used, SCRATCH_FULL)
             used = merge_long_word(record, text, position, size, ids, used)
             position = stop
