@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from basics.benchmarks.tokenizer_table import BEGIN, END, render_table
 from lm_basics.commands.main import main
+from lm_shared.files import read_json
 from lm_shared.testing.readmes import (
     listed_commands,
     listed_modules,
@@ -30,3 +32,9 @@ def test_the_commands_of_the_table_parse(command: list[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main([*command[1:], "--help"])
     assert stopped.value.code == 0
+
+
+def test_the_tokenizer_table_is_that_of_the_results() -> None:
+    results = read_json(UNIT / "benchmarks" / "results" / "cpu" / "tokenizer.json")
+    readme = (UNIT / "README.md").read_text(encoding="utf-8")
+    assert f"{BEGIN}\n{render_table(results)}{END}" in readme
