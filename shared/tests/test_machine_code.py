@@ -193,7 +193,8 @@ def test_unwritable_cache_folder_costs_a_warning(
     library = small_library(small_folder, "a * b")
     assert not library.is_compiled()
     assert library["small_kernels:add"](6, 7) == 42
-    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(warnings) == 1
     assert "cannot be written, every process will compile" in caplog.text
     assert library.is_compiled()
 
