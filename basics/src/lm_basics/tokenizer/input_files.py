@@ -106,17 +106,12 @@ class InputFiles:
         """Yield groups of documents of a Parquet file."""
         group: list[bytes] = []
         size = 0
-        try:
-            for text in islice(read_column(path, self._text_column), start, None):
-                group.append(text.encode())
-                size += len(group[-1])
-                if size >= block_bytes:
-                    yield group
-                    group, size = [], 0
-        except UnicodeDecodeError as error:
-            raise ValueError(
-                f"{path}: column {self._text_column!r} holds bytes that are not UTF-8: {error}"
-            ) from error
+        for text in islice(read_column(path, self._text_column), start, None):
+            group.append(text.encode())
+            size += len(group[-1])
+            if size >= block_bytes:
+                yield group
+                group, size = [], 0
         if group:
             yield group
 

@@ -3,8 +3,6 @@
 from collections import deque
 from collections.abc import Collection, Iterable
 
-import numpy as np
-
 from lm_basics.tokenizer.corpus import Block, OnInvalid
 from lm_basics.tokenizer.fast.counting import PADDING, WordCounts
 from lm_basics.tokenizer.fast.segments import SpecialTokenFinder
@@ -65,16 +63,7 @@ class CorpusCounter:
 
     def _count_documents(self, texts: Documents, counts: WordCounts) -> int:
         documents = [text.encode() for text in texts]
-        starts, ends, position = [], [], 0
-        for document in documents:
-            if self._finder.may_occur_in(document):
-                segments = self._finder.split(document)
-                starts.extend((segments.starts + position).tolist())
-                ends.extend((segments.ends + position).tolist())
-            else:
-                starts.append(position)
-                ends.append(position + len(document))
-            position += len(document)
+        segments = self._finder.split_each(documents)
         padded = b"".join([*documents, PADDING])
-        counts.count(padded, np.array(starts, dtype=np.int64), np.array(ends, dtype=np.int64))
-        return position
+        counts.count(padded, segments.starts, segments.ends)
+        return len(padded) - len(PADDING)

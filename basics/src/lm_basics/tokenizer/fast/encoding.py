@@ -122,13 +122,12 @@ class FastEncoder:
     ) -> tuple[Ids, NDArray[np.int64]]:
         """Return the ids of all texts, one behind the other, and where those of each end."""
         documents = [text.encode() for text in texts]
-        data = b"".join(documents)
-        if not finder.may_occur_in(data):
-            return self.encode_segments(data, Segments.of_texts(documents))
-        parts = [finder.split(document) for document in documents]
-        last_segments = np.cumsum([len(part.starts) for part in parts]) - 1
-        ids, ends = self.encode_segments(data, Segments.join(parts))
-        return ids, ends[last_segments]
+        segments = finder.split_each(documents)
+        ids, ends = self.encode_segments(b"".join(documents), segments)
+        # A special token parts two segments of one text.
+        is_last = np.ones(len(ends), dtype=bool)
+        is_last[[index for index, _ in segments.specials]] = False
+        return ids, ends[is_last]
 
     def encode_segments(self, data: bytes, segments: Segments) -> tuple[Ids, NDArray[np.int64]]:
         """Return the ids of segments and where those of each end."""

@@ -92,6 +92,12 @@ class SpecialTokenFinder:
             specials=[(index, match[0]) for index, match in enumerate(matches)],
         )
 
+    def split_each(self, texts: Sequence[bytes]) -> Segments:
+        """Return the segments of texts that lie one behind the other."""
+        if not any(map(self.may_occur_in, texts)):
+            return Segments.of_texts(texts)
+        return Segments.join([self.split(text) for text in texts])
+
 
 @lru_cache(maxsize=64)
 def _compile(tokens: tuple[bytes, ...]) -> "regex.Pattern[bytes]":
