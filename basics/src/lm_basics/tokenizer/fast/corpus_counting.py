@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Collection, Iterable
 
 from lm_basics.tokenizer.corpus import Block, OnInvalid
-from lm_basics.tokenizer.fast.counting import PADDING, WordCounts
+from lm_basics.tokenizer.fast.counting import WordCounts
 from lm_basics.tokenizer.fast.segments import SpecialTokenFinder
 from lm_basics.tokenizer.fast.threads import map_in_order
 from lm_basics.tokenizer.kernels import kernel
@@ -53,17 +53,15 @@ class CorpusCounter:
 
     def _count_block(self, block: Block, counts: WordCounts) -> int:
         data, size = block.data, len(block.data)
-        padded = data + PADDING
-        if kernel("utf8:find_invalid_utf8")(padded, 0, size) < size:
+        if kernel("utf8:find_invalid_utf8")(data, 0, size) < size:
             data = block.text(self._on_invalid).encode()
-            padded = data + PADDING
         segments = self._finder.split(data)
-        counts.count(padded, segments.starts, segments.ends)
+        counts.count(data, segments.starts, segments.ends)
         return size
 
     def _count_documents(self, texts: Documents, counts: WordCounts) -> int:
         documents = [text.encode() for text in texts]
         segments = self._finder.split_each(documents)
-        padded = b"".join([*documents, PADDING])
-        counts.count(padded, segments.starts, segments.ends)
-        return len(padded) - len(PADDING)
+        data = b"".join(documents)
+        counts.count(data, segments.starts, segments.ends)
+        return len(data)

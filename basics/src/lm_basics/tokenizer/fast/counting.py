@@ -10,9 +10,6 @@ from lm_basics.tokenizer.fast.record import Record
 from lm_basics.tokenizer.kernels import kernel, records
 from lm_shared.machine_code import address_of, zeros_at_cache_lines
 
-PADDING = bytes(records.PADDING)
-"""What has to follow a text that is counted."""
-
 LONGEST_TEXT = 1 << 30
 """Bytes of a text that is counted at once: places and lengths share numbers of 64 bits."""
 
@@ -32,6 +29,7 @@ class WordCounts:
         self.record[records.PATTERN] = kernel_pattern
         self.record.attach(records.CLASSES, character_classes())
         self.record.attach(records.NOTES, np.zeros(4 * records.MOST_WORDS, dtype=np.uint64))
+        self.record.attach(records.TAIL, np.zeros(2 * records.PADDED_BYTES, dtype=np.uint8))
         self._attach_table(zeros_at_cache_lines(_SMALLEST_TABLE * records.ENTRY, np.uint64))
         self._attach_arena(np.empty(_SMALLEST_ARENA, dtype=np.uint8))
 
@@ -43,15 +41,15 @@ class WordCounts:
         """Bytes of all distinct words."""
         return self.record[records.ARENA_USED]
 
-    def count(self, padded: bytes, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> None:
-        """Count the words in ``padded[starts[i] : ends[i]]``, valid UTF-8 followed by ``PADDING``.
+    def count(self, data: bytes, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> None:
+        """Count the words in ``data[starts[i] : ends[i]]``, valid UTF-8.
 
         Raises:
             ValueError: there is more text than one call takes.
         """
-        if len(padded) > LONGEST_TEXT:
-            raise ValueError(f"cannot count {len(padded)} bytes at once, at most {LONGEST_TEXT}")
-        arguments = (self.record.address, padded, address_of(starts), address_of(ends), len(starts))
+        if len(data) > LONGEST_TEXT:
+            raise ValueError(f"cannot count {len(data)} bytes at once, at most {LONGEST_TEXT}")
+        arguments = (self.record.address, data, address_of(starts), address_of(ends), len(starts))
         while (full := kernel("word_counts:count_words")(*arguments)) != records.DONE:
             if full == records.TABLE_FULL:
                 self._make_room(2 * len(self), 0)

@@ -47,7 +47,6 @@ from lm_basics.tokenizer.kernels.records import (
     SEGMENT_SPECIALS,
     SEGMENT_STARTS,
     TABLE_FULL,
-    TAIL,
     WORDS,
     WORDS_CAPACITY,
     WORDS_LIMIT,
@@ -59,6 +58,7 @@ from lm_basics.tokenizer.kernels.word_blocks import (
     NOTE_LOW,
     NOTE_PLACE,
     NOTE_SLOT,
+    copy_tail,
     length_of,
     read_words,
     start_of,
@@ -154,7 +154,7 @@ def _encode_segment(record, text, position, end, ids, ids_per_entry):
     unpadded_end = end - PADDED_BYTES
     while position < end:
         if position >= unpadded_end:
-            text = _copy_tail(record, text, position, end)
+            text = copy_tail(record, text, position, end)
             unpadded_end = end
         if record[WORDS_USED] > record[WORDS_LIMIT]:
             return _stop(record, position, used, TABLE_FULL)
@@ -190,17 +190,6 @@ def _encode_segment(record, text, position, end, ids, ids_per_entry):
             used = _encode_word(record, text, notes, note, ids, used, ids_per_entry)
         position = stop
     return _stop(record, position, used, DONE)
-
-
-@njit
-def _copy_tail(record, text, position, end):
-    """Copy the last bytes of a text to where more is readable behind them.
-
-    Returns a pointer that finds the copy at the places of the original.
-    """
-    tail = uint8_at(record[TAIL])
-    copy_bytes(text, position, end - position, tail, 0)
-    return uint8_at(record[TAIL] - position)
 
 
 @njit(inline="always")

@@ -11,11 +11,9 @@ LETTER, NUMBER, WHITESPACE, OTHER = range(4)
 GPT2, GPT4 = range(2)
 """The patterns that there are kernels for."""
 
-PADDING = 64
-"""Bytes that must be readable behind a text, for the kernels look at blocks of that size."""
-
 PADDED_BYTES = 96
-"""The encoder copies the end of a text from here on, and needs no padding behind the text."""
+"""Kernels read blocks, and so a little more than words. From here on before its end a text is
+copied to where more is readable behind it."""
 
 ENOUGH_WORDS = 32
 """Words that are looked up in one round; a block may add up to 60."""
@@ -55,8 +53,9 @@ DONE, TABLE_FULL, ARENA_FULL, HEAP_FULL, POOL_FULL, NOTES_FULL, BYTES_FULL, SCRA
     SEGMENT,
     POSITION,
     PATTERN,
+    TAIL,
     WORD_FIELDS,
-) = range(13)
+) = range(14)
 
 # Encoding: the fields of words, and these.
 (
@@ -72,14 +71,13 @@ DONE, TABLE_FULL, ARENA_FULL, HEAP_FULL, POOL_FULL, NOTES_FULL, BYTES_FULL, SCRA
     SCRATCH,
     SCRATCH_SIZE,
     SCRATCH_NEEDED,
-    TAIL,
     SEGMENT_STARTS,
     SEGMENT_ENDS,
     SEGMENT_SPECIALS,
     SEGMENT_ID_ENDS,
     IDS_USED,
     ENCODING_FIELDS,
-) = range(WORD_FIELDS, WORD_FIELDS + 19)
+) = range(WORD_FIELDS, WORD_FIELDS + 18)
 
 NO_SPECIAL = -1
 """Where no special token follows a segment."""

@@ -8,11 +8,17 @@ first note is read, the memory is on its way for all.
 import numpy as np
 from numba import njit
 
-from lm_basics.tokenizer.kernels.blocks import count_trailing_zeros, prefetch
+from lm_basics.tokenizer.kernels.blocks import count_trailing_zeros, prefetch, uint8_at
 from lm_basics.tokenizer.kernels.gpt4_scanner import next_start_gpt4
-from lm_basics.tokenizer.kernels.records import ENOUGH_WORDS, ENTRY, GPT4, MAX_CACHED_BYTES
+from lm_basics.tokenizer.kernels.records import (
+    ENOUGH_WORDS,
+    ENTRY,
+    GPT4,
+    MAX_CACHED_BYTES,
+    TAIL,
+)
 from lm_basics.tokenizer.kernels.scanner import certain_starts, next_start
-from lm_basics.tokenizer.kernels.words import slot_of, word_key
+from lm_basics.tokenizer.kernels.words import copy_bytes, slot_of, word_key
 
 NOTE = 4
 NOTE_LOW, NOTE_HIGH, NOTE_SLOT, NOTE_PLACE = range(NOTE)
@@ -95,3 +101,14 @@ def _note_word(text, start, stop, table, mask, notes, number):
     notes[note + NOTE_HIGH] = high
     notes[note + NOTE_SLOT] = slot
     notes[note + NOTE_PLACE] = pack_place(start, length)
+
+
+@njit
+def copy_tail(record, text, position, end):
+    """Copy the last bytes of a text to where more is readable behind them.
+
+    Returns a pointer that finds the copy at the places of the original.
+    """
+    tail = uint8_at(record[TAIL])
+    copy_bytes(text, position, end - position, tail, 0)
+    return uint8_at(record[TAIL] - position)

@@ -19,6 +19,7 @@ from lm_basics.tokenizer.kernels.records import (
     DONE,
     ENTRY,
     NOTES,
+    PADDED_BYTES,
     PATTERN,
     POSITION,
     SEGMENT,
@@ -34,6 +35,7 @@ from lm_basics.tokenizer.kernels.word_blocks import (
     NOTE_LOW,
     NOTE_PLACE,
     NOTE_SLOT,
+    copy_tail,
     length_of,
     pack_place,
     read_words,
@@ -68,15 +70,21 @@ def count_words(record, text, starts, ends, num_segments):
     while record[SEGMENT] < num_segments:
         end = ends[record[SEGMENT]]
         position = max(record[POSITION], starts[record[SEGMENT]])
+        piece, unpadded_end = text, end - PADDED_BYTES
         while position < end:
             record[POSITION] = position
+            if position >= unpadded_end:
+                piece = copy_tail(record, text, position, end)
+                unpadded_end = end
             if record[WORDS_USED] > record[WORDS_LIMIT]:
                 return TABLE_FULL
-            count, stop = read_words(pattern, text, position, end, end, classes, table, mask, notes)
+            count, stop = read_words(
+                pattern, piece, position, unpadded_end, end, classes, table, mask, notes
+            )
             if record[ARENA_USED] + (stop - position) > record[ARENA_SIZE]:
                 return ARENA_FULL
             for number in range(count):
-                _count_word(text, notes, number, table, mask, arena, record)
+                _count_word(piece, notes, number, table, mask, arena, record)
             position = stop
         record[SEGMENT] += 1
         record[POSITION] = 0
