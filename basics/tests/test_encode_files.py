@@ -178,6 +178,14 @@ def test_rows_of_parquet_are_documents(
     assert done_bytes == sorted(done_bytes)
 
 
+def test_invalid_bytes_of_parquet_are_replaced(tmp_path: Path) -> None:
+    broken = pa.array([b"a\xffb", None, b"whole"], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"text": broken}), tmp_path / "a.parquet")
+    encode_files(TOKENIZER, [tmp_path / "a.parquet"], tmp_path / "tokens.bin", on_invalid="replace")
+    encode_documents(TOKENIZER, ["a\ufffdb", "whole"], tmp_path / "reference.bin")
+    assert read_all(tmp_path / "tokens.bin") == read_all(tmp_path / "reference.bin")
+
+
 def test_impossible_parquet_is_refused(tmp_path: Path) -> None:
     file, path = tmp_path / "a.parquet", tmp_path / "tokens.bin"
     _write_parquet(file, ["text"])

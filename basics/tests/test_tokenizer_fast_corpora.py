@@ -179,7 +179,7 @@ def parquet() -> Any:
     return pytest.importorskip("pyarrow.parquet", reason="needs pyarrow")
 
 
-def test_parquet_text_that_is_not_utf8_is_refused(parquet: Any, tmp_path: Path) -> None:
+def test_parquet_text_that_is_not_utf8_is_refused_or_replaced(parquet: Any, tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     path = tmp_path / "a.parquet"
     texts = pyarrow.array([b"ab", b"\xff"], type=pyarrow.binary()).view(pyarrow.string())
@@ -188,6 +188,9 @@ def test_parquet_text_that_is_not_utf8_is_refused(parquet: Any, tmp_path: Path) 
         ValueError, match=r"a\.parquet: column 'text' holds bytes that are not UTF-8"
     ):
         train_bpe(path, 300, [])
+    assert train_bpe(path, 300, [], on_invalid="replace") == train_bpe_from_texts(
+        ["ab", "\ufffd"], 300, []
+    )
 
 
 def write_table(path: Path, column: str, values: list[Any]) -> None:

@@ -59,7 +59,7 @@ def encode_files(
         separator: string between two documents of a text file. It is removed, and documents
             without text are skipped.
         text_column: column of the Parquet files; each of its texts is a document.
-        on_invalid: what happens to bytes of a text file that are not UTF-8.
+        on_invalid: what happens to bytes that are not UTF-8.
         end_of_text: special token behind each document.
         num_workers: threads or processes that encode; all cores by default.
         block_bytes: text that a worker takes at once.
@@ -76,7 +76,10 @@ def encode_files(
         raise ValueError(f"num_workers={num_workers} leaves nobody to encode")
     path, report = Path(path), report or _ignore
     inputs = InputFiles(
-        [Path(file) for file in files], separator=separator, text_column=text_column
+        [Path(file) for file in files],
+        separator=separator,
+        text_column=text_column,
+        on_invalid=on_invalid,
     )
     encoder = PartEncoder(
         tokenizer=tokenizer, separator=separator, end_of_text=end_of_text, on_invalid=on_invalid

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from lm_basics.tokenizer.corpus import Block, read_blocks
+from lm_basics.tokenizer.corpus import Block, OnInvalid, read_blocks
 from lm_basics.tokenizer.parquet import count_rows, is_parquet, read_column
 
 _HASHED_BYTES = 1 << 20
@@ -34,6 +34,8 @@ class InputFiles:
         paths: the files; those whose names end in .parquet are Parquet.
         separator: string between the documents of a text file.
         text_column: column of the Parquet files; each of its texts is a document.
+        on_invalid: what happens to bytes that are not UTF-8; those of text files are left to
+            who decodes the blocks.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -42,7 +44,14 @@ class InputFiles:
         ImportError: a file is Parquet, and pyarrow is not installed.
     """
 
-    def __init__(self, paths: Sequence[Path], *, separator: str, text_column: str) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        *,
+        separator: str,
+        text_column: str,
+        on_invalid: OnInvalid = "strict",
+    ) -> None:
         if not paths:
             raise ValueError("expected at least one file to encode, got none")
         if not separator:
@@ -54,6 +63,7 @@ class InputFiles:
         self._paths = paths
         self._separator = separator
         self._text_column = text_column
+        self._on_invalid: OnInvalid = on_invalid
         self._sizes = sizes
         self._num_rows = [count_rows(path) if is_parquet(path) else 0 for path in paths]
         self.num_bytes = sum(self._sizes)
@@ -106,7 +116,8 @@ class InputFiles:
         """Yield groups of documents of a Parquet file."""
         group: list[bytes] = []
         size = 0
-        for text in islice(read_column(path, self._text_column), start, None):
+        texts = read_column(path, self._text_column, on_invalid=self._on_invalid)
+        for text in islice(texts, start, None):
             group.append(text.encode())
             size += len(group[-1])
             if size >= block_bytes:

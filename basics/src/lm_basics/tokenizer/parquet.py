@@ -6,6 +6,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from lm_basics.tokenizer.corpus import OnInvalid
+
 _ROWS_AT_ONCE = 1024
 
 
@@ -26,12 +28,13 @@ def count_rows(path: Path) -> int:
         return pyarrow.parquet.read_metadata(path).num_rows
 
 
-def read_column(path: Path, column: str) -> Iterator[str]:
+def read_column(path: Path, column: str, *, on_invalid: OnInvalid = "strict") -> Iterator[str]:
     """Yield the texts of a column; rows without a text are skipped.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, or the column is missing or holds no text.
+        ValueError: the file is damaged, the column is missing or holds no text, or a text is not
+            UTF-8.
         ImportError: pyarrow is not installed.
     """
     with _pyarrow_for(path) as pyarrow, pyarrow.parquet.ParquetFile(path) as file:
@@ -39,7 +42,7 @@ def read_column(path: Path, column: str) -> Iterator[str]:
         if column not in names:
             raise ValueError(f"{path} has no column {column!r}, only {names}")
         for batch in file.iter_batches(_ROWS_AT_ONCE, columns=[column]):
-            for text in _values_of(batch.column(0), path, column):
+            for text in _values_of(batch.column(0), path, column, on_invalid):
                 if text is None:
                     continue
                 if not isinstance(text, str):
@@ -48,10 +51,13 @@ def read_column(path: Path, column: str) -> Iterator[str]:
                 yield text
 
 
-def _values_of(array: Any, path: Path, column: str) -> list[Any]:
+def _values_of(array: Any, path: Path, column: str, on_invalid: OnInvalid) -> list[Any]:
     try:
         return array.to_pylist()
     except UnicodeDecodeError as error:
+        if on_invalid == "replace":
+            texts = array.cast("large_binary").to_pylist()
+            return [None if text is None else text.decode(errors="replace") for text in texts]
         raise ValueError(
             f"{path}: column {column!r} holds bytes that are not UTF-8: {error}"
         ) from error

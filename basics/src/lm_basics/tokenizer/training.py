@@ -10,6 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -86,7 +87,9 @@ def train_bpe(
         raise ValueError("expected at least one file to train on, got none")
     size = sum(path.stat().st_size for path in paths)
     size = size if max_bytes is None else min(size, max_bytes)
-    parts = _read_parts(paths, pattern, special_tokens, text_column, max_bytes)
+    texts = partial(read_column, column=text_column, on_invalid=on_invalid)
+    blocks = partial(read_blocks, pattern=pattern, special_tokens=special_tokens)
+    parts = _read_parts(paths, texts, blocks, max_bytes)
     trainer = _Trainer(
         special_tokens=special_tokens,
         pattern=pattern,
@@ -212,16 +215,15 @@ def _takes_fast_path(size: int, implementation: Implementation) -> bool:
 
 def _read_parts(
     paths: Sequence[Path],
-    pattern: str,
-    special_tokens: Sequence[str],
-    text_column: str,
+    read_texts: Callable[[Path], Iterable[str]],
+    read_blocks: Callable[..., Iterable[Block]],
     max_bytes: int | None,
 ) -> Iterator[Block | Documents]:
     """Yield the text of files up to a number of bytes."""
     remaining = max_bytes
     for path in paths:
         if is_parquet(path):
-            for group in _group_documents(read_column(path, text_column)):
+            for group in _group_documents(read_texts(path)):
                 if remaining is None:
                     yield group
                     continue
@@ -230,7 +232,7 @@ def _read_parts(
                 if not remaining:
                     return
         else:
-            yield from read_blocks(path, pattern, special_tokens, max_bytes=remaining)
+            yield from read_blocks(path, max_bytes=remaining)
             if remaining is None:
                 continue
             # The file's bytes, not the blocks': a character that the limit cut is gone.
