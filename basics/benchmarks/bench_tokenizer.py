@@ -47,6 +47,7 @@ PEERS = (
 )
 SPECIAL = "<|endoftext|>"
 STREAMED_BYTES = 1_000_000_000
+TRAINED_TIMES = 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -173,14 +174,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         tokenizer = _train_tokenizer(corpora["en50"], Path(folder) / "tokenizer")
         measurements = _measure_all(ROWS, corpora, tokenizer, options.rounds)
-        stream = _run(
-            {
-                "task": "stream",
-                "contender": "ours",
-                "corpus": str(corpora["en200"]),
-                "tokenizer": str(tokenizer),
-                "bytes": STREAMED_BYTES,
-            }
+        job = {"contender": "ours", "corpus": str(corpora["en200"]), "tokenizer": str(tokenizer)}
+        stream = _run(job | {"task": "stream", "bytes": STREAMED_BYTES})
+        training = _run(
+            job | {"task": "train_stream", "times": TRAINED_TIMES, "vocab_size": 32_000}
         )
     results = {
         "device": _describe_device(),
@@ -189,6 +186,7 @@ def main() -> None:
         "rounds": options.rounds,
         "rows": [_summarize(row, measurements) for row in ROWS],
         "stream": stream,
+        "train_stream": training,
     }
     write_json(options.output, results)
     print(f"wrote {options.output}")

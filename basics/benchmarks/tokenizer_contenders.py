@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import resource
+import string
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -178,6 +179,33 @@ def stream(job: Job) -> Measured:
     }
 
 
+def train_stream(job: Job) -> Measured:
+    """Train on a corpus many times as large as its file, with as many times the distinct words.
+
+    Each time round every letter is replaced by a later one of the alphabet, which makes new words;
+    real text of that size has far fewer.
+    """
+    text = Path(job["corpus"]).read_bytes()
+    from lm_basics.tokenizer import train_bpe_from_texts
+
+    texts = (
+        document
+        for shift in range(job["times"])
+        for document in text.translate(_shift_letters(shift)).decode().split(SPECIAL)
+    )
+    _, measured = time_call(lambda: train_bpe_from_texts(texts, job["vocab_size"], [SPECIAL]))
+    return measured | {"bytes": job["times"] * len(text)}
+
+
+def _shift_letters(shift: int) -> bytes:
+    """Return a table of bytes for ``bytes.translate``."""
+    table = bytearray(range(256))
+    for letters in (string.ascii_lowercase, string.ascii_uppercase):
+        for index, letter in enumerate(letters):
+            table[ord(letter)] = ord(letters[(index + shift) % len(letters)])
+    return bytes(table)
+
+
 def _pieces(path: str, num_bytes: int) -> Iterator[str]:
     """Yield pieces of a file, again and again, until they have so many bytes."""
     while num_bytes > 0:
@@ -342,6 +370,7 @@ _TASKS: dict[str, Callable[[Job], Measured]] = {
     "decode": decode,
     "short_text": short_text,
     "stream": stream,
+    "train_stream": train_stream,
 }
 
 

@@ -38,14 +38,18 @@ def render_table(results: Mapping[str, Any]) -> str:
                 f"| {peer['ratio']:.2f} | {peer['bar']:.2g}{mark} "
                 f"| {_answer(peer['same_output'])} |"
             )
-    stream = results["stream"]
+    stream, training = results["stream"], results["train_stream"]
     corpora = results["corpora"]["files"]
     sizes = ", ".join(f"{name} {record['bytes'] / 1e6:.1f} MB" for name, record in corpora.items())
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     lines += [
         "",
         f"Encoding 1 GB through `encode_iterable` took {stream['growth_mb']:.0f} MB above the idle "
-        f"process (bar 50 MB). Medians of {results['rounds']} rounds on {results['device']}; "
+        f"process (bar 50 MB). Training on {training['bytes'] / 1e9:.1f} GB, of which each tenth "
+        "has words of its own, far more than real text has, took "
+        f"{training['peak_mb'] / 1e3:.1f} GB of memory and {training['wall_s']:.0f} s: memory "
+        f"grows with the distinct words, not the text. Medians of {results['rounds']} rounds on "
+        f"{results['device']}; "
         f"corpora: {sizes}; {versions}.",
         "",
     ]
