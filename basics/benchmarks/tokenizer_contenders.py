@@ -185,16 +185,19 @@ def train_stream(job: Job) -> Measured:
     Each time round every letter is replaced by a later one of the alphabet, which makes new words;
     real text of that size has far fewer.
     """
-    text = Path(job["corpus"]).read_bytes()
     from lm_basics.tokenizer import train_bpe_from_texts
 
-    texts = (
-        document
-        for shift in range(job["times"])
-        for document in text.translate(_shift_letters(shift)).decode().split(SPECIAL)
-    )
-    _, measured = time_call(lambda: train_bpe_from_texts(texts, job["vocab_size"], [SPECIAL]))
-    return measured | {"bytes": job["times"] * len(text)}
+    lines = (line for shift in range(job["times"]) for line in _shifted(job["corpus"], shift))
+    _, measured = time_call(lambda: train_bpe_from_texts(lines, job["vocab_size"], [SPECIAL]))
+    return measured | {"bytes": job["times"] * Path(job["corpus"]).stat().st_size}
+
+
+def _shifted(path: str, shift: int) -> Iterator[str]:
+    """Yield the lines of a corpus with other letters, so that none of them stays in memory."""
+    letters = _shift_letters(shift)
+    with Path(path).open("rb") as file:
+        for line in file:
+            yield line.translate(letters).decode()
 
 
 def _shift_letters(shift: int) -> bytes:

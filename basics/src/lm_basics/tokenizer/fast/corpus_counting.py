@@ -55,13 +55,13 @@ class CorpusCounter:
         data, size = block.data, len(block.data)
         if kernel("utf8:find_invalid_utf8")(data, 0, size) < size:
             data = block.text(self._on_invalid).encode()
-        segments = self._finder.split(data)
+        segments = self._finder.split([data])
         counts.count(data, segments.starts, segments.ends)
         return size
 
     def _count_documents(self, texts: Documents, counts: WordCounts) -> int:
         documents = [text.encode() for text in texts]
-        segments = self._finder.split_each(documents)
+        segments = self._finder.split(documents)
         data = b"".join(documents)
         counts.count(data, segments.starts, segments.ends)
         return len(data)

@@ -102,7 +102,7 @@ class FastEncoder:
     def encode(self, data: bytes, finder: SpecialTokenFinder) -> Ids:
         """Return the ids of valid UTF-8."""
         if finder.may_occur_in(data):
-            return self.encode_segments(data, finder.split(data))[0]
+            return self.encode_segments(data, finder.split([data]))[0]
         cache = self._borrow()
         ids = cache.encode(data).copy()
         self._idle.append(cache)
@@ -111,7 +111,7 @@ class FastEncoder:
     def encode_to_list(self, data: bytes, finder: SpecialTokenFinder) -> list[int]:
         """Return the ids of valid UTF-8 as a list."""
         if finder.may_occur_in(data):
-            return self.encode_segments(data, finder.split(data))[0].tolist()
+            return self.encode_segments(data, finder.split([data]))[0].tolist()
         cache = self._borrow()
         ids = cache.encode(data).tolist()
         self._idle.append(cache)
@@ -122,7 +122,7 @@ class FastEncoder:
     ) -> tuple[Ids, NDArray[np.int64]]:
         """Return the ids of all texts, one behind the other, and where those of each end."""
         documents = [text.encode() for text in texts]
-        segments = finder.split_each(documents)
+        segments = finder.split(documents)
         ids, ends = self.encode_segments(b"".join(documents), segments)
         # A special token parts two segments of one text.
         is_last = np.ones(len(ends), dtype=bool)

@@ -36,18 +36,6 @@ class Segments:
         specials = [] if special is None else [(index, special) for index in range(len(texts))]
         return cls(starts=ends - lengths, ends=ends, specials=specials)
 
-    @classmethod
-    def join(cls, parts: Sequence["Segments"]) -> "Segments":
-        """Return the segments of several texts as those of one, at least one of them."""
-        starts, ends, specials, position, number = [], [], [], 0, 0
-        for part in parts:
-            starts.append(part.starts + position)
-            ends.append(part.ends + position)
-            specials += [(number + index, special) for index, special in part.specials]
-            position += int(part.ends[-1])
-            number += len(part.starts)
-        return cls(starts=np.concatenate(starts), ends=np.concatenate(ends), specials=specials)
-
 
 class SpecialTokenFinder:
     """Finds special tokens in UTF-8 text; of several at one place the longest counts.
@@ -79,24 +67,24 @@ class SpecialTokenFinder:
                 tokens += group if len(group) > _FEW else [t for t in group if t in data]
         return _compile(tuple(tokens)).finditer(data) if tokens else ()
 
-    def split(self, data: bytes) -> Segments:
-        """Return the segments of a text."""
-        if not self.may_occur_in(data):
-            return Segments.of_texts([data])
-        matches = list(self.find(data))
-        starts = [0, *(match.end() for match in matches)]
-        ends = [*(match.start() for match in matches), len(data)]
-        return Segments(
-            starts=np.array(starts, dtype=np.int64),
-            ends=np.array(ends, dtype=np.int64),
-            specials=[(index, match[0]) for index, match in enumerate(matches)],
-        )
-
-    def split_each(self, texts: Sequence[bytes]) -> Segments:
+    def split(self, texts: Sequence[bytes]) -> Segments:
         """Return the segments of texts that lie one behind the other."""
         if not any(map(self.may_occur_in, texts)):
             return Segments.of_texts(texts)
-        return Segments.join([self.split(text) for text in texts])
+        starts, ends, specials, position = [], [], [], 0
+        for text in texts:
+            starts.append(position)
+            for match in self.find(text):
+                ends.append(position + match.start())
+                starts.append(position + match.end())
+                specials.append((len(ends) - 1, match[0]))
+            position += len(text)
+            ends.append(position)
+        return Segments(
+            starts=np.array(starts, dtype=np.int64),
+            ends=np.array(ends, dtype=np.int64),
+            specials=specials,
+        )
 
 
 @lru_cache(maxsize=64)
