@@ -9,6 +9,7 @@ import pytest
 from lm_basics.tokenizer import (
     Tokenizer,
     encode_documents,
+    encode_files,
     open_token_file,
     train_bpe_from_texts,
     write_token_file,
@@ -99,11 +100,14 @@ def test_failed_writing_leaves_the_old_file(path: Path) -> None:
 
 
 def test_writing_that_stops_half_way_is_never_taken_for_complete(path: Path) -> None:
-    offsets = path.with_suffix(".offsets.bin")
-    offsets.unlink()
-    offsets.mkdir()
+    def documents() -> Iterator[list[int]]:
+        offsets = path.with_suffix(".offsets.bin")
+        offsets.unlink()
+        offsets.mkdir()
+        yield [1, 1, 1, 2, 2, 2]
+
     with pytest.raises(OSError, match="offsets"):
-        write_token_file(path, [[1, 1, 1, 2, 2, 2]], vocab_size=8, vocab_hash="new")
+        write_token_file(path, documents(), vocab_size=8, vocab_hash="new")
     with pytest.raises(FileNotFoundError, match=r"tokens\.json"):
         open_token_file(path)
 
@@ -195,3 +199,34 @@ def test_missing_or_unreadable_sidecar_is_refused(path: Path) -> None:
     path.with_suffix(".json").unlink()
     with pytest.raises(FileNotFoundError, match=r"tokens\.json"):
         open_token_file(path)
+
+
+def test_nothing_else_is_overwritten(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    text = tmp_path / "in.bin"
+    text.write_text("the cat")
+    with pytest.raises(ValueError, match=r"in\.bin is read and would be replaced"):
+        encode_files(tokenizer, [text], text)
+    stories = tmp_path / "stories.json"
+    stories.write_text('{"precious": 1}')
+    with pytest.raises(
+        ValueError, match=r"stories\.json would be replaced and belongs to no token"
+    ):
+        encode_files(tokenizer, [text], tmp_path / "stories.bin")
+    with pytest.raises(ValueError, match=r"stories\.json would be replaced"):
+        encode_documents(tokenizer, ["the cat"], tmp_path / "stories.bin")
+    tokenizer.save(tmp_path / "tok")
+    with pytest.raises(ValueError, match=r"tokenizer\.json would be replaced"):
+        encode_files(tokenizer, [text], tmp_path / "tok" / "tokenizer.bin")
+    (tmp_path / "folder.bin").mkdir()
+    with pytest.raises(ValueError, match=r"folder\.bin is a folder"):
+        encode_files(tokenizer, [text], tmp_path / "folder.bin")
+    assert text.read_text() == "the cat"
+    assert stories.read_text() == '{"precious": 1}'
+    assert Tokenizer.from_folder(tmp_path / "tok").vocab == tokenizer.vocab
+
+
+def test_a_text_is_not_called_a_damaged_token_file(path: Path) -> None:
+    text = path.with_suffix(".txt")
+    text.write_text("the cat")
+    with pytest.raises(ValueError, match=r"expected a path that ends in \.bin, got .*\.txt"):
+        open_token_file(text)

@@ -1,7 +1,9 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import jaxtyping
 import numpy as np
 import pytest
 import tiktoken
@@ -11,7 +13,9 @@ from basics.tests.reference import GPT2_PATTERN, encode_merge_by_merge
 from lm_basics.tokenizer.bpe import Tokenizer
 from lm_basics.tokenizer.kernels import compile_kernels
 from lm_basics.tokenizer.merging import merge_tokens
+from lm_basics.tokenizer.patterns import GPT4_PATTERN
 from lm_basics.tokenizer.training import train_bpe_from_texts
+from lm_basics.tokenizer.vocabulary import save_vocabulary
 
 END = "<|endoftext|>"
 GPT2_FOLDER = Path(__file__).parents[3] / "shared" / "data" / "tokenizer"
@@ -254,3 +258,53 @@ def test_documents_of_bytes_become_one_array(tokenizer: Tokenizer) -> None:
             encoder.encode_utf8_documents(["é".encode()[:1], "é".encode()[1:]])
         nothing, no_ends = encoder.encode_utf8_documents([])
         assert (nothing.tolist(), no_ends.tolist()) == ([], [])
+
+
+@pytest.fixture
+def unchecked() -> None:
+    """Leave out the checks of types, which would be first to refuse what users may give."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_what_is_no_text_or_no_choice_is_named() -> None:
+    tokenizer = Tokenizer({n: bytes([n]) for n in range(256)}, [], [END])
+    wrong: Any = b"bytes"
+    for encode in (tokenizer.encode, tokenizer.encode_to_numpy):
+        with pytest.raises(TypeError, match="expected a str to encode, got bytes"):
+            encode(wrong)
+    for allowed in ("none", END, iter([END]), None):
+        not_allowed: Any = allowed
+        with pytest.raises(TypeError, match="allowed_special must be 'all' or a collection"):
+            tokenizer.encode("a", allowed_special=not_allowed)
+        with pytest.raises(TypeError, match="allowed_special must be 'all' or a collection"):
+            tokenizer.encode_iterable([], allowed_special=not_allowed)
+    choice: Any = "quick"
+    not_whole: Any = 300.5
+    with pytest.raises(ValueError, match="implementation must be one of auto, fast, reference"):
+        Tokenizer({}, [], implementation=choice)
+    for name in ("tie_breaking", "implementation"):
+        with pytest.raises(ValueError, match=f"{name} must be one of .*, got 'quick'"):
+            train_bpe_from_texts(["a"], 300, [], **{name: choice})
+    with pytest.raises(TypeError, match="expected an iterable of texts, got the string 'hello'"):
+        train_bpe_from_texts("hello", 300, [])
+    with pytest.raises(TypeError, match=r"vocab_size must be an integer, got 300\.5"):
+        train_bpe_from_texts(["a"], not_whole, [])
+
+
+def test_files_of_another_pattern_are_read_with_it(tmp_path: Path) -> None:
+    text = "It's 12345 O'CLOCK, they'LL say\n\n" * 20
+    vocab, merges = train_bpe_from_texts([text], 320, [END], pattern=GPT4_PATTERN)
+    tokenizer = Tokenizer(vocab, merges, [END], pattern=GPT4_PATTERN)
+    paths = tmp_path / "vocab.json", tmp_path / "merges.txt"
+    save_vocabulary(vocab, merges, *paths, special_tokens=[END])
+    again = Tokenizer.from_files(*paths, [END], pattern=GPT4_PATTERN)
+    assert again.encode(text) == tokenizer.encode(text)
+    paths[1].write_bytes(b"\xef\xbb\xbf" + paths[1].read_bytes())
+    assert Tokenizer.from_files(*paths, [END]).merges == tokenizer.merges
+    paths[1].write_bytes(b"#version: 0.2\n\xff x\n")
+    with pytest.raises(ValueError, match=r"merges\.txt is not UTF-8"):
+        Tokenizer.from_files(*paths)
+    paths[1].write_text("#version: 0.2\nq z\n")
+    with pytest.raises(ValueError, match=r"vocab\.json and .*merges\.txt: merge 0 needs"):
+        Tokenizer.from_files(*paths)

@@ -234,3 +234,17 @@ def test_damaged_parquet_files_are_named(parquet: Any, tmp_path: Path) -> None:
             train_bpe(path, 300, [], text_column="content")
     with pytest.raises(FileNotFoundError):
         train_bpe(tmp_path / "b.parquet", 300, [])
+
+
+def test_a_limit_of_the_whole_file_hides_no_broken_end(tmp_path: Path) -> None:
+    path = tmp_path / "corpus.txt"
+    path.write_bytes(b"ab ab\xe2\x82")
+    for max_bytes in (7, 8):
+        with pytest.raises(ValueError, match=r"corpus\.txt is not UTF-8: .* at byte 5"):
+            train_bpe(path, 300, [], max_bytes=max_bytes)
+    assert train_bpe(path, 300, [], max_bytes=6)[1] == [(b"a", b"b"), (b" ", b"ab")][:2]
+
+
+def test_memory_does_not_grow_with_the_vocabulary_asked_for() -> None:
+    vocab, merges = train_bpe_from_texts(["the cat " * 9], 10**11, [], implementation="fast")
+    assert len(vocab) == 256 + len(merges) < 300

@@ -1,10 +1,12 @@
 import random
+from typing import Any
 
 import jaxtyping
 import numpy as np
 import pytest
 
 from basics.tests.both_paths import VARIANTS, Pair, make_pair, trained
+from lm_basics.tokenizer.bpe import Tokenizer
 
 DTYPES = [np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64]
 
@@ -78,3 +80,28 @@ def test_ids_that_the_vocabulary_passes_over_are_named() -> None:
             with pytest.raises(ValueError, match="token id 999 is not in the vocabulary of 1001"):
                 tokenizer.decode(ids)
         assert tokenizer.decode_bytes([1000] * 70) == b"far" * 70
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_what_is_no_list_of_integers_is_refused_by_both(any_pair: Pair) -> None:
+    wrong = [
+        np.full((100, 3), 98),
+        np.full(100, 98.0),
+        np.array([98.5] * 100, dtype=object),
+        [98.0] * 100,
+        [None] * 100,
+        ["a"] * 100,
+        np.array(98),
+    ]
+    for tokenizer in any_pair:
+        for ids in wrong:
+            with pytest.raises(TypeError):
+                tokenizer.decode(ids)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("wrong", [-1, 1 << 32, 2.5])
+def test_impossible_ids_of_a_vocabulary_are_refused(wrong: Any) -> None:
+    vocab = {n: bytes([n]) for n in range(256)} | {wrong: b"new"}
+    with pytest.raises(ValueError, match=f"ids must be integers from 0 to 4294967295, got {wrong}"):
+        Tokenizer(vocab, [])

@@ -373,3 +373,16 @@ def test_gpt2_ids_of_nasty_text_equal_tiktokens(gpt2: Tokenizer, peer: tiktoken.
     rng = random.Random(8)
     texts = [nasty_text(rng) + rng.choice(["", END]) + nasty_text(rng, 3) for _ in range(2000)]
     assert gpt2.encode_batch(texts) == peer.encode_batch(texts, allowed_special="all")
+
+
+def test_batches_may_be_iterators_but_not_one_string(any_pair: Pair) -> None:
+    texts = ["hello there", "", "world " * 100]
+    for tokenizer in any_pair:
+        expected = [tokenizer.encode(text) for text in texts]
+        assert tokenizer.encode_batch(iter(texts)) == expected
+        arrays = tokenizer.encode_batch_to_numpy(text for text in texts)
+        assert [ids.tolist() for ids in arrays] == expected
+        with pytest.raises(TypeError, match="expected several texts, got the string 'hello'"):
+            tokenizer.encode_batch("hello")
+        with pytest.raises(ValueError, match="num_threads=0 leaves nobody"):
+            tokenizer.encode_batch(texts, num_threads=0)

@@ -11,6 +11,8 @@ import hashlib
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import chain
+from operator import index
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,28 +20,28 @@ import numpy as np
 import regex
 from numpy.typing import NDArray
 
-from lm_basics.tokenizer.fast.path import FastPath
+from lm_basics.tokenizer.fast.path import FastPath, Implementation
 from lm_basics.tokenizer.fast.segments import SpecialTokenFinder
 from lm_basics.tokenizer.patterns import (
     END_OF_TEXT,
     GPT2_PATTERN,
     check_special_tokens,
+    compile_pattern,
     compile_special_tokens,
 )
 from lm_basics.tokenizer.plain_encoding import PlainEncoder
 from lm_basics.tokenizer.text_stream import Cutter, cut_safely
 from lm_basics.tokenizer.tokenizer_json import (
+    TOKENIZER_FILE,
     BpeTables,
     read_tokenizer_folder,
     write_tokenizer_folder,
 )
-from lm_basics.tokenizer.vocabulary import load_vocabulary
+from lm_basics.tokenizer.vocabulary import check_ids, load_vocabulary
+from lm_shared.choices import check_choice
 
 AllowedSpecial = Literal["all"] | Collection[str]
 """The special tokens that text may spell; in untrusted text none, the empty tuple."""
-
-Implementation = Literal["auto", "fast", "reference"]
-"""``auto`` takes the compiled path for all but little text, if it works on this computer."""
 
 _BLOCK_CHARACTERS = 1 << 17
 
@@ -57,7 +59,8 @@ class Tokenizer:
         implementation: which one encodes.
 
     Raises:
-        ValueError: a merge makes a token that ``vocab`` lacks, or special tokens repeat.
+        ValueError: a merge makes a token that ``vocab`` lacks, special tokens repeat, an id is
+            negative or too large, or ``pattern`` is no regular expression.
     """
 
     def __init__(
@@ -72,7 +75,9 @@ class Tokenizer:
     ) -> None:
         special_tokens = special_tokens or []
         check_special_tokens(special_tokens)
+        check_choice("implementation", implementation, Implementation)
         self.vocab = dict(vocab)
+        check_ids(self.vocab)
         self.merges = list(merges)
         self.pattern = pattern
         self._cache_size = cache_size
@@ -85,7 +90,7 @@ class Tokenizer:
             self.vocab[token_id] = special.encode()
             self.special_token_ids[special] = token_id
         self.vocab_size = max(self.vocab, default=-1) + 1
-        self._pretoken_pattern = regex.compile(pattern)
+        self._pretoken_pattern = compile_pattern(pattern)
         self._special_pattern = compile_special_tokens(special_tokens)
         self._special_finder = SpecialTokenFinder(self.special_token_ids)
         byte_ids = [ids.get(bytes([byte])) for byte in range(256)]
@@ -115,19 +120,42 @@ class Tokenizer:
         vocab_path: Path | str,
         merges_path: Path | str,
         special_tokens: Sequence[str] | None = None,
+        *,
+        pattern: str = GPT2_PATTERN,
     ) -> "Tokenizer":
-        """Read GPT-2's ``vocab.json`` and ``merges.txt``, which ``save_vocabulary`` writes."""
+        """Read GPT-2's ``vocab.json`` and ``merges.txt``, which ``save_vocabulary`` writes.
+
+        The two files hold neither the pattern nor which tokens are special.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: a file is damaged, or the two disagree; the message names it.
+        """
         vocab, merges = load_vocabulary(
             Path(vocab_path), Path(merges_path), special_tokens=special_tokens or ()
         )
-        return cls(vocab, merges, special_tokens)
+        try:
+            return cls(vocab, merges, special_tokens, pattern=pattern)
+        except ValueError as error:
+            raise ValueError(f"{vocab_path} and {merges_path}: {error}") from error
 
     @classmethod
     def from_folder(cls, folder: Path | str) -> "Tokenizer":
-        """Read the ``tokenizer.json`` of a folder in the Hugging Face layout."""
+        """Read the ``tokenizer.json`` of a folder in the Hugging Face layout.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is damaged or asks for more than byte-level BPE.
+        """
         tables = read_tokenizer_folder(Path(folder))
         specials = list(tables.special_token_ids)
-        return cls(tables.vocab, tables.merges, specials, pattern=tables.pattern)
+        try:
+            return cls(tables.vocab, tables.merges, specials, pattern=tables.pattern)
+        except ValueError as error:
+            raise ValueError(f"{Path(folder) / TOKENIZER_FILE}: {error}") from error
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.vocab_size} tokens, {len(self.merges)} merges)"
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Caches and addresses of machine code stay behind: another process makes its own.
@@ -186,9 +214,11 @@ class Tokenizer:
         """Return the token ids of ``text``.
 
         Raises:
+            TypeError: ``text`` is no string.
             ValueError: the text holds half of a surrogate pair, which no UTF-8 can spell, or
                 ``allowed_special`` names what is no special token.
         """
+        _check_text(text)
         if self._fast.takes(len(text)):
             finder = self._finder_of(allowed_special)
             if len(text) <= _BLOCK_CHARACTERS:
@@ -201,6 +231,7 @@ class Tokenizer:
         self, text: str, *, allowed_special: AllowedSpecial = "all"
     ) -> NDArray[np.unsignedinteger]:
         """Return the token ids in the smallest dtype that holds the vocabulary."""
+        _check_text(text)
         if self._fast.takes(len(text)):
             finder = self._finder_of(allowed_special)
             if len(text) <= _BLOCK_CHARACTERS:
@@ -216,24 +247,31 @@ class Tokenizer:
 
     def encode_batch(
         self,
-        texts: Sequence[str],
+        texts: Iterable[str],
         *,
         allowed_special: AllowedSpecial = "all",
         num_threads: int | None = None,
     ) -> list[list[int]]:
-        """Return the token ids of each text; several threads encode, all cores by default."""
+        """Return the token ids of each text; several threads encode, all cores by default.
+
+        Raises:
+            TypeError: ``texts`` is one string instead of several.
+            ValueError: ``num_threads`` is below 1; see also ``encode``.
+        """
+        texts = _check_batch(texts, num_threads)
         if self._fast.takes(sum(map(len, texts))):
             return self._fast.encode_batch(texts, self._finder_of(allowed_special), num_threads)
         return [self.encode(text, allowed_special=allowed_special) for text in texts]
 
     def encode_batch_to_numpy(
         self,
-        texts: Sequence[str],
+        texts: Iterable[str],
         *,
         allowed_special: AllowedSpecial = "all",
         num_threads: int | None = None,
     ) -> list[NDArray[np.unsignedinteger]]:
         """Return the token ids of each text as arrays; see ``encode_batch``."""
+        texts = _check_batch(texts, num_threads)
         if self._fast.takes(sum(map(len, texts))):
             finder = self._finder_of(allowed_special)
             return self._fast.encode_batch_to_numpy(texts, finder, num_threads)
@@ -270,10 +308,20 @@ class Tokenizer:
     ) -> Iterator[int]:
         """Yield the ids of the joined ``pieces``, lazily and in constant memory.
 
+        With a pattern that is not among ``patterns.KNOWN_PATTERNS``, nobody knows where a text may
+        be cut, and memory grows with the text between special tokens.
+
         The ids are those of ``encode("".join(pieces))``, however the text is cut into pieces.
         """
-        for block in self._cut(pieces, allowed_special):
-            yield from self.encode(block, allowed_special=allowed_special)
+        special_tokens = (
+            self.special_token_ids
+            if allowed_special == "all"
+            else self._check_allowed(allowed_special)
+        )
+        blocks = cut_safely(pieces, self._pretoken_pattern, special_tokens)
+        return chain.from_iterable(
+            self.encode(block, allowed_special=allowed_special) for block in blocks
+        )
 
     def encode_byte_stream(
         self, pieces: Iterable[bytes], *, allowed_special: AllowedSpecial = "all"
@@ -290,13 +338,16 @@ class Tokenizer:
         """Return the bytes of ``ids``.
 
         Raises:
+            TypeError: an id is no integer, or an array has several axes.
             ValueError: an id is outside of the vocabulary.
         """
+        if isinstance(ids, np.ndarray) and (ids.dtype.kind not in "iu" or ids.ndim != 1):
+            raise TypeError(f"expected ids along one axis, got {ids.dtype} of shape {ids.shape}")
         if isinstance(ids, np.ndarray | list) and self._fast.decodes(len(ids)):
             return self._fast.decode(ids)
         listed = ids.tolist() if isinstance(ids, np.ndarray) else ids
         try:
-            return b"".join([self.vocab[token_id] for token_id in listed])
+            return b"".join([self.vocab[index(token_id)] for token_id in listed])
         except KeyError as error:
             raise ValueError(
                 f"token id {error.args[0]} is not in the vocabulary of {self.vocab_size} tokens"
@@ -333,17 +384,31 @@ class Tokenizer:
         return SpecialTokenFinder(self._check_allowed(allowed))
 
     def _check_allowed(self, allowed: Collection[str]) -> Collection[str]:
+        if isinstance(allowed, str) or not isinstance(allowed, Collection):
+            raise TypeError(
+                f"allowed_special must be 'all' or a collection of special tokens, got {allowed!r}"
+            )
         if unknown := set(allowed) - self.special_token_ids.keys():
             raise ValueError(f"{sorted(unknown)} are no special tokens of this tokenizer")
         return allowed
 
-    def _cut(self, pieces: Iterable[str], allowed: AllowedSpecial, **options: int) -> Iterator[str]:
-        specials = self.special_token_ids if allowed == "all" else allowed
-        return cut_safely(pieces, self._pretoken_pattern, specials, **options)
-
     def _cut_large(self, text: str, allowed: AllowedSpecial) -> Iterator[str]:
-        specials = self.special_token_ids if allowed == "all" else allowed
+        specials = self.special_token_ids if allowed == "all" else self._check_allowed(allowed)
         return Cutter(self._pretoken_pattern, specials).cut(text, _BLOCK_CHARACTERS)
+
+
+def _check_text(text: str) -> None:
+    if not isinstance(text, str):
+        raise TypeError(f"expected a str to encode, got {type(text).__name__}")
+
+
+def _check_batch(texts: Iterable[str], num_threads: int | None) -> Sequence[str]:
+    """Return the texts as a sequence."""
+    if isinstance(texts, str):
+        raise TypeError(f"expected several texts, got the string {texts[:40]!r}")
+    if num_threads is not None and num_threads < 1:
+        raise ValueError(f"num_threads={num_threads} leaves nobody to encode")
+    return texts if isinstance(texts, Sequence) else list(texts)
 
 
 def _number_merges(

@@ -1,8 +1,7 @@
 """Text files as blocks of bytes that can be tokenized independently of each other.
 
-A block ends behind a special token, or before white space that follows a letter or digit, because
-no pattern in use continues a match from a letter into white space. Where a long stretch of text has
-neither, a place found by the pattern itself serves; see ``text_stream``.
+A block ends where ``text_stream`` finds that a text may be cut: behind a special token or, with a
+pattern that is known, before a space that follows a letter or digit.
 """
 
 import codecs
@@ -12,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import regex
-
+from lm_basics.tokenizer.patterns import compile_pattern
 from lm_basics.tokenizer.text_stream import Cutter
 
 OnInvalid = Literal["strict", "replace"]
@@ -72,7 +70,7 @@ def read_blocks(
     Raises:
         FileNotFoundError: there is no such file.
     """
-    cutter = Cutter(regex.compile(pattern), special_tokens)
+    cutter = Cutter(compile_pattern(pattern), special_tokens)
     remaining = sys.maxsize if max_bytes is None else max_bytes
     parts: list[bytes] = []
     size, position, enough = 0, start, block_bytes
@@ -96,8 +94,9 @@ def read_blocks(
             # A block without a safe place grows before it is searched again, or one pre-token of
             # n bytes would be searched n times.
             enough = max(block_bytes, 2 * size)
+        is_cut = remaining == 0 and bool(file.read(1))
     pending = b"".join(parts)
-    if remaining == 0:
+    if is_cut:
         pending = pending[: _end_of_characters(pending)]
     if pending:
         yield Block(data=pending, path=path, position=position)

@@ -23,7 +23,7 @@ from lm_basics.tokenizer.partial_token_file import (
 )
 from lm_basics.tokenizer.patterns import END_OF_TEXT
 from lm_basics.tokenizer.token_file import TokenFile, open_token_file
-from lm_basics.tokenizer.token_sidecar import dtype_on_disk
+from lm_basics.tokenizer.token_sidecar import check_output, dtype_on_disk
 from lm_basics.tokenizer.worker_processes import are_worth_starting, encode_in_processes
 
 Report = Callable[[int, int], None]
@@ -68,15 +68,21 @@ def encode_files(
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: a file is not UTF-8 or no Parquet, there is no text at all, ``end_of_text`` is
-            no special token of ``tokenizer``, or another process writes ``path``.
+            no special token of ``tokenizer``, another process writes ``path``, or it would replace
+            something else than a token file.
     """
     if end_of_text not in tokenizer.special_token_ids:
-        raise ValueError(f"{end_of_text!r} is not among the tokenizer's special tokens")
+        known = ", ".join(map(repr, tokenizer.special_token_ids)) or "none"
+        raise ValueError(
+            f"end of text {end_of_text!r} is not among the tokenizer's special tokens ({known})"
+        )
     if num_workers is not None and num_workers < 1:
         raise ValueError(f"num_workers={num_workers} leaves nobody to encode")
     path, report = Path(path), report or _ignore
+    paths = [Path(file) for file in files]
+    check_output(path, paths)
     inputs = InputFiles(
-        [Path(file) for file in files],
+        paths,
         separator=separator,
         text_column=text_column,
         on_invalid=on_invalid,

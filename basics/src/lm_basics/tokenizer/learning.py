@@ -17,11 +17,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Literal
 
-import regex
-
 from lm_basics.tokenizer.patterns import (
     GPT2_PATTERN,
+    compile_pattern,
     compile_special_tokens,
+    split_pretokens,
     split_special_tokens,
 )
 
@@ -39,12 +39,12 @@ def count_pretokens(
     texts: Iterable[str], special_tokens: Sequence[str] = (), *, pattern: str = GPT2_PATTERN
 ) -> Counter[str]:
     """Return how often each pre-token occurs in ``texts`` outside of special tokens."""
-    pretoken_pattern = regex.compile(pattern)
+    pretoken_pattern = compile_pattern(pattern)
     special_pattern = compile_special_tokens(special_tokens)
     counts: Counter[str] = Counter()
     for text in texts:
         for ordinary in split_special_tokens(text, special_pattern)[::2]:
-            counts.update(pretoken_pattern.findall(ordinary))
+            counts.update(split_pretokens(ordinary, pretoken_pattern))
     return counts
 
 

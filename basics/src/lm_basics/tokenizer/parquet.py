@@ -13,7 +13,7 @@ _ROWS_AT_ONCE = 1024
 
 def is_parquet(path: Path) -> bool:
     """Return whether the name of a file says that it is Parquet."""
-    return path.suffix == ".parquet"
+    return path.suffix.lower() == ".parquet"
 
 
 def count_rows(path: Path) -> int:

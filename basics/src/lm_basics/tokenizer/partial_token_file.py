@@ -21,7 +21,7 @@ from lm_basics.tokenizer.journal import Journal
 from lm_basics.tokenizer.token_sidecar import (
     OFFSET_DTYPE,
     Sidecar,
-    check_name,
+    check_output,
     offsets_path,
     sidecar_path,
     write_sidecar,
@@ -76,7 +76,7 @@ def open_partial_token_file(
     Raises:
         ValueError: another process writes the same file, or ``path`` has another suffix.
     """
-    check_name(path)
+    check_output(path)
     folder = path.with_name(f"{path.name}.partial")
     with lock_folder(folder):
         try:

@@ -2,7 +2,7 @@
 
 Two cuts come first, and no merge ever crosses either. Special tokens such as ``<|endoftext|>`` are
 hard boundaries. The text between them is cut into *pre-tokens* (about a word with the space before
-it) by a pattern whose matches cover every character.
+it) by a pattern; what its matches leave out, between two of them, is a pre-token as well.
 """
 
 from collections.abc import Collection, Sequence
@@ -30,6 +30,56 @@ O200K_PATTERN = (
     r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 """Pre-tokens of GPT-4o (o200k_base), in the form that tiktoken publishes."""
+
+_LLAMA3_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+KNOWN_PATTERNS = frozenset(
+    {
+        GPT2_PATTERN,
+        GPT4_PATTERN,
+        O200K_PATTERN,
+        # GPT-2's and GPT-4's as they were first published.
+        r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+        GPT4_PATTERN.replace("{1,3}", "{1,3}+"),
+        # Llama 3 and, with one digit at a time, Qwen.
+        _LLAMA3_PATTERN,
+        _LLAMA3_PATTERN.replace("{1,3}", ""),
+    }
+)
+"""Patterns whose matches cover every character and never run on from a letter or digit into white
+space, so that a text may be cut there. Of other patterns nobody knows where a text may be cut."""
+
+
+def compile_pattern(pattern: str) -> regex.Pattern[str]:
+    """Compile the pattern of pre-tokens.
+
+    Raises:
+        ValueError: it is no regular expression, empty, or a bare word such as a pattern's name.
+    """
+    if not pattern or pattern.isalnum():
+        raise ValueError(
+            f"the pattern {pattern!r} would cut at that word alone: expected a regular expression, "
+            "such as GPT4_PATTERN of lm_basics.tokenizer"
+        )
+    try:
+        compiled = regex.compile(pattern)
+    except regex.error as error:
+        raise ValueError(f"the pattern {pattern!r} is no regular expression: {error}") from error
+    return compiled
+
+
+def split_pretokens(text: str, pattern: regex.Pattern[str]) -> list[str]:
+    """Return the pre-tokens of a text; joined they are the text."""
+    if pattern.pattern in KNOWN_PATTERNS:
+        return pattern.findall(text)
+    pretokens, end = [], 0
+    for match in pattern.finditer(text):
+        pretokens += [text[end : match.start()], match[0]]
+        end = match.end()
+    return [pretoken for pretoken in [*pretokens, text[end:]] if pretoken]
 
 
 def check_special_tokens(special_tokens: Sequence[str]) -> None:

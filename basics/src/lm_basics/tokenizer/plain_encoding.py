@@ -10,7 +10,7 @@ from itertools import chain
 import regex
 
 from lm_basics.tokenizer.merging import merge_tokens
-from lm_basics.tokenizer.patterns import split_special_tokens
+from lm_basics.tokenizer.patterns import split_pretokens, split_special_tokens
 
 
 class PlainEncoder:
@@ -55,7 +55,7 @@ class PlainEncoder:
             if index % 2 == 1:
                 yield (self._special_token_ids[part],)
             else:
-                pretokens = self._pattern.findall(part)
+                pretokens = split_pretokens(part, self._pattern)
                 yield chain.from_iterable(map(self.cache.__getitem__, pretokens))
 
     def _encode_pretoken(self, pretoken: str) -> tuple[int, ...]:

@@ -9,6 +9,9 @@ pre-tokens of both sides depend only on their own side:
   behind a pre-token that does not end in white space and has two more characters behind it, no
   letter first. The contractions of GPT-2's pattern look two characters ahead, and no alternative
   looks further except inside white space and runs of letters.
+
+Patterns in use are ``KNOWN_PATTERNS``. Whatever another pattern is, the first place is safe, and
+where there is no special token the text stays whole.
 """
 
 import codecs
@@ -17,7 +20,7 @@ from pathlib import Path
 
 import regex
 
-from lm_basics.tokenizer.patterns import compile_special_tokens
+from lm_basics.tokenizer.patterns import KNOWN_PATTERNS, compile_special_tokens
 
 BLOCK_CHARACTERS = 1 << 14
 """Characters joined before a cut is looked for; small, so that streams run in constant memory."""
@@ -38,7 +41,8 @@ def cut_safely(
 ) -> Iterator[str]:
     """Yield blocks of the joined ``pieces`` that can be tokenized independently of each other.
 
-    Memory is bounded by ``block_characters`` and the longest pre-token, not by the pieces.
+    Memory is bounded by ``block_characters`` and the longest pre-token, not by the pieces; with a
+    pattern that is not known, by the longest text between special tokens.
     """
     cutter = Cutter(pattern, special_tokens)
     pending = ""
@@ -68,6 +72,7 @@ class Cutter:
 
     def __init__(self, pattern: "regex.Pattern[str]", special_tokens: Collection[str]) -> None:
         self._pattern = pattern
+        self._is_known = pattern.pattern in KNOWN_PATTERNS
         self._special_pattern = compile_special_tokens(special_tokens)
         self._longest = max(map(len, special_tokens), default=1)
         # A special token such as "end of text" may lie across a space.
@@ -75,7 +80,7 @@ class Cutter:
 
     def find(self, text: str) -> int:
         """Return the place, 0 if there is none."""
-        if not self._has_spaces:
+        if self._is_known and not self._has_spaces:
             end = len(text)
             for _ in range(_SPACES_TRIED):
                 end = text.rfind(" ", 1, end)
@@ -86,6 +91,8 @@ class Cutter:
         # A special token that starts behind this place may still change with the text to come.
         limit = max(0, len(text) - self._longest + 1)
         start = self._end_of_special_tokens(text, limit)
+        if not self._is_known:
+            return start
         end = limit
         while (space := text.rfind(" ", start + 1, end + 1)) > 0:
             if text[space - 1].isalnum():
@@ -110,7 +117,7 @@ class Cutter:
 
     def find_in_bytes(self, data: bytes) -> int:
         """Return the place in UTF-8, of which the last character may not be complete."""
-        if not self._has_spaces:
+        if self._is_known and not self._has_spaces:
             end = len(data)
             for _ in range(_SPACES_TRIED):
                 end = data.rfind(b" ", 1, end)

@@ -21,7 +21,7 @@ from lm_basics.tokenizer.patterns import END_OF_TEXT
 from lm_basics.tokenizer.token_sidecar import (
     OFFSET_DTYPE,
     Sidecar,
-    check_name,
+    check_output,
     damaged,
     dtype_on_disk,
     offsets_path,
@@ -77,6 +77,8 @@ def encode_documents(
     Raises:
         ValueError: ``end_of_text`` is no special token of ``tokenizer``, or there are no texts.
     """
+    if isinstance(texts, str):
+        raise TypeError(f"expected an iterable of texts, got the string {texts[:40]!r}")
     if end_of_text not in tokenizer.special_token_ids:
         raise ValueError(f"{end_of_text!r} is not among the tokenizer's special tokens")
     end = np.array([tokenizer.special_token_ids[end_of_text]], dtype=tokenizer.id_dtype)
@@ -152,7 +154,7 @@ def _write(
     num_bytes: int | None = None,
 ) -> TokenFile:
     """Write documents, each with the bytes of its text where they are counted one by one."""
-    check_name(path)
+    check_output(path)
     dtype = dtype_on_disk(vocab_size)
     starts = [0]
     with atomic_path(path) as partial_path:

@@ -1,5 +1,6 @@
 """The sidecar of a token file: what is needed to interpret and check the two arrays beside it."""
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,35 @@ def check_name(path: Path) -> None:
         raise ValueError(f"expected a path that ends in .bin, got {path}")
 
 
+def check_output(path: Path, inputs: Collection[Path] = ()) -> None:
+    """Refuse to write a token file over what is none.
+
+    Raises:
+        ValueError: ``path`` does not end in .bin, it or a companion is a folder or one of
+            ``inputs``, or a file stands where the sidecar would and is no sidecar.
+    """
+    check_name(path)
+    sources = {source.resolve() for source in inputs}
+    for output in (path, offsets_path(path), sidecar_path(path)):
+        if output.is_dir():
+            raise ValueError(f"{output} is a folder, a token file cannot be written there")
+        if output.resolve() in sources:
+            raise ValueError(f"{output} is read and would be replaced: choose another output")
+    if sidecar_path(path).exists() and not _is_sidecar(sidecar_path(path)):
+        raise ValueError(
+            f"{sidecar_path(path)} would be replaced and belongs to no token file: choose another "
+            "output"
+        )
+
+
+def _is_sidecar(path: Path) -> bool:
+    try:
+        data = read_json(path)
+    except ValueError:
+        return False
+    return isinstance(data, dict) and str(data.get("format", "")).startswith("lm-tokens-")
+
+
 def sidecar_path(path: Path) -> Path:
     """Return the path of the sidecar."""
     return path.with_suffix(".json")
@@ -65,8 +95,9 @@ def read_sidecar(path: Path) -> Sidecar:
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: it is damaged.
+        ValueError: it is damaged, or ``path`` does not end in .bin.
     """
+    check_name(path)
     if not sidecar_path(path).is_file():
         raise FileNotFoundError(
             f"{path} is no token file, for {sidecar_path(path)} is missing: encode the text first, "

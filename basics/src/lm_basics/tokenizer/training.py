@@ -12,21 +12,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from lm_basics.tokenizer.corpus import Block, OnInvalid, read_blocks
 from lm_basics.tokenizer.fast.corpus_counting import CorpusCounter, Documents
 from lm_basics.tokenizer.fast.learning import WordList, learn_merges_of_words
+from lm_basics.tokenizer.fast.path import Implementation
 from lm_basics.tokenizer.fast.patterns import KERNEL_PATTERNS
 from lm_basics.tokenizer.fast.threads import num_available_cores
 from lm_basics.tokenizer.kernels import KERNELS
 from lm_basics.tokenizer.learning import TieBreaking, count_pretokens, learn_merges
 from lm_basics.tokenizer.parquet import is_parquet, read_column
-from lm_basics.tokenizer.patterns import GPT2_PATTERN, check_special_tokens
+from lm_basics.tokenizer.patterns import GPT2_PATTERN, check_special_tokens, compile_pattern
+from lm_shared.choices import check_choice
 from lm_shared.machine_code import MachineCodeError
-
-Implementation = Literal["auto", "fast", "reference"]
-"""``auto`` takes the fast path for all but small corpora, if it works on this computer."""
 
 Report = Callable[[str, int, int], None]
 """Called with what is being done (``"counting"`` bytes, ``"merging"``), how much of it is done, and
@@ -77,9 +75,10 @@ def train_bpe(
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a file is not UTF-8, or ``vocab_size`` or ``special_tokens`` are impossible.
+        ValueError: a file is not UTF-8, or an argument is impossible.
     """
-    _check_vocab_size(vocab_size, special_tokens)
+    check_choice("on_invalid", on_invalid, OnInvalid)
+    _check_arguments(vocab_size, special_tokens, pattern, tie_breaking, num_threads, implementation)
     if max_bytes is not None and max_bytes < 1:
         raise ValueError(f"max_bytes={max_bytes} leaves no text to train on")
     paths = [Path(path) for path in _as_sequence(input_path)]
@@ -113,7 +112,9 @@ def train_bpe_from_texts(
     report: Report | None = None,
 ) -> tuple[dict[int, bytes], list[tuple[bytes, bytes]]]:
     """Train on an iterable of documents; see ``train_bpe``. No pre-token crosses documents."""
-    _check_vocab_size(vocab_size, special_tokens)
+    if isinstance(texts, str):
+        raise TypeError(f"expected an iterable of texts, got the string {texts[:40]!r}")
+    _check_arguments(vocab_size, special_tokens, pattern, tie_breaking, num_threads, implementation)
     parts = _group_documents(texts)
     # What is worth the fast path is known once that much was read.
     first = list(_take_documents(parts, _WORTH_COMPILING_BYTES))
@@ -276,9 +277,23 @@ def _take_documents(parts: Iterator[Documents], num_characters: int) -> Iterator
             return
 
 
-def _check_vocab_size(vocab_size: int, special_tokens: Sequence[str]) -> None:
-    """Raise unless the bytes and the special tokens fit into the vocabulary."""
+def _check_arguments(
+    vocab_size: int,
+    special_tokens: Sequence[str],
+    pattern: str,
+    tie_breaking: TieBreaking,
+    num_threads: int | None,
+    implementation: Implementation,
+) -> None:
+    """Raise before any work is done."""
     check_special_tokens(special_tokens)
+    compile_pattern(pattern)
+    check_choice("tie_breaking", tie_breaking, TieBreaking)
+    check_choice("implementation", implementation, Implementation)
+    if num_threads is not None and num_threads < 1:
+        raise ValueError(f"num_threads={num_threads} leaves nobody to count")
+    if not isinstance(vocab_size, int):
+        raise TypeError(f"vocab_size must be an integer, got {vocab_size!r}")
     smallest = _NUM_BYTES + len(special_tokens)
     if vocab_size < smallest:
         raise ValueError(

@@ -8,6 +8,7 @@ their order. A space becomes ``Ġ`` and a newline ``Ċ``.
 import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from lm_shared.files import read_json, write_text
 
@@ -24,6 +25,16 @@ def _visible_characters() -> list[str]:
 
 _CHARACTERS = _visible_characters()
 _BYTES = {character: byte for byte, character in enumerate(_CHARACTERS)}
+
+
+_LARGEST_ID = (1 << 32) - 1
+
+
+def check_ids(vocab: Mapping[int, Any]) -> None:
+    """Raise ``ValueError`` unless all ids fit into 32 bits."""
+    for token_id in vocab:
+        if not isinstance(token_id, int) or not 0 <= token_id <= _LARGEST_ID:
+            raise ValueError(f"ids must be integers from 0 to {_LARGEST_ID}, got {token_id!r}")
 
 
 def to_visible(token: bytes) -> str:
@@ -111,7 +122,11 @@ def load_vocabulary(
 def _read_merges(path: Path) -> list[tuple[bytes, bytes]]:
     """Read one merge per line; only the first line can be a comment, ``# #`` is a merge."""
     merges = []
-    lines = path.read_text(encoding="utf-8").split("\n")
+    try:
+        # Some editors put a byte order mark first.
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8: {error}") from error
     for number, line in enumerate(lines, start=1):
         if not line or (number == 1 and line.startswith("#version")):
             continue

@@ -92,6 +92,8 @@ def learn_merges_of_words(
             greater bytes.
         report: called from time to time with the number of merges so far.
     """
+    # Every merge joins two tokens somewhere, so there are fewer merges than bytes.
+    num_merges = min(num_merges, len(words.tokens))
     learner = _Learner(words, num_merges, prefers_smaller_id=prefers_smaller_id)
     done = 0
     while done < num_merges:

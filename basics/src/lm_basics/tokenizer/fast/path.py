@@ -18,6 +18,9 @@ from lm_basics.tokenizer.fast.threads import map_in_order, num_available_cores
 from lm_basics.tokenizer.kernels import KERNELS, kernel
 from lm_shared.machine_code import MachineCodeError
 
+Implementation = Literal["auto", "fast", "reference"]
+"""``auto`` takes the compiled path where there is enough work, if it works on this computer."""
+
 Ids = NDArray[np.unsignedinteger]
 
 logger = logging.getLogger(__name__)
@@ -57,7 +60,7 @@ class FastPath:
         pattern: str,
         id_dtype: np.dtype[np.unsignedinteger],
         special_token_ids: Mapping[str, int],
-        implementation: Literal["auto", "fast", "reference"],
+        implementation: Implementation,
     ) -> None:
         self._vocab = vocab
         self._byte_ids = byte_ids
@@ -102,10 +105,13 @@ class FastPath:
         """Return whether the fast path decodes the next ids."""
         if num_ids < _FEW_IDS or not self._may_decode:
             return False
-        if self._decoder is None:
-            if not self._is_worth_it(num_ids):
-                return False
-            self._decoder = FastDecoder(self._vocab)
+        if self._decoder is not None:
+            return True
+        if not self._is_worth_it(num_ids):
+            return False
+        with self._lock:
+            if self._decoder is None:
+                self._decoder = FastDecoder(self._vocab)
         return True
 
     def encode(self, text: str, finder: SpecialTokenFinder) -> Ids:

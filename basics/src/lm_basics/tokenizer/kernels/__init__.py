@@ -1,7 +1,7 @@
 """The fast path of byte-pair encoding: functions over plain memory, compiled by numba.
 
 The modules beside this one import numba, which takes more than a second; this one, ``records`` and
-``KERNELS`` do not. ``lm_basics.tokenizer.fast_training`` and ``fast_encoding`` call the kernels.
+``KERNELS`` do not. The modules of ``lm_basics.tokenizer.fast`` call the kernels.
 """
 
 import logging

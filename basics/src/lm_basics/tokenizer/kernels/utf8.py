@@ -13,7 +13,7 @@ def find_invalid_utf8(text, start, end):
     """Return the place of the first byte that starts no valid character, ``end`` if all are.
 
     Surrogates, overlong forms and what lies above U+10FFFF are invalid (Unicode 16, table 3-7).
-    8 bytes behind the end must be readable.
+    Nothing behind the end is read.
     """
     place = start
     while place < end:
