@@ -1,5 +1,7 @@
 """Counts against the model itself, torch's FLOP counter, and the course's numbers."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -9,11 +11,39 @@ from lm_basics.accounting import (
     forward_flops_per_token,
     training_flops_per_token,
 )
-from lm_basics.model_config import TransformerConfig, uniform_transformer
+from lm_basics.model_config import (
+    BlockConfig,
+    FullAttention,
+    MixtureOfExpertsConfig,
+    MLPConfig,
+    SlidingWindowAttention,
+    SwiGLUConfig,
+    TransformerConfig,
+    uniform_transformer,
+)
 from lm_basics.transformer import TransformerLM
 
+SMALL = uniform_transformer(vocab_size=50, context_length=16, d_model=32, num_layers=2, num_heads=4)
+SWIGLU = SwiGLUConfig(d_ff=48)
 CONFIGS = [
-    uniform_transformer(vocab_size=50, context_length=16, d_model=32, num_layers=2, num_heads=4),
+    SMALL,
+    replace(
+        SMALL,
+        num_layers=3,
+        final_norm=False,
+        pattern=(
+            BlockConfig(
+                attention=FullAttention(num_heads=4, d_head=12, num_kv_heads=2),
+                feedforward=MLPConfig(d_ff=40),
+                norm="none",
+            ),
+            BlockConfig(
+                attention=SlidingWindowAttention(num_heads=2, window=3),
+                feedforward=MixtureOfExpertsConfig(num_experts=4, num_active=2, expert=SWIGLU),
+                norm="post",
+            ),
+        ),
+    ),
     uniform_transformer(
         vocab_size=50,
         context_length=16,

@@ -1,18 +1,23 @@
 """Layers against torch's own, and the properties that make them what they are."""
 
+import math
+from collections.abc import Callable
+
 import pytest
 import torch
 from jaxtyping import TypeCheckError
 from torch.nn import functional
 
-from lm_basics.model_config import FullAttention
+from lm_basics.model_config import Activation, FullAttention
 from lm_basics.nn import (
+    MLP,
     REFERENCE_OPS,
     Embedding,
     Linear,
     MultiHeadSelfAttention,
     RMSNorm,
     RotaryPositionalEmbedding,
+    SinusoidalPositionalEmbedding,
     SwiGLU,
     cross_entropy,
     log_softmax,
@@ -28,6 +33,30 @@ def test_softmax_matches_torch_and_survives_large_inputs(dim: int) -> None:
     x = torch.randn(3, 4, 5) * 100 + 10_000
     torch.testing.assert_close(softmax(x, dim), functional.softmax(x, dim))
     torch.testing.assert_close(log_softmax(x, dim), functional.log_softmax(x, dim))
+
+
+@pytest.mark.parametrize(
+    ("activation", "expected"),
+    [
+        ("silu", functional.silu),
+        ("gelu", functional.gelu),
+        ("relu_squared", lambda x: functional.relu(x) ** 2),
+    ],
+)
+def test_ungated_layers_match_torch(
+    activation: Activation, expected: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    x, layer = torch.randn(2, 3, 8), MLP(8, 16, activation)
+    inner = expected(functional.linear(x, layer.w1.weight))
+    torch.testing.assert_close(layer(x), functional.linear(inner, layer.w2.weight))
+
+
+def test_sinusoids_are_those_of_the_paper() -> None:
+    x = SinusoidalPositionalEmbedding(10_000.0, 6, 20)(torch.zeros(1, 20, 6))
+    for position, i in ((0, 0), (7, 1), (19, 2)):
+        angle = position / 10_000 ** (2 * i / 6)
+        assert x[0, position, 2 * i].item() == pytest.approx(math.sin(angle), abs=1e-6)
+        assert x[0, position, 2 * i + 1].item() == pytest.approx(math.cos(angle), abs=1e-6)
 
 
 def test_silu_and_swiglu_match_torch() -> None:

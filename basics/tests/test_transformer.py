@@ -1,11 +1,24 @@
 """The whole model: causality, shapes, initialization, bad configurations."""
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
-from lm_basics.model_config import TransformerConfig, uniform_transformer
+from lm_basics.model_config import (
+    BlockConfig,
+    FullAttention,
+    MixtureOfExpertsConfig,
+    MLPConfig,
+    NoPosition,
+    SinusoidalConfig,
+    SlidingWindowAttention,
+    SwiGLUConfig,
+    TransformerConfig,
+    uniform_transformer,
+)
 from lm_basics.transformer import TransformerLM
 
 
@@ -20,17 +33,43 @@ def _config(**overrides: object) -> TransformerConfig:
     return uniform_transformer(**{**values, **overrides})  # pyright: ignore[reportArgumentType]
 
 
-VARIANTS = [
-    {},
-    {"num_kv_heads": 2},
-    {"qk_norm": True},
-    {"tie_embeddings": True, "num_kv_heads": 1, "qk_norm": True},
-]
+def _blocks(*blocks: BlockConfig, **overrides: Any) -> TransformerConfig:
+    return replace(_config(), pattern=blocks, **overrides)
 
 
-@pytest.mark.parametrize("variant", VARIANTS, ids=str)
-def test_no_gradient_flows_from_later_tokens(variant: dict[str, object]) -> None:
-    model = TransformerLM(_config(**variant))
+ATTENTION, SWIGLU = FullAttention(num_heads=4), SwiGLUConfig(d_ff=24)
+BLOCK = BlockConfig(attention=ATTENTION, feedforward=SWIGLU)
+NO_POSITION = FullAttention(num_heads=4, position=NoPosition())
+EXPERTS = MixtureOfExpertsConfig(num_experts=4, num_active=2, expert=SwiGLUConfig(d_ff=8))
+VARIANTS: dict[str, TransformerConfig] = {
+    "uniform": _config(),
+    "grouped": _config(num_kv_heads=2),
+    "qk_norm": _config(qk_norm=True),
+    "tied": _config(tie_embeddings=True, num_kv_heads=1, qk_norm=True),
+    "wide_heads": _config(d_head=6, num_kv_heads=2),
+    "post_norm": _blocks(replace(BLOCK, norm="post")),
+    "no_norm": _blocks(replace(BLOCK, norm="none"), final_norm=False),
+    "nope": _blocks(replace(BLOCK, attention=NO_POSITION)),
+    "sinusoidal": _blocks(
+        replace(BLOCK, attention=NO_POSITION), position_embedding=SinusoidalConfig()
+    ),
+    "silu": _blocks(replace(BLOCK, feedforward=MLPConfig(d_ff=32, activation="silu"))),
+    "gelu": _blocks(replace(BLOCK, feedforward=MLPConfig(d_ff=32, activation="gelu"))),
+    "relu_squared": _blocks(
+        replace(BLOCK, feedforward=MLPConfig(d_ff=32, activation="relu_squared"))
+    ),
+    "experts": _blocks(replace(BLOCK, feedforward=EXPERTS)),
+    # The window of the first layer and the second's whole context let token 4 see all before it.
+    "window": _blocks(
+        replace(BLOCK, attention=SlidingWindowAttention(num_heads=4, window=3)), BLOCK
+    ),
+}
+all_variants = pytest.mark.parametrize("config", VARIANTS.values(), ids=VARIANTS)
+
+
+@all_variants
+def test_no_gradient_flows_from_later_tokens(config: TransformerConfig) -> None:
+    model = TransformerLM(config)
     embedded = torch.randn(1, 8, 16, requires_grad=True)
     model.token_embeddings.forward = lambda _: embedded
     hidden = model.hidden(torch.zeros(1, 8, dtype=torch.long))
@@ -39,9 +78,9 @@ def test_no_gradient_flows_from_later_tokens(variant: dict[str, object]) -> None
     assert not gradient[0, 5:].any()
 
 
-@pytest.mark.parametrize("variant", VARIANTS, ids=str)
-def test_a_prefix_has_the_logits_of_the_whole(variant: dict[str, object]) -> None:
-    model, ids = TransformerLM(_config(**variant)), torch.randint(50, (2, 12))
+@all_variants
+def test_a_prefix_has_the_logits_of_the_whole(config: TransformerConfig) -> None:
+    model, ids = TransformerLM(config), torch.randint(50, (2, 12))
     torch.testing.assert_close(model(ids[:, :7]), model(ids)[:, :7], rtol=1e-4, atol=1e-5)
 
 
@@ -60,14 +99,72 @@ class GrowingCache:
         return torch.cat(self.k, dim=2), torch.cat(self.v, dim=2)
 
 
-@pytest.mark.parametrize("variant", VARIANTS, ids=str)
-def test_cached_steps_equal_the_full_pass(variant: dict[str, object]) -> None:
-    model, ids = TransformerLM(_config(**variant)), torch.randint(50, (2, 9))
+@all_variants
+def test_cached_steps_equal_the_full_pass(config: TransformerConfig) -> None:
+    model, ids = TransformerLM(config), torch.randint(50, (2, 9))
     cache = [GrowingCache() for _ in range(2)]
     steps = [
         model(ids[:, i : i + 1], positions=torch.full((2, 1), i), cache=cache) for i in range(9)
     ]
     torch.testing.assert_close(torch.cat(steps, dim=1), model(ids), rtol=1e-4, atol=1e-5)
+
+
+@all_variants
+def test_packed_documents_have_the_logits_of_each_alone(config: TransformerConfig) -> None:
+    if config.position_embedding is not None:
+        pytest.skip("absolute positions differ in a packed row")
+    model, ids = TransformerLM(config), torch.randint(50, (2, 12))
+    documents = torch.tensor([[0] * 5 + [1] * 7, [3] * 7 + [4] * 5])
+    packed = model(ids, documents=documents)
+    for row, length in ((0, 5), (1, 7)):
+        for part in (slice(0, length), slice(length, 12)):
+            alone = model(ids[row : row + 1, part])
+            torch.testing.assert_close(packed[row : row + 1, part], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_a_window_hides_what_lies_further_back() -> None:
+    attention = SlidingWindowAttention(num_heads=4, window=3)
+    model = TransformerLM(_blocks(replace(BLOCK, attention=attention), num_layers=1))
+    embedded = torch.randn(1, 8, 16, requires_grad=True)
+    model.token_embeddings.forward = lambda _: embedded
+    hidden = model.hidden(torch.zeros(1, 8, dtype=torch.long))
+    (gradient,) = torch.autograd.grad(hidden[0, 6].sum(), embedded)
+    assert gradient[0].abs().sum(-1).bool().tolist() == [False] * 4 + [True] * 3 + [False]
+
+
+def test_attention_without_positions_does_not_see_the_order() -> None:
+    model = TransformerLM(VARIANTS["nope"])
+    ids = torch.tensor([[1, 2, 3, 4], [3, 1, 2, 4]])
+    # In one layer only: in the second one, tokens know how many stand before them.
+    logits = TransformerLM(replace(VARIANTS["nope"], num_layers=1))(ids)
+    torch.testing.assert_close(logits[0, -1], logits[1, -1], rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(model(ids)[0, -1], model(ids)[1, -1], atol=1e-3)
+    rotated = TransformerLM(replace(_config(), num_layers=1))(ids)
+    assert not torch.allclose(rotated[0, -1], rotated[1, -1], atol=1e-3)
+
+
+def test_a_post_norm_block_is_the_equation_of_the_course() -> None:
+    model = TransformerLM(replace(VARIANTS["post_norm"], num_layers=1))
+    block, ids = model.layers[0], torch.randint(50, (2, 12))
+    x = model.token_embeddings(ids)
+    z = block.ln1(x + block.attn(x))
+    y = block.ln2(z + block.ffn(z))
+    torch.testing.assert_close(model(ids), model.ln_final(y) @ model.output_weight.T)
+
+
+def test_a_model_without_norms_has_no_gains() -> None:
+    model = TransformerLM(VARIANTS["no_norm"])
+    assert all(parameter.ndim == 2 for parameter in model.parameters())
+
+
+def test_only_the_objective_holds_what_experts_add() -> None:
+    model, ids = TransformerLM(VARIANTS["experts"]), torch.randint(50, (2, 12))
+    inputs, targets = ids[:, :-1], ids[:, 1:]
+    added = (model.objective(inputs, targets) - model.loss(inputs, targets)).item()
+    # Two layers, each between 1 (even use) and 4 (one expert alone), times the weight of 0.01.
+    assert 0.02 - 1e-4 <= added <= 0.08
+    dense = TransformerLM(_config())
+    torch.testing.assert_close(dense.objective(inputs, targets), dense.loss(inputs, targets))
 
 
 def test_loss_starts_near_the_uniform_one() -> None:
@@ -116,8 +213,43 @@ def test_too_many_tokens_are_refused() -> None:
         ({"num_layers": 0}, "num_layers must be positive, got 0"),
         ({"d_ff": -1}, "d_ff must be positive, got -1"),
         ({"rope_theta": 0.0}, "theta must be positive"),
+        ({"d_head": 5}, "d_head=5 must be even"),
+        ({"d_head": 0}, "d_head must be positive, got 0"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(overrides: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         _config(**overrides)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: SlidingWindowAttention(num_heads=2, window=0), "window must be positive, got 0"),
+        (lambda: MLPConfig(d_ff=0), "d_ff must be positive, got 0"),
+        (lambda: SinusoidalConfig(theta=-1), "sinusoidal theta must be positive, got -1"),
+        (
+            lambda: MixtureOfExpertsConfig(num_experts=2, num_active=3, expert=SWIGLU),
+            "num_active=3 must lie between 1 and num_experts=2",
+        ),
+        (
+            lambda: MixtureOfExpertsConfig(
+                num_experts=2, num_active=1, expert=SWIGLU, balance_weight=-1.0
+            ),
+            "balance_weight must not be negative",
+        ),
+        (
+            lambda: _blocks(
+                BlockConfig(
+                    attention=FullAttention(num_heads=3, position=NoPosition()), feedforward=SWIGLU
+                ),
+                d_model=15,
+                position_embedding=SinusoidalConfig(),
+            ),
+            "d_model=15 is odd",
+        ),
+    ],
+)
+def test_impossible_alternatives_are_refused(make: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -23,6 +23,16 @@ def silu(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return x * torch.sigmoid(x)
 
 
+def gelu(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Return ``x`` times the normal distribution function at ``x`` (Hendrycks & Gimpel, 2016)."""
+    return x * 0.5 * (1 + torch.erf(x / 2**0.5))
+
+
+def relu_squared(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Return ``max(x, 0)**2`` (So et al., 2021)."""
+    return x.clamp(min=0).square()
+
+
 def scaled_dot_product_attention(
     q: Float[Tensor, "*batch queries d_k"],
     k: Float[Tensor, "*batch keys d_k"],

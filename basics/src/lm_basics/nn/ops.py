@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from einops import repeat
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lm_basics.nn.functional import scaled_dot_product_attention, silu
@@ -31,8 +31,21 @@ class AttentionOp(Protocol):
         k: Float[Tensor, "batch kv_heads keys d_head"],
         v: Float[Tensor, "batch kv_heads keys d_head"],
         query_positions: Int[Tensor, "batch queries"] | None = None,
+        *,
+        window: int | None = None,
+        documents: Int[Tensor, "batch keys"] | None = None,
     ) -> Float[Tensor, "batch heads queries d_head"]:
-        """Let each query attend to the keys at its own position and before it."""
+        """Let each query attend to the keys at its own position and before it.
+
+        Args:
+            q: Queries.
+            k: Keys.
+            v: Values.
+            query_positions: Position of each query; None means that query ``i`` stands at ``i``.
+            window: Keys that a query sees, its own included; None means all.
+            documents: Number of the document of each key, and of the query at the same place; a
+                query sees its own document alone. None means that there is one. Not with a cache.
+        """
         ...
 
 
@@ -102,6 +115,9 @@ def attention(
     k: Float[Tensor, "batch kv_heads keys d_head"],
     v: Float[Tensor, "batch kv_heads keys d_head"],
     query_positions: Int[Tensor, "batch queries"] | None = None,
+    *,
+    window: int | None = None,
+    documents: Int[Tensor, "batch keys"] | None = None,
 ) -> Float[Tensor, "batch heads queries d_head"]:
     """Attend causally; groups of query heads share a key-value head (Ainslie et al., 2023)."""
     group = q.shape[1] // k.shape[1]
@@ -109,9 +125,25 @@ def attention(
     v = repeat(v, "batch kv_heads keys d -> batch (kv_heads group) keys d", group=group)
     if query_positions is None:
         query_positions = torch.arange(q.shape[2], device=q.device).expand(q.shape[0], -1)
-    key_positions = torch.arange(k.shape[2], device=q.device)
-    mask = key_positions <= query_positions[:, None, :, None]
+    mask = causal_mask(query_positions, k.shape[2], window=window, documents=documents)
     return scaled_dot_product_attention(q, k, v, mask)
+
+
+def causal_mask(
+    query_positions: Int[Tensor, "batch queries"],
+    num_keys: int,
+    *,
+    window: int | None = None,
+    documents: Int[Tensor, "batch keys"] | None = None,
+) -> Bool[Tensor, "batch 1 queries keys"]:
+    """Return which keys each query may see; see ``AttentionOp``."""
+    distance = query_positions[:, :, None] - torch.arange(num_keys, device=query_positions.device)
+    mask = distance >= 0
+    if window is not None:
+        mask = mask & (distance < window)
+    if documents is not None:
+        mask = mask & (documents[:, :, None] == documents[:, None, :])
+    return mask[:, None]
 
 
 def linear_cross_entropy(

@@ -64,7 +64,7 @@ class SerialStrategy:
         self.optimizer = optimizer
         self.dtype = dtype
         self.micro_batch_size = micro_batch_size
-        self._loss = model.ops.compile_step(model.loss)
+        self._loss = model.ops.compile_step(model.objective)
         self._peak_rates = [group["lr"] for group in optimizer.param_groups]
 
     def forward_backward(

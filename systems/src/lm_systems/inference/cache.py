@@ -60,7 +60,7 @@ class KeyValueCache:
                 num_rows,
                 attention.count_kv_heads(),
                 num_slots,
-                config.d_model // attention.num_heads,
+                attention.head_width(config.d_model),
             )
             # Zeros, not empty: a hidden slot has weight 0, and 0 * NaN would still be NaN.
             keys = torch.zeros(shape, dtype=dtype, device=device)
