@@ -1,6 +1,7 @@
 """What the commands about tokenizers are given, and what they say about it."""
 
 import logging
+import signal
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from lm_basics.commands.wording import counted, shortened
 from lm_basics.tokenizer import Tokenizer, open_token_file
 from lm_basics.tokenizer.kernels import KERNELS
 from lm_basics.tokenizer.tokenizer_json import CONFIG_FILE, read_end_of_text
+from lm_shared import display
 from lm_shared.files import read_json, write_json
 from lm_shared.machine_code import Library
 
@@ -211,6 +213,29 @@ def test_a_long_token_is_shortened(tmp_path: Path, capsys: Capture) -> None:
     assert f"the longest token is b'{'a' * 40}' … " in capsys.readouterr().out
 
 
+def test_a_resumed_training_tells_how_much_of_it_is_new(
+    text: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    def interrupt(record: logging.LogRecord) -> bool:
+        if record.getMessage().startswith("train: 3 "):
+            signal.raise_signal(signal.SIGINT)
+        return True
+
+    tokens, output = tokenizer.parent / "train.bin", tokenizer.parent / "run"
+    assert run("encode", text, "--tokenizer", tokenizer, "--output", tokens) == 0
+    train = ("train", "tiny", "--tokens", tokens, "--output", output)
+    options = ("--steps", 5, "--checkpoint-every", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(display, "LOG_INTERVAL_S", 0.0)
+        display.logger.addFilter(interrupt)
+        try:
+            assert run(*train, *options) == 130
+        finally:
+            display.logger.removeFilter(interrupt)
+    assert run(*train, *options) == 0
+    assert "of these, 3 steps now, the others before" in capsys.readouterr().out
+
+
 def test_words_follow_numbers() -> None:
     assert counted(1, "token") == "1 token"
     assert counted(2000, "token") == "2,000 tokens"
@@ -239,7 +264,10 @@ def test_speed_is_told_where_there_is_enough_to_time(
     )
     text.write_text("to be " * 10)
     assert run("encode", text, *encode) == 0
-    assert "MB/s" not in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "MB/s" not in printed
+    tokens = open_token_file(tmp_path / "b.bin").num_tokens
+    assert f"{60 / tokens:.3f} bytes per token, end-of-text tokens counted" in printed
     text.write_text("to be " * 200_000)
     assert run("encode", text, *encode) == 0
     assert "MB/s" in capsys.readouterr().out
