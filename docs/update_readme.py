@@ -42,10 +42,10 @@ def render_results(summary: dict, receipt: dict) -> str:
     error = summary["val_loss"] / summary["predicted_val_loss"] - 1
     rows = [
         ("documents kept", f"{summary['documents_kept']} of {summary['documents_in']} pages"),
+        ("model", f"{summary['parameters'] / 1e6:.2f}M parameters"),
         (
-            "model",
-            f"{summary['parameters'] / 1e6:.2f}M parameters, {summary['train_tokens'] / 1e6:.2f}M "
-            f"tokens ({summary['train_epochs']:.2f} epochs), "
+            "training",
+            f"{summary['train_tokens'] / 1e6:.2f}M tokens ({summary['train_epochs']:.2f} epochs), "
             f"{summary['bytes_per_token']:.2f} bytes per token",
         ),
         (

@@ -65,6 +65,8 @@ RECEIPT = {
 def test_results_are_written_between_the_markers_and_nowhere_else(tmp_path: Path) -> None:
     module = _update_module()
     block = module.render_results(SUMMARY, RECEIPT)
+    assert "| model | 1.90M parameters |\n" in block
+    assert "| training | 4.60M tokens (1.44 epochs), 4.01 bytes per token |\n" in block
     assert "| loss, predicted and obtained | 4.000 and 3.900 (-2.5%) |" in block
     assert "500 s: write crawl 5, pretrain 300" in block
     assert "speedrun.py laptop --seed 3` at commit 0123456789ab with changes on 2 cores" in block

@@ -38,9 +38,12 @@ def test_from_text_to_text(
     assert _run(monkeypatch, *train_tokenizer) == 0
     encode = ("encode", corpus, "--tokenizer", tokenizer, "--output", tokens)
     assert _run(monkeypatch, *encode) == 0
-    train = ("train", "tiny", "--tokens", tokens, "--output", run, "--training.steps", 5)
+    train = ("train", "tiny", "--tokens", tokens, "--output", run, "--steps", 5)
     assert _run(monkeypatch, *train, "--validation", tokens) == 0
-    generate = ("generate", "To be", "--model", run / "model", "--tokenizer", tokenizer)
+    assert capsys.readouterr().out.count("already finished") == 0
+    assert _run(monkeypatch, *train, "--tokenizer", tokenizer) == 0
+    assert "already finished: 5 steps, " in capsys.readouterr().out
+    generate = ("generate", "To be", "--model", run / "model")
     assert _run(monkeypatch, *generate, "--max-new-tokens", 5) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("To be")
 
@@ -121,7 +124,7 @@ def test_a_tokenizer_is_trained_as_the_options_say(
     assert _run(monkeypatch, *train) == 2
     options = ("--pattern", "gpt4", "--text-column", "body", "--max-bytes", "0.05kB")
     assert _run(monkeypatch, *train, *options) == 2
-    assert _run(monkeypatch, *train, *options, "--on-invalid", "replace", "--threads", 1) == 0
+    assert _run(monkeypatch, *train, *options, "--on-invalid", "replace", "--workers", 1) == 0
     trained = Tokenizer.from_folder(output)
     assert trained.pattern == GPT4_PATTERN
     assert b" abab" in trained.vocab.values()

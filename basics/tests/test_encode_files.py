@@ -219,7 +219,7 @@ def test_impossible_arguments_are_refused(tmp_path: Path) -> None:
     file.write_text("text")
     with pytest.raises(FileNotFoundError, match="absent"):
         encode_files(TOKENIZER, [file, tmp_path / "absent.txt"], path)
-    with pytest.raises(ValueError, match="is no regular file"):
+    with pytest.raises(ValueError, match=r"is a folder, expected files, such as .*/\*\.txt"):
         encode_files(TOKENIZER, [tmp_path], path)
     with pytest.raises(ValueError, match="at least one file to encode"):
         encode_files(TOKENIZER, [], path)
@@ -227,7 +227,7 @@ def test_impossible_arguments_are_refused(tmp_path: Path) -> None:
         encode_files(TOKENIZER, [file], path, separator="")
     with pytest.raises(ValueError, match="num_workers=0 leaves nobody"):
         encode_files(TOKENIZER, [file], path, num_workers=0)
-    with pytest.raises(ValueError, match="'<eos>' is not among the tokenizer's special tokens"):
+    with pytest.raises(ValueError, match=r"'<eos>' is not among .* special tokens \('<\|endof"):
         encode_files(TOKENIZER, [file], path, end_of_text="<eos>")
     with pytest.raises(ValueError, match=r"ends in \.bin"):
         encode_files(TOKENIZER, [file], tmp_path / "tokens.npy")

@@ -1,5 +1,8 @@
 """The README tells the truth."""
 
+import re
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -7,6 +10,7 @@ import pytest
 from basics.benchmarks.tokenizer_table import BEGIN, END, render_table
 from lm_basics.commands.main import main
 from lm_shared.files import read_json
+from lm_shared.testing.processes import run_python
 from lm_shared.testing.readmes import (
     listed_commands,
     listed_modules,
@@ -15,12 +19,37 @@ from lm_shared.testing.readmes import (
 )
 
 UNIT = Path(__file__).parents[1]
+README = (UNIT / "README.md").read_text(encoding="utf-8")
+
+
+def _run_program(index: int, folder: Path) -> subprocess.CompletedProcess[str]:
+    script = folder / "program.py"
+    script.write_text(re.findall(r"```python\n(.*?)```", README, re.DOTALL)[index])
+    return run_python([script.name], folder=folder)
 
 
 def test_the_quick_start_runs(tmp_path: Path) -> None:
     printed = run_quick_start(UNIT, tmp_path)
     assert printed.startswith("the dog sat on the log. the")
     assert printed.endswith("loss below one: True\n")
+
+
+def test_the_quick_start_warns_of_nothing(tmp_path: Path) -> None:
+    assert _run_program(0, tmp_path).stderr == ""
+
+
+def test_the_program_about_the_tokenizer_runs(tmp_path: Path) -> None:
+    result = _run_program(1, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "the| cat|1 13\nTrue\n"
+    assert result.stderr == ""
+
+
+def test_the_line_that_makes_a_corpus_does(tmp_path: Path) -> None:
+    (line,) = re.findall(r"^python3 (-c '.*') > corpus.txt$", README, re.MULTILINE)
+    result = run_python(shlex.split(line), folder=tmp_path)
+    assert result.stdout.count("<|endoftext|>") > 50
+    assert len(result.stdout) > 400_000
 
 
 def test_the_module_table_equals_the_tree() -> None:
@@ -36,5 +65,4 @@ def test_the_commands_of_the_table_parse(command: list[str]) -> None:
 
 def test_the_tokenizer_table_is_that_of_the_results() -> None:
     results = read_json(UNIT / "benchmarks" / "results" / "cpu" / "tokenizer.json")
-    readme = (UNIT / "README.md").read_text(encoding="utf-8")
-    assert f"{BEGIN}\n{render_table(results)}{END}" in readme
+    assert f"{BEGIN}\n{render_table(results)}{END}" in README

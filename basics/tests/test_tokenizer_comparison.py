@@ -2,6 +2,8 @@ import json
 import math
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from matplotlib.patches import Rectangle
 
@@ -50,23 +52,29 @@ def test_rows_equal_a_comparison_by_hand() -> None:
 
 
 def test_smaller_encodings_are_those_trained_alone() -> None:
-    trained = train_tokenizers([TEXT], [280, 264, 280])
-    assert list(trained) == ["character", "byte", "word 280", "bpe 264", "bpe 280"]
-    for vocab_size in (264, 280):
+    trained = train_tokenizers([TEXT], [270, 264, 270])
+    assert list(trained) == ["character", "byte", "word 270", "bpe 264", "bpe 270"]
+    for vocab_size in (264, 270):
         vocab, merges = train_bpe_from_texts([TEXT], vocab_size, [])
         tokenizer = trained[f"bpe {vocab_size}"]
         assert isinstance(tokenizer, Tokenizer)
         assert tokenizer.vocab_hash == Tokenizer(vocab, merges).vocab_hash
-    assert trained["word 280"].vocab_size <= 280
+    assert trained["word 270"].vocab_size <= 270
+
+
+def test_an_encoding_is_named_after_the_ids_that_it_has() -> None:
+    trained = train_tokenizers(["ab ab"], [300, 400])
+    assert list(trained)[3:] == ["bpe 258"]
+    assert trained["bpe 258"].vocab_size == 258
 
 
 def test_a_larger_vocabulary_makes_shorter_sequences() -> None:
-    rows = {row.name: row for row in compare_tokenizers(train_tokenizers([TEXT], [260, 300]), TEXT)}
-    lengths = [rows[name].num_tokens for name in ("byte", "bpe 260", "bpe 300", "word 300")]
+    rows = {row.name: row for row in compare_tokenizers(train_tokenizers([TEXT], [260, 270]), TEXT)}
+    lengths = [rows[name].num_tokens for name in ("byte", "bpe 260", "bpe 270", "word 270")]
     assert lengths == sorted(lengths, reverse=True)
     assert len(set(lengths[:3])) == 3
     # Byte pairs never cross the words' pattern, so words are the limit.
-    assert rows["word 300"].unknown_share == 0
+    assert rows["word 270"].unknown_share == 0
     assert all(row.is_lossless for row in rows.values())
 
 
@@ -142,7 +150,38 @@ def test_the_command_without_files_takes_the_manual(tmp_path: Path) -> None:
     assert byte["num_tokens"] == pytest.approx(0.02 * len(python_manual()), rel=0.02)
 
 
-@pytest.mark.parametrize("argument", ["folder", "=folder", "name="])
-def test_tokenizers_are_given_with_a_name(argument: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=f"as name=folder, got '{argument}'"):
-        compare_on_text(tokenizer=(argument,), output=tmp_path)
+def test_parquet_files_are_compared_on(tmp_path: Path) -> None:
+    texts: list[str | None] = [TEXT[:960], None, TEXT[960:]]
+    pq.write_table(pa.table({"body": texts}), tmp_path / "a.parquet")
+    (tmp_path / "b.txt").write_text(TEXT[:960] + "\n" + TEXT[960:])
+    rows = []
+    for file in ("a.parquet", "b.txt"):
+        output = tmp_path / file[0]
+        compare_on_text((tmp_path / file,), vocab_sizes=(260,), text_column="body", output=output)
+        rows.append((output / "comparison.json").read_text())
+    assert rows[0] == rows[1]
+
+
+def test_little_text_is_told_and_columns_are_explained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a.txt").write_text("ab ab ab!!")
+    compare_on_text((tmp_path / "a.txt",), output=tmp_path)
+    assert "1 byte of held-out text say little." in caplog.messages
+    printed = capsys.readouterr().out
+    assert "1 byte of held-out text" in printed
+    assert "attention: its cost over the whole text" in printed
+
+
+def test_tokenizers_are_given_with_or_without_a_name(tmp_path: Path) -> None:
+    Tokenizer({byte: bytes([byte]) for byte in range(256)}, []).save(tmp_path / "mine")
+    (tmp_path / "a.txt").write_text(TEXT)
+    folder = str(tmp_path / "mine")
+    given = (folder, f"other={folder}/tokenizer.json")
+    compare_on_text((tmp_path / "a.txt",), tokenizer=given, vocab_sizes=(256,), output=tmp_path)
+    rows = json.loads((tmp_path / "comparison.json").read_text())
+    assert [row["name"] for row in rows][-2:] == ["mine", "other"]
+    with pytest.raises(ValueError, match="expected different names"):
+        compare_on_text(tokenizer=(folder, folder), output=tmp_path)
+    with pytest.raises(ValueError, match="expected a path or name=path, got '=folder'"):
+        compare_on_text(tokenizer=("=folder",), output=tmp_path)

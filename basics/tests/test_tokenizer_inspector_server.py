@@ -383,7 +383,10 @@ def test_arguments_that_name_no_tokenizer_are_refused(
         serve_tokenizer_page((str(folder), str(folder)))
     with pytest.raises(ValueError, match="needs both files"):
         serve_tokenizer_page(gpt2_vocab=tmp_path / "vocab.json")
-    with pytest.raises(ValueError, match=r"expected one of r50k_base, .*, got 'other'"):
+    with pytest.raises(FileNotFoundError, match=r"there is no rank file .*other\.tiktoken"):
+        serve_tokenizer_page(rank_file=(str(tmp_path / "other.tiktoken"),))
+    (tmp_path / "other.tiktoken").touch()
+    with pytest.raises(ValueError, match=r"expected one of r50k_base, .*, got 'other'; for other"):
         serve_tokenizer_page(rank_file=(str(tmp_path / "other.tiktoken"),))
 
 

@@ -1,6 +1,8 @@
 from collections import Counter
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from lm_basics.commands.tokenizer_report import report_tokenizer
@@ -151,6 +153,30 @@ def test_empty_files_have_no_ratio(tokenizer: Tokenizer, tmp_path: Path) -> None
     assert "empty.txt" in report_page(report, title="Empty").to_html()
 
 
+def test_files_are_named_as_shortly_as_tells_them_apart(
+    tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    paths = [tmp_path / part / "en" / "train.txt" for part in "ab"]
+    for path in paths:
+        path.parent.mkdir(parents=True)
+        path.write_text(ENGLISH)
+    names = [size.name for size in count_usage(tokenizer, paths).files]
+    assert names == ["a/en/train.txt", "b/en/train.txt"]
+    assert [size.name for size in count_usage(tokenizer, paths[:1]).files] == ["train.txt"]
+    assert [size.name for size in count_usage(tokenizer, [Path("/dev/null")]).files] == ["null"]
+
+
+def test_parquet_files_are_counted_by_document(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    texts: list[str | None] = ["the cat", None, "s and", ENGLISH]
+    pq.write_table(pa.table({"body": texts}), tmp_path / "a.parquet")
+    usage = count_usage(tokenizer, [tmp_path / "a.parquet"], text_column="body")
+    assert usage.files[0].num_tokens == sum(
+        len(tokenizer.encode(part)) for text in texts if text for part in text.split(END)
+    )
+    with pytest.raises(ValueError, match="has no column 'text'"):
+        report_on_tokenizer(tokenizer, [tmp_path / "a.parquet"])
+
+
 def test_lists_are_as_long_as_asked(tokenizer: Tokenizer, files: tuple[Path, Path]) -> None:
     report = report_on_tokenizer(tokenizer, files, num_listed=3)
     assert len(report.longest) == len(report.unused) == 3
@@ -192,7 +218,7 @@ def test_the_command_writes_and_prints_the_report(
     tokenizer.save("mine")
     Tokenizer(BYTES, []).save("bytes")
     english, russian = (Path(path.name) for path in files)
-    report_tokenizer(Path("mine"), (english, russian), against=Path("bytes"), output=Path("out"))
+    report_tokenizer("mine", (english, russian), against="others=bytes", output=Path("out"))
     printed = capsys.readouterr().out
     report = load_config(TokenizerReport, Path("out/report.json"))
     expected = report_on_tokenizer(tokenizer, (english, russian), against=Tokenizer(BYTES, []))
@@ -201,8 +227,15 @@ def test_the_command_writes_and_prints_the_report(
     for part in ("english.txt", "russian.txt", "Cyrillic"):
         assert part in printed
         assert part in html
-    assert "unreachable: none" in printed
-    assert "256 tokens in common" in printed
+    assert (
+        "glitch candidates, which a model may meet too rarely to learn:\n  0 unreachable: none"
+        in (printed)
+    )
+    assert "256 tokens in common with others" in printed
+    assert "tokens of others" in html
+    assert "Against others" in html
+    assert "Glitch candidates: unused tokens" in html
+    assert "1 special token<" in html
     assert html.count("<svg") == 2
     assert "http-equiv" not in html
     assert "<script" not in html

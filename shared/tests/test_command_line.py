@@ -144,6 +144,18 @@ def test_an_unusable_command_line_exits_with_2_and_a_hint(
     assert hint in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"), [("trian", "did you mean train?"), ("xyz", "there are train, show, fail")]
+)
+def test_an_unknown_command_is_one_line(
+    capsys: pytest.CaptureFixture[str], name: str, hint: str
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run(name, "--steps", "3")
+    assert caught.value.code == 2
+    assert capsys.readouterr() == ("", f"toy: error: no command '{name}': {hint}\n")
+
+
 def test_help_names_commands_recipes_and_fields(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, words in (
         (["--help"], ["A toy.", "Train a model.", "Show a file."]),

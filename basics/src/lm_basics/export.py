@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lm_basics.model_config import TransformerConfig, uniform_transformer
 from lm_basics.nn.ops import REFERENCE_OPS, Ops
-from lm_basics.tokenizer import Tokenizer
+from lm_basics.tokenizer import END_OF_TEXT, Tokenizer
 from lm_basics.transformer import TransformerLM
 from lm_shared.files import atomic_folder, read_json, write_bytes, write_json
 
@@ -49,13 +49,16 @@ def save_model(
     *,
     tokenizer: Tokenizer | None = None,
     chat_template: str | None = None,
+    end_of_text: str = END_OF_TEXT,
 ) -> None:
     """Write ``model`` and, if given, its tokenizer; an existing folder is replaced as a whole.
+
+    The tokenizer's special token ``end_of_text``, where it has that one, ends generated text.
 
     Raises:
         ValueError: The blocks differ, which neither Llama nor Qwen3 can express.
     """
-    config = _describe(model.config, tokenizer)
+    config = _describe(model.config, tokenizer, end_of_text)
     d_head = model.config.d_model // model.config.block(0).attention.num_heads
     tensors = {
         _foreign_name(name): _halve(value, d_head) if _is_rotated(name) else value
@@ -66,7 +69,7 @@ def save_model(
         write_json(partial / CONFIG_NAME, config)
         write_bytes(partial / WEIGHTS_NAME, safetensors.torch.save(tensors, {"format": "pt"}))
         if tokenizer is not None:
-            tokenizer.save(partial, chat_template=chat_template)
+            tokenizer.save(partial, end_of_text=end_of_text, chat_template=chat_template)
 
 
 def load_model(folder: Path | str, *, ops: Ops = REFERENCE_OPS) -> TransformerLM:
@@ -111,7 +114,9 @@ def load_model(folder: Path | str, *, ops: Ops = REFERENCE_OPS) -> TransformerLM
     return model
 
 
-def _describe(config: TransformerConfig, tokenizer: Tokenizer | None) -> dict[str, Any]:
+def _describe(
+    config: TransformerConfig, tokenizer: Tokenizer | None, end_of_text: str
+) -> dict[str, Any]:
     if len(set(config.pattern)) > 1:
         raise ValueError(f"the Hugging Face layout needs equal blocks, got {config.pattern}")
     block = config.block(0)
@@ -140,7 +145,7 @@ def _describe(config: TransformerConfig, tokenizer: Tokenizer | None) -> dict[st
         "dtype": "float32",
     }
     if tokenizer is not None:
-        end = tokenizer.special_token_ids.get("<|endoftext|>")
+        end = tokenizer.special_token_ids.get(end_of_text)
         description |= {"bos_token_id": None, "eos_token_id": end, "pad_token_id": end}
     return description
 

@@ -7,13 +7,14 @@ Only this module and the ``commands`` of each unit know tyro. A unit's ``command
         sys.exit(run_commands("basics", "Tokenizer and transformer.", commands))
 """
 
+import difflib
 import errno
 import importlib
 import inspect
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Annotated, Any
 
 import tyro
@@ -44,6 +45,7 @@ def run_commands(
     Raises:
         SystemExit: help was asked for (code 0), or an option or sub-command is unknown (code 2).
     """
+    _refuse_unknown(program, commands, sys.argv[1:] if argv is None else argv)
     return _guard(
         program,
         lambda: tyro.extras.subcommand_cli_from_dict(
@@ -75,6 +77,17 @@ def load_commands(
             module, _, function = place.partition(":")
             commands[name] = getattr(importlib.import_module(f"{package}.{module}"), function)
     return commands
+
+
+def _refuse_unknown(program: str, commands: Collection[str], arguments: Sequence[str]) -> None:
+    """End the process with one line if the first argument is a word and no command."""
+    name = arguments[0] if arguments else "-"
+    if name.startswith("-") or name in commands:
+        return
+    similar = difflib.get_close_matches(name, commands, n=1)
+    hint = f"did you mean {similar[0]}?" if similar else f"there are {', '.join(commands)}"
+    sys.stderr.write(f"{program}: error: no command {name!r}: {hint}\n")
+    raise SystemExit(USAGE_ERROR)
 
 
 def run_command(

@@ -125,7 +125,7 @@ class Library:
         path = self.object_path()
         if (code := _read_code(path)) is not None:
             return code
-        logger.info("Compiling %d functions into %s, once.", len(self.functions), path)
+        logger.info("Compiling %d functions, once; later they are loaded.", len(self.functions))
         code = _compile_elsewhere(self.functions)
         # Sources that changed meanwhile have another name, and their code may be in this one.
         if self.object_path() != path:

@@ -1,5 +1,6 @@
 """``basics compare-tokenizers``: characters, bytes, words and byte pairs on the same text."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +9,9 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from lm_basics.tokenizer.bpe import Tokenizer
+from lm_basics.commands.text_files import check_text_files
+from lm_basics.commands.tokenizer_folder import load_tokenizer, parse_named
+from lm_basics.commands.wording import counted
 from lm_basics.tokenizer.comparison import (
     TokenizerComparison,
     compare_tokenizers,
@@ -16,51 +19,77 @@ from lm_basics.tokenizer.comparison import (
     train_tokenizers,
 )
 from lm_basics.tokenizer.figures import comparison_figure, write_png
+from lm_basics.tokenizer.parquet import is_parquet, read_column
 from lm_basics.tokenizer.sample_text import python_manual
 from lm_basics.tokenizer.text_stream import read_text
 from lm_shared.config import to_dict
 from lm_shared.files import write_json
 
+_FEW_BYTES = 10_000
+_EXPLANATION = (
+    "used: share of the ids that occur; attention: its cost over the whole text, where one token "
+    "per byte costs 1; unknown: share of the tokens that stand for unknown words"
+)
+
+logger = logging.getLogger(__name__)
+
 
 def compare_on_text(
-    files: Annotated[tuple[Path, ...], tyro.conf.Positional] = (),
+    files: Annotated[
+        tuple[Path, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="[FILE ...]", help_behavior_hint=""),
+    ] = (),
     /,
     *,
-    tokenizer: tuple[str, ...] = (),
+    tokenizer: Annotated[
+        tuple[str, ...],
+        tyro.conf.arg(metavar="[FOLDER ...]", help_behavior_hint="(default: none)"),
+    ] = (),
     vocab_sizes: tuple[int, ...] = (512, 1024, 4096),
     held_out_share: float = 0.1,
+    text_column: str = "text",
     output: Path = Path("runs/tokenizers"),
 ) -> None:
     """Compare kinds of tokenizers on the end of a text, after training on its beginning.
 
     Args:
-        files: UTF-8 text; without any, the reference manual that comes with Python.
-        tokenizer: further tokenizers, as name=folder with a tokenizer.json.
-        vocab_sizes: sizes of the byte-pair encodings; words get as many ids as the largest.
+        files: UTF-8 text or .parquet; without any, the reference manual that comes with Python.
+        tokenizer: further tokenizers, as folder or name=folder; one that was trained on all of the
+            files has seen the held-out text, which flatters it.
+        vocab_sizes: most ids of the byte-pair encodings; words get as many as the largest.
         held_out_share: part at the end of each file that the comparison is made on.
+        text_column: column of Parquet files; each row is a document, rows without text are skipped.
         output: folder for comparison.json and comparison.png.
     """
-    given = dict(_load_named(one) for one in tokenizer)
-    texts = ["".join(read_text(path)) for path in files] or [python_manual()]
+    if files:
+        check_text_files(files)
+    given = {name: load_tokenizer(path) for name, path in map(parse_named, tokenizer)}
+    if len(given) < len(tokenizer):
+        raise ValueError(f"expected different names, got {', '.join(tokenizer)}")
+    texts = [_read_whole(path, text_column) for path in files] or [python_manual()]
     beginnings, held_out = hold_out(texts, share=held_out_share)
+    num_bytes = len(held_out.encode())
+    if num_bytes < _FEW_BYTES:
+        logger.warning("%s of held-out text say little.", counted(num_bytes, "byte"))
     trained = train_tokenizers(beginnings, vocab_sizes)
     rows = compare_tokenizers({**trained, **given}, held_out)
-    Console().print(_table(rows, f"{len(held_out.encode()):,} bytes of held-out text"))
+    Console().print(_table(rows, f"{counted(num_bytes, 'byte')} of held-out text"))
+    print(_EXPLANATION)
     write_json(output / "comparison.json", [to_dict(row) for row in rows])
     write_png(comparison_figure(rows), output / "comparison.png")
     print(f"wrote {output}")
 
 
-def _load_named(argument: str) -> tuple[str, Tokenizer]:
-    name, separator, folder = argument.partition("=")
-    if not (name and separator and folder):
-        raise ValueError(f"expected a tokenizer as name=folder, got {argument!r}")
-    return name, Tokenizer.from_folder(folder)
+def _read_whole(path: Path, text_column: str) -> str:
+    if is_parquet(path):
+        return "\n".join(read_column(path, text_column))
+    return "".join(read_text(path))
 
 
 def _table(rows: Sequence[TokenizerComparison], title: str) -> Table:
     table = Table(title=title)
-    table.add_column("tokenizer")
+    table.add_column("tokenizer", overflow="fold")
     for column in ("ids", "used", "tokens", "bytes/token", "attention", "unknown"):
         table.add_column(column, justify="right")
     for row in rows:

@@ -1,42 +1,61 @@
 """``basics encode``: turn text files or Parquet files into a token file for training."""
 
-import time
+import logging
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from lm_basics.commands.activity_bars import activity_bars
+from lm_basics.commands.stopwatch import Stopwatch
+from lm_basics.commands.text_files import TextFiles, check_text_files
+from lm_basics.commands.tokenizer_folder import find_folder
+from lm_basics.commands.wording import counted
 from lm_basics.tokenizer.bpe import Tokenizer
 from lm_basics.tokenizer.corpus import OnInvalid
 from lm_basics.tokenizer.encode_files import encode_files
 from lm_basics.tokenizer.patterns import END_OF_TEXT
+from lm_basics.tokenizer.tokenizer_json import read_end_of_text
+
+_LEAST_TIMED_BYTES = 1_000_000
+
+logger = logging.getLogger(__name__)
 
 
 def encode(
-    files: Annotated[tuple[Path, ...], tyro.conf.Positional],
+    files: TextFiles,
     /,
     *,
     tokenizer: Path,
     output: Path,
     separator: str = END_OF_TEXT,
+    end_of_text: Annotated[
+        str | None,
+        tyro.conf.arg(metavar="STR", help_behavior_hint="(default: the tokenizer's own)"),
+    ] = None,
     text_column: str = "text",
     on_invalid: OnInvalid = "strict",
-    workers: int | None = None,
+    workers: Annotated[
+        int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all cores)")
+    ] = None,
 ) -> None:
-    """Encode documents, each followed by the end-of-text token; go on where a kill stopped it.
+    r"""Encode documents, each followed by the end-of-text token; go on where a kill stopped it.
 
     Args:
         files: UTF-8 text or .parquet, in the order in which it is written.
         tokenizer: folder with a tokenizer.json.
         output: the token file; its name ends in .bin, a .json and an .offsets.bin go beside it.
-        separator: string between two documents of a text file.
-        text_column: column of Parquet files; each row is a document.
+        separator: string between two documents of a text file, taken as it is; an empty line is
+            $'\n\n' in bash. A file without it is one document.
+        end_of_text: special token behind each document.
+        text_column: column of Parquet files; each row is a document, rows without text are skipped.
         on_invalid: stop at bytes that are not UTF-8, or replace them by U+FFFD.
-        workers: threads or processes that encode; all cores by default.
+        workers: threads or processes that encode.
     """
-    encoder = Tokenizer.from_folder(tokenizer)
-    start_s = time.perf_counter()
+    check_text_files(files)
+    folder = find_folder(tokenizer)
+    encoder = Tokenizer.from_folder(folder)
+    watch = Stopwatch()
     first_shares: list[float] = []
     with activity_bars({"encoding": ("MB encoded", 1e6)}) as show:
 
@@ -52,15 +71,19 @@ def encode(
             separator=separator,
             text_column=text_column,
             on_invalid=on_invalid,
+            end_of_text=end_of_text or read_end_of_text(folder) or END_OF_TEXT,
             num_workers=workers,
             report=report,
         )
-    elapsed_s = time.perf_counter() - start_s
-    num_bytes = written.num_bytes or 0
-    # What an interrupted run had done before is not this one's speed.
-    speed = (1 - first_shares[0]) * num_bytes / elapsed_s / 1e6
+    elapsed_s, num_bytes = watch.elapsed_s(), written.num_bytes or 0
+    if separator != END_OF_TEXT and written.num_documents <= len(files):
+        logger.warning("The separator %r is between no two texts of a file.", separator)
     print(
-        f"{written.num_documents} documents, {written.num_tokens} tokens, "
-        f"{num_bytes / written.num_tokens:.3f} bytes per token, {speed:.1f} MB/s"
+        f"{counted(written.num_documents, 'document')}, {counted(written.num_tokens, 'token')}, "
+        f"{num_bytes / written.num_tokens:.3f} bytes per token, end-of-text tokens counted"
     )
+    # What an interrupted run had done before is not this one's speed.
+    done_bytes = (1 - first_shares[0]) * num_bytes
+    if done_bytes >= _LEAST_TIMED_BYTES:
+        print(f"{done_bytes / elapsed_s / 1e6:.1f} MB/s{watch.remark()}")
     print(f"wrote {output}")

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import tyro
 
+from lm_basics.commands.tokenizer_folder import load_tokenizer, parse_named
 from lm_basics.tokenizer.bpe import Tokenizer
 from lm_basics.tokenizer.inspector_server import InspectorServer
 from lm_basics.tokenizer.patterns import END_OF_TEXT
@@ -35,18 +36,21 @@ def serve_tokenizer_page(
         folders: folders with a tokenizer.json, as folder or name=folder.
         gpt2_vocab: GPT-2's vocab.json, also named encoder.json.
         gpt2_merges: GPT-2's merges.txt, also named vocab.bpe.
-        rank_file: tiktoken's files: cl100k_base.tiktoken, or cl100k_base=file.
+        rank_file: OpenAI's files for tiktoken: r50k_base.tiktoken, cl100k_base.tiktoken or
+            o200k_base.tiktoken, or such a name and another file as cl100k_base=file.
         host: address to listen on; others than the default let other computers in.
         port: 0 takes a free one.
     """
     named: list[tuple[str, TextTokenizer]] = []
-    for name, path in map(_parse_named, folders):
-        named.append((name, Tokenizer.from_folder(path)))
+    for name, path in map(parse_named, folders):
+        named.append((name, load_tokenizer(path)))
     if gpt2_vocab is not None and gpt2_merges is not None:
         named.append(("gpt2", Tokenizer.from_files(gpt2_vocab, gpt2_merges, [END_OF_TEXT])))
     elif gpt2_vocab is not None or gpt2_merges is not None:
         raise ValueError("GPT-2's tokenizer needs both files, --gpt2-vocab and --gpt2-merges")
-    for given_name, path in map(_parse_named, rank_file):
+    for given_name, path in map(parse_named, rank_file):
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no rank file {path}")
         name = given_name.removesuffix(".tiktoken")
         named.append((name, load_published(name, path)))
     tokenizers = dict(named or _small_tokenizers())
@@ -59,15 +63,6 @@ def serve_tokenizer_page(
             server.serve_forever()
         except KeyboardInterrupt:
             print("ended")
-
-
-def _parse_named(argument: str) -> tuple[str, Path]:
-    name, separator, path = argument.partition("=")
-    if not separator or Path(argument).exists():
-        return Path(argument).resolve().name, Path(argument)
-    if not (name and path):
-        raise ValueError(f"expected a path or name=path, got {argument!r}")
-    return name, Path(path)
 
 
 def _small_tokenizers() -> list[tuple[str, TextTokenizer]]:

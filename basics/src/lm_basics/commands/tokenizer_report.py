@@ -8,8 +8,10 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from lm_basics.tokenizer.bpe import Tokenizer
-from lm_basics.tokenizer.report import TokenizerReport, report_on_tokenizer
+from lm_basics.commands.text_files import TextFiles, check_text_files
+from lm_basics.commands.tokenizer_folder import load_tokenizer, parse_named
+from lm_basics.commands.wording import counted, shortened
+from lm_basics.tokenizer.report import TokenizerReport, TokenRow, report_on_tokenizer
 from lm_basics.tokenizer.report_page import report_page
 from lm_basics.tokenizer.usage import TextSize
 from lm_shared.config import save_config
@@ -18,54 +20,70 @@ _NUM_PRINTED = 5
 
 
 def report_tokenizer(
-    tokenizer: Annotated[Path, tyro.conf.Positional],
-    files: Annotated[tuple[Path, ...], tyro.conf.Positional],
+    tokenizer: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")],
+    files: TextFiles,
     /,
     *,
-    against: Path | None = None,
+    against: Annotated[
+        str | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: none)")
+    ] = None,
+    text_column: str = "text",
     num_listed: int = 40,
     output: Path = Path("runs/tokenizer-report"),
 ) -> None:
     """Report on a tokenizer: long tokens, compression by file and script, glitch candidates.
 
     Args:
-        tokenizer: folder with a tokenizer.json.
-        files: UTF-8 text, one file for each domain.
-        against: folder of another tokenizer to compare with.
+        tokenizer: folder with a tokenizer.json, or name=folder.
+        files: UTF-8 text or .parquet, one file for each domain.
+        against: another tokenizer to compare with, as folder or name=folder.
+        text_column: column of Parquet files; each row is a document, rows without text are skipped.
         num_listed: most tokens of each list.
         output: folder for report.json and report.html.
     """
-    other = None if against is None else Tokenizer.from_folder(against)
+    check_text_files(files)
+    name, folder = parse_named(tokenizer)
+    other_name, other_folder = ("", None) if against is None else parse_named(against)
     numbers = report_on_tokenizer(
-        Tokenizer.from_folder(tokenizer), files, against=other, num_listed=num_listed
+        load_tokenizer(folder),
+        files,
+        against=None if other_folder is None else load_tokenizer(other_folder),
+        text_column=text_column,
+        num_listed=num_listed,
     )
-    _print_summary(numbers)
+    _print_summary(numbers, other_name)
     save_config(numbers, output / "report.json")
-    report_page(numbers, title=f"Tokenizer {tokenizer.name}").write(output / "report.html")
+    page = report_page(numbers, title=f"Tokenizer {name}", other_name=other_name)
+    page.write(output / "report.html")
     print(f"wrote {output}")
 
 
-def _print_summary(numbers: TokenizerReport) -> None:
+def _print_summary(numbers: TokenizerReport, other_name: str) -> None:
     console = Console()
     console.print(_table("file", numbers.files))
     console.print(_table("script", numbers.scripts))
-    print(
-        f"{numbers.vocab_size} ids, {numbers.used_share:.1%} used, "
-        f"{numbers.num_unreachable} unreachable, {numbers.num_unused} unused"
-    )
-    for name in ("longest", "unreachable", "unused"):
-        texts = [row.text for row in getattr(numbers, name)[:_NUM_PRINTED]]
-        print(f"{name}: {', '.join(map(repr, texts)) or 'none'}")
+    print(f"{counted(numbers.vocab_size, 'id')}, {numbers.used_share:.1%} used")
+    print(f"longest: {_list_tokens(numbers.longest)}")
+    print("glitch candidates, which a model may meet too rarely to learn:")
+    num_unused = numbers.num_unused - numbers.num_unreachable
+    print(f"  {numbers.num_unreachable:,} unreachable: {_list_tokens(numbers.unreachable)}")
+    print(f"  {num_unused:,} unused in these files: {_list_tokens(numbers.unused)}")
+    print("  (parts of longer tokens are often unused: merges made them on the way)")
     if numbers.difference is not None:
-        print(f"{numbers.difference.num_in_common} tokens in common")
+        common = counted(numbers.difference.num_in_common, "token")
+        print(f"{common} in common with {other_name}")
         for one in numbers.difference.files:
             if one.ratio is not None:
-                print(f"{one.name}: {one.ratio:.3f} times the other's bytes per token")
+                print(f"{one.name}: {one.ratio:.3f} times the bytes per token of {other_name}")
+
+
+def _list_tokens(rows: Sequence[TokenRow]) -> str:
+    return ", ".join(shortened(row.text) for row in rows[:_NUM_PRINTED]) or "none"
 
 
 def _table(kind: str, sizes: Sequence[TextSize]) -> Table:
     table = Table()
-    table.add_column(kind)
+    table.add_column(kind, overflow="fold")
     for column in ("bytes", "tokens", "bytes/token"):
         table.add_column(column, justify="right")
     for size in sizes:

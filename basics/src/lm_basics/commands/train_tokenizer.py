@@ -1,6 +1,5 @@
 """``basics train-tokenizer``: learn a byte-pair encoding from text files or Parquet files."""
 
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +8,9 @@ import tyro
 
 from lm_basics.commands.activity_bars import activity_bars
 from lm_basics.commands.byte_count import parse_byte_count
+from lm_basics.commands.stopwatch import Stopwatch
+from lm_basics.commands.text_files import TextFiles, check_text_files
+from lm_basics.commands.wording import counted, shortened
 from lm_basics.tokenizer.bpe import Tokenizer
 from lm_basics.tokenizer.corpus import OnInvalid
 from lm_basics.tokenizer.learning import TieBreaking
@@ -17,21 +19,27 @@ from lm_basics.tokenizer.training import train_bpe
 
 _PATTERNS = {"gpt2": GPT2_PATTERN, "gpt4": GPT4_PATTERN, "gpt4o": O200K_PATTERN}
 _UNITS = {"counting": ("MB counted", 1e6), "merging": ("merges", 1)}
+_NUM_BYTES = 256
 
 
 def train_tokenizer(
-    files: Annotated[tuple[Path, ...], tyro.conf.Positional],
+    files: TextFiles,
     /,
     *,
     output: Path,
     vocab_size: int = 4096,
     special_tokens: tuple[str, ...] = (END_OF_TEXT,),
+    end_of_text: str = END_OF_TEXT,
     pattern: str = "gpt2",
     tie_breaking: TieBreaking = "greater_bytes",
     text_column: str = "text",
-    max_bytes: str | None = None,
+    max_bytes: Annotated[
+        str | None, tyro.conf.arg(metavar="SIZE", help_behavior_hint="(default: all)")
+    ] = None,
     on_invalid: OnInvalid = "strict",
-    threads: int | None = None,
+    workers: Annotated[
+        int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all cores)")
+    ] = None,
 ) -> None:
     """Train byte-level BPE and write a tokenizer folder in the Hugging Face layout.
 
@@ -40,15 +48,19 @@ def train_tokenizer(
         output: folder for tokenizer.json and tokenizer_config.json.
         vocab_size: most tokens, with the 256 bytes and the special tokens.
         special_tokens: strings that are never cut; they get the first ids.
-        pattern: gpt2, gpt4, gpt4o, or a regular expression whose matches cover every character.
+        end_of_text: which of them ends a document.
+        pattern: gpt2, gpt4, gpt4o, or a regular expression of the pre-tokens.
         tie_breaking: which of equally frequent pairs is merged first.
-        text_column: column of Parquet files; each row is a document.
-        max_bytes: text to train on, the first of it, such as 500MB or 2GiB; all by default.
+        text_column: column of Parquet files; each row is a document, rows without text are skipped.
+        max_bytes: text to train on, the first of it, such as 500MB or 2GiB.
         on_invalid: stop at bytes that are not UTF-8, or replace them by U+FFFD.
-        threads: threads that count; all cores by default.
+        workers: threads that count.
     """
+    check_text_files(files)
+    if end_of_text not in (*special_tokens, END_OF_TEXT):
+        raise ValueError(f"--end-of-text {end_of_text!r} is none of {list(special_tokens)}")
     pattern = _find_pattern(pattern)
-    start_s = time.perf_counter()
+    watch = Stopwatch()
     with activity_bars(_UNITS) as report:
         vocab, merges = train_bpe(
             files,
@@ -59,23 +71,29 @@ def train_tokenizer(
             text_column=text_column,
             max_bytes=None if max_bytes is None else parse_byte_count(max_bytes),
             on_invalid=on_invalid,
-            num_threads=threads,
+            num_threads=workers,
             report=report,
         )
-    elapsed_s = time.perf_counter() - start_s
+    elapsed_s = watch.elapsed_s()
+    if not merges and vocab_size > _NUM_BYTES + len(special_tokens):
+        raise ValueError(f"no two bytes to merge in {', '.join(map(str, files))}: is there text?")
     tokenizer = Tokenizer(vocab, merges, special_tokens, pattern=pattern)
-    tokenizer.save(output)
-    longest = max((left + right for left, right in merges), key=len, default=b"")
-    print(f"{tokenizer.vocab_size} tokens in {elapsed_s:.1f} s, the longest is {longest!r}")
+    tokenizer.save(output, end_of_text=end_of_text)
+    print(f"{counted(tokenizer.vocab_size, 'token')} in {elapsed_s:.2f} s{watch.remark()}")
+    if merges:
+        longest = max((left + right for left, right in merges), key=len)
+        print(f"the longest token is {shortened(longest)}")
     print(f"wrote {output}")
 
 
 def _find_pattern(name: str) -> str:
     """Return the pattern of that name, or the name itself if it is a pattern."""
     pattern = _PATTERNS.get(name, name)
+    known = ", ".join(_PATTERNS)
+    if pattern.isalnum():
+        raise ValueError(f"--pattern {name!r} is none of {known}, and no regex")
     try:
         regex.compile(pattern)
     except regex.error as error:
-        known = ", ".join(_PATTERNS)
         raise ValueError(f"--pattern {name!r} is none of {known}, and no regex: {error}") from error
     return pattern

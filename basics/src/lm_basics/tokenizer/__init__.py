@@ -9,9 +9,16 @@ from lm_basics.tokenizer.patterns import (
     GPT4_PATTERN,
     O200K_PATTERN,
 )
+from lm_basics.tokenizer.published import load_published
 from lm_basics.tokenizer.simple import ByteTokenizer, CharacterTokenizer, WordTokenizer
 from lm_basics.tokenizer.text_tokenizer import TextTokenizer, compression_ratio
-from lm_basics.tokenizer.tiktoken_file import to_tiktoken_arguments, tokenizer_from_rank_file
+from lm_basics.tokenizer.tiktoken_file import (
+    ranks_from_tokenizer,
+    read_rank_file,
+    to_tiktoken_arguments,
+    tokenizer_from_rank_file,
+    write_rank_file,
+)
 from lm_basics.tokenizer.token_file import (
     TokenFile,
     encode_documents,
@@ -36,12 +43,16 @@ __all__ = [
     "compression_ratio",
     "encode_documents",
     "encode_files",
+    "load_published",
     "load_vocabulary",
     "open_token_file",
+    "ranks_from_tokenizer",
+    "read_rank_file",
     "save_vocabulary",
     "to_tiktoken_arguments",
     "tokenizer_from_rank_file",
     "train_bpe",
     "train_bpe_from_texts",
+    "write_rank_file",
     "write_token_file",
 ]

@@ -73,7 +73,8 @@ def train_tokenizers(
 
     Args:
         texts: documents to learn words and merges from.
-        vocab_sizes: ids of the byte-pair encodings, at least 256 each.
+        vocab_sizes: most ids of the byte-pair encodings, at least 256 each; where the texts have
+            fewer merges, the encoding is named after the ids that it has.
         pattern: regular expression of words and pre-tokens.
 
     Raises:
@@ -91,7 +92,7 @@ def train_tokenizers(
     vocab, merges = train_bpe_from_texts(texts, largest, [], pattern=pattern)
     for vocab_size in sorted(set(vocab_sizes)):
         first_tokens = dict(list(vocab.items())[:vocab_size])
-        tokenizers[f"bpe {vocab_size}"] = Tokenizer(
+        tokenizers[f"bpe {len(first_tokens)}"] = Tokenizer(
             first_tokens, merges[: vocab_size - _NUM_BYTES], pattern=pattern
         )
     return tokenizers

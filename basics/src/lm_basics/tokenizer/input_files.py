@@ -39,7 +39,7 @@ class InputFiles:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: one is no regular file or a damaged Parquet file, there are none, or
+        ValueError: one is a folder, no regular file or a damaged Parquet file, there are none, or
             ``separator`` is empty.
         ImportError: a file is Parquet, and pyarrow is not installed.
     """
@@ -58,6 +58,8 @@ class InputFiles:
             raise ValueError("expected a separator between documents, got an empty one")
         sizes = [path.stat().st_size for path in paths]
         for path in paths:
+            if path.is_dir():
+                raise ValueError(f"{path} is a folder, expected files, such as {path}/*.txt")
             if not path.is_file():
                 raise ValueError(f"{path} is no regular file")
         self._paths = paths

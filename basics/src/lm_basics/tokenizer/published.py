@@ -53,7 +53,10 @@ def load_published(name: str, path: Path | str) -> Tokenizer:
         ValueError: the name is unknown, or the file is damaged.
     """
     if name not in PUBLISHED_ENCODINGS:
-        raise ValueError(f"expected one of {', '.join(PUBLISHED_ENCODINGS)}, got {name!r}")
+        raise ValueError(
+            f"expected one of {', '.join(PUBLISHED_ENCODINGS)}, got {name!r}; for other rank "
+            "files, which hold no pattern, there is tokenizer_from_rank_file in Python"
+        )
     encoding = PUBLISHED_ENCODINGS[name]
     return tokenizer_from_rank_file(
         path, pattern=encoding.pattern, special_tokens=encoding.special_tokens

@@ -6,7 +6,8 @@ to learn what they mean. There are two kinds, and they differ in how much they p
 * unreachable: the token does not occur in the given files, and its own text is encoded as something
   else. Merges do not look around, so a longer text can yield it only where the pattern cuts the
   token's text finer than it cuts a word: GPT-2's cuts ``'l`` in two, but not ``'ll``.
-* unused: the token does not occur in the given files. Other files may hold it.
+* unused: the token does not occur in the given files. Other files may hold it. Most of these are
+  harmless: a merge made them on the way to a longer token, which took their place.
 
 A *fragment* is a token whose bytes are a part of a character. It has no text of its own, so it is
 never called unreachable; unused it can be.
@@ -97,15 +98,17 @@ def report_on_tokenizer(
     paths: Sequence[Path],
     *,
     against: Tokenizer | None = None,
+    text_column: str = "text",
     num_listed: int = 40,
 ) -> TokenizerReport:
     """Encode the files and look through the vocabulary.
 
     Args:
         tokenizer: the one to report on.
-        paths: UTF-8 text files, one for each domain; special tokens of either tokenizer are cut
-            out of them.
+        paths: UTF-8 text or Parquet, one file for each domain; special tokens of either tokenizer
+            are cut out of them.
         against: a tokenizer to compare with.
+        text_column: column of Parquet files; each row is a document.
         num_listed: most tokens of each list; the counts are always complete.
 
     Raises:
@@ -117,11 +120,13 @@ def report_on_tokenizer(
     if num_listed < 1:
         raise ValueError(f"expected num_listed of at least 1, got {num_listed}")
     specials = {*tokenizer.special_token_ids, *(against.special_token_ids if against else ())}
-    usage = count_usage(tokenizer, paths, specials)
+    usage = count_usage(tokenizer, paths, specials, text_column=text_column)
     tokens = _ordinary_tokens(tokenizer)
     unused = [token_id for token_id in tokens if usage.counts[token_id] == 0]
     unreachable = set(unused) & set(find_unreachable_tokens(tokenizer))
-    other_usage = None if against is None else count_usage(against, paths, specials)
+    other_usage = None
+    if against is not None:
+        other_usage = count_usage(against, paths, specials, text_column=text_column)
     return TokenizerReport(
         vocab_hash=tokenizer.vocab_hash,
         vocab_size=tokenizer.vocab_size,

@@ -10,8 +10,16 @@ from lm_shared.report import Report
 _SHOWN_CHARACTERS = 40
 
 
-def report_page(numbers: TokenizerReport, *, title: str) -> Report:
-    """Lay the numbers out on a self-contained page; its ``write`` saves it."""
+def report_page(
+    numbers: TokenizerReport, *, title: str, other_name: str = "the other tokenizer"
+) -> Report:
+    """Lay the numbers out on a self-contained page; its ``write`` saves it.
+
+    Args:
+        numbers: the report.
+        title: its heading.
+        other_name: what the tokenizer that it was compared with is called.
+    """
     page = Report(title, f"Vocabulary {numbers.vocab_hash[:12]}, {numbers.vocab_size:,} ids.")
     _add_overview(page, numbers)
     _add_sizes(
@@ -29,7 +37,7 @@ def report_page(numbers: TokenizerReport, *, title: str) -> Report:
         numbers.scripts,
     )
     if numbers.difference is not None:
-        _add_difference(page, numbers.difference)
+        _add_difference(page, numbers.difference, other_name)
     _add_tokens(page.section("Longest tokens"), numbers.longest)
     _add_glitch_candidates(page, numbers)
     return page
@@ -45,7 +53,11 @@ def _add_overview(page: Report, numbers: TokenizerReport) -> None:
                 num_bytes / num_tokens if num_tokens else None,
                 f"{num_bytes:,} bytes in {num_tokens:,} tokens",
             ),
-            ("Vocabulary", numbers.vocab_size, f"{numbers.num_special} special tokens"),
+            (
+                "Vocabulary",
+                numbers.vocab_size,
+                f"{numbers.num_special} special token{'s' * (numbers.num_special != 1)}",
+            ),
             ("Used", f"{numbers.used_share:.1%}", "of the tokens occur in the files"),
             ("Unreachable", numbers.num_unreachable, "tokens that their own text does not yield"),
             ("Unused", numbers.num_unused, "tokens that do not occur in the files"),
@@ -65,29 +77,30 @@ def _add_sizes(page: Report, kind: str, sizes: Sequence[TextSize]) -> None:
     )
 
 
-def _add_difference(page: Report, difference: TokenizerDifference) -> None:
+def _add_difference(page: Report, difference: TokenizerDifference, other_name: str) -> None:
     page.section(
-        "Against the other tokenizer",
+        f"Against {other_name}",
         f"It has {difference.other_vocab_size:,} ids; {difference.num_in_common:,} tokens are in "
         "both. A ratio above 1 means that this tokenizer needs fewer tokens.",
     ).table(
-        ["file", "tokens", "tokens of the other", "ratio of bytes per token"],
+        ["file", "tokens", f"tokens of {other_name}", "ratio of bytes per token"],
         [[one.name, one.num_tokens, one.other_num_tokens, one.ratio] for one in difference.files],
     )
 
 
 def _add_glitch_candidates(page: Report, numbers: TokenizerReport) -> None:
     page.section(
-        "Unreachable tokens",
+        "Glitch candidates: unreachable tokens",
         f"{numbers.num_unreachable:,} tokens that do not occur in these files, and whose own text "
         "is encoded as something else: hardly any text can teach a model what they mean.",
     )
     _add_tokens(page, numbers.unreachable)
     num_reachable = numbers.num_unused - numbers.num_unreachable
     page.section(
-        "Unused tokens",
-        f"{num_reachable:,} further tokens that do not occur in these files. Other text may hold "
-        "them; the longest say most about the text that the tokenizer was trained on.",
+        "Glitch candidates: unused tokens",
+        f"{num_reachable:,} further tokens that do not occur in these files. Most are harmless: "
+        "other text holds them, or a merge made them on the way to a longer token, which took "
+        "their place. The longest say most about the text that the tokenizer was trained on.",
     )
     _add_tokens(page, numbers.unused)
 

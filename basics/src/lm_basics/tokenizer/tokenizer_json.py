@@ -84,6 +84,22 @@ def read_tokenizer_folder(folder: Path) -> BpeTables:
         raise ValueError(f"{path}: {error}") from error
 
 
+def read_end_of_text(folder: Path) -> str | None:
+    """Return the ``eos_token`` of ``tokenizer_config.json``, ``None`` where nothing names one.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        return None
+    config = read_json(path)
+    token = config.get("eos_token") if isinstance(config, dict) else None
+    # Others also write it like an added token, with its content and options.
+    token = token.get("content") if isinstance(token, dict) else token
+    return token if isinstance(token, str) else None
+
+
 def _to_json(tables: BpeTables) -> dict[str, Any]:
     special_ids = set(tables.special_token_ids.values())
     added = [

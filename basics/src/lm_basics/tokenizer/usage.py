@@ -15,6 +15,7 @@ from jaxtyping import Int64
 
 from lm_basics.tokenizer.bpe import Tokenizer
 from lm_basics.tokenizer.learning import count_pretokens
+from lm_basics.tokenizer.parquet import is_parquet, read_column
 from lm_basics.tokenizer.scripts import script_of
 from lm_basics.tokenizer.text_stream import cut_safely, read_text
 
@@ -24,7 +25,7 @@ class TextSize:
     """A group of text in bytes and in tokens, special tokens left out of both."""
 
     name: str
-    """File or script."""
+    """Script, or file, as much of its path as tells it from the others."""
     num_bytes: int
     """UTF-8 bytes."""
     num_tokens: int
@@ -46,27 +47,32 @@ class TokenUsage:
 
 
 def count_usage(
-    tokenizer: Tokenizer, paths: Sequence[Path], special_tokens: Collection[str] | None = None
+    tokenizer: Tokenizer,
+    paths: Sequence[Path],
+    special_tokens: Collection[str] | None = None,
+    *,
+    text_column: str = "text",
 ) -> TokenUsage:
-    """Count the tokens of UTF-8 text files, which are streamed.
+    """Count the tokens of UTF-8 text files and Parquet files, which are streamed.
 
     Args:
         tokenizer: its special tokens are cut out of the text and not counted.
-        paths: text files.
+        paths: UTF-8 text, or Parquet if the name ends in .parquet.
         special_tokens: strings to cut out instead, for two tokenizers to see the same text.
+        text_column: column of Parquet files; each row is a document.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a file is not UTF-8.
+        ValueError: a file is not UTF-8, or a Parquet file is damaged or lacks the column.
     """
     specials = list(tokenizer.special_token_ids if special_tokens is None else special_tokens)
     counts = np.zeros(tokenizer.vocab_size, dtype=np.int64)
     script_bytes: Counter[str] = Counter()
     script_tokens: Counter[str] = Counter()
     files: list[TextSize] = []
-    for path in paths:
+    for path, name in zip(paths, _short_names(paths), strict=True):
         num_bytes = num_tokens = 0
-        for pretoken, count in _count_file(path, specials, tokenizer.pattern).items():
+        for pretoken, count in _count_file(path, specials, tokenizer.pattern, text_column).items():
             ids = tokenizer.encode(pretoken, allowed_special=())
             for token_id in ids:
                 counts[token_id] += count
@@ -75,13 +81,26 @@ def count_usage(
             script_tokens[script] += len(ids) * count
             num_bytes += size
             num_tokens += len(ids) * count
-        files.append(_size(str(path), num_bytes, num_tokens))
+        files.append(_size(name, num_bytes, num_tokens))
     scripts = [_size(name, size, script_tokens[name]) for name, size in script_bytes.items()]
     scripts.sort(key=lambda size: (-size.num_bytes, size.name))
     return TokenUsage(counts=counts, files=tuple(files), scripts=tuple(scripts))
 
 
-def _count_file(path: Path, special_tokens: Sequence[str], pattern: str) -> Counter[str]:
+def _short_names(paths: Sequence[Path]) -> list[str]:
+    """Return as many of the last parts of each path as tell all of them apart."""
+    for num_parts in range(1, max((len(path.parts) for path in paths), default=0)):
+        names = [str(Path(*path.parts[-num_parts:])) for path in paths]
+        if len(set(names)) == len(set(paths)):
+            return names
+    return [str(path) for path in paths]
+
+
+def _count_file(
+    path: Path, special_tokens: Sequence[str], pattern: str, text_column: str
+) -> Counter[str]:
+    if is_parquet(path):
+        return count_pretokens(read_column(path, text_column), special_tokens, pattern=pattern)
     blocks = cut_safely(read_text(path), regex.compile(pattern), special_tokens)
     return count_pretokens(blocks, special_tokens, pattern=pattern)
 

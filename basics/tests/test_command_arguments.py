@@ -1,0 +1,273 @@
+"""What the commands about tokenizers are given, and what they say about it."""
+
+import logging
+import signal
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lm_basics.commands import stopwatch
+from lm_basics.commands.main import main
+from lm_basics.commands.wording import counted, shortened
+from lm_basics.tokenizer import Tokenizer, open_token_file
+from lm_basics.tokenizer.kernels import KERNELS
+from lm_basics.tokenizer.tokenizer_json import CONFIG_FILE, read_end_of_text
+from lm_shared import display
+from lm_shared.files import read_json, write_json
+from lm_shared.machine_code import Library
+
+Capture = pytest.CaptureFixture[str]
+
+
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        main([str(one) for one in arguments])
+    assert isinstance(stopped.value.code, int)
+    return stopped.value.code
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    path = tmp_path / "text.txt"
+    path.write_text("to be or not to be, that is the question. " * 20)
+    return path
+
+
+@pytest.fixture
+def tokenizer(text: Path, tmp_path: Path) -> Path:
+    """The folder of a tokenizer whose documents end with <eos>."""
+    folder = tmp_path / "tokenizer"
+    specials = ("--special-tokens", "<pad>", "<eos>", "--end-of-text", "<eos>")
+    options = ("--output", folder, "--vocab-size", 270)
+    assert run("train-tokenizer", text, *options, *specials) == 0
+    return folder
+
+
+def test_the_tokenizers_own_end_of_text_is_taken_everywhere(
+    text: Path, tokenizer: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    tokens, model = tmp_path / "train.bin", tmp_path / "run" / "model"
+    eos = Tokenizer.from_folder(tokenizer).special_token_ids["<eos>"]
+    assert read_json(tokenizer / CONFIG_FILE)["eos_token"] == "<eos>"
+    assert run("encode", text, "--tokenizer", tokenizer, "--output", tokens) == 0
+    assert open_token_file(tokens).tokens[-1] == eos
+    train = ("train", "tiny", "--tokens", tokens, "--output", model.parent, "--steps", 1)
+    assert run(*train, "--tokenizer", tokenizer) == 0
+    assert read_json(model / "config.json")["eos_token_id"] == eos
+    assert read_end_of_text(model) == "<eos>"
+    capsys.readouterr()
+    assert run("generate", "to be", "--model", model, "--max-new-tokens", 1) == 0
+
+
+def test_another_special_token_may_end_documents(
+    text: Path, tokenizer: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    encode = ("encode", text, "--tokenizer", tokenizer, "--output", tmp_path / "train.bin")
+    assert run(*encode, "--end-of-text", "<pad>") == 0
+    pad = Tokenizer.from_folder(tokenizer).special_token_ids["<pad>"]
+    assert open_token_file(tmp_path / "train.bin").tokens[-1] == pad
+    assert run(*encode, "--end-of-text", "<end>") == 2
+    assert "'<end>' is not among the tokenizer's special tokens ('<pad>', '<eos>')" in (
+        capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "token"),
+    [({"eos_token": "<a>"}, "<a>"), ({"eos_token": {"content": "<b>"}}, "<b>"), ({}, None)],
+)
+def test_end_of_text_is_read_in_both_spellings(
+    config: dict[str, object], token: str | None, tmp_path: Path
+) -> None:
+    assert read_end_of_text(tmp_path) is None
+    write_json(tmp_path / CONFIG_FILE, config)
+    assert read_end_of_text(tmp_path) == token
+
+
+def test_the_tokenizer_of_a_model_must_have_made_its_tokens(
+    text: Path, tokenizer: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    other, tokens = tmp_path / "other", tmp_path / "train.bin"
+    assert run("train-tokenizer", text, "--output", other, "--vocab-size", 260) == 0
+    assert run("encode", text, "--tokenizer", tokenizer, "--output", tokens) == 0
+    train = ("train", "tiny", "--tokens", tokens, "--output", tmp_path / "run")
+    assert run(*train, "--tokenizer", other) == 2
+    assert f"{other} is not the one that made {tokens}" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_without_a_tokenizer_says_how_to_give_one(tmp_path: Path, capsys: Capture) -> None:
+    assert run("generate", "x", "--model", tmp_path) == 2
+    assert "holds no tokenizer.json: give a folder by --tokenizer" in capsys.readouterr().err
+
+
+def test_a_prompt_of_several_words_is_to_be_quoted(tmp_path: Path, capsys: Capture) -> None:
+    assert run("generate", "Once", "upon", "a", "time", "--model", tmp_path) == 2
+    assert "expected one prompt, got 4 words: put it in quotes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("train-tokenizer", "{}", "--output", "out"),
+        ("encode", "{}", "--tokenizer", "tokenizer", "--output", "out.bin"),
+        ("compare-tokenizers", "{}"),
+        ("tokenizer-report", "tokenizer", "{}"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_every_command_names_what_is_no_text(
+    command: tuple[str, ...],
+    tokenizer: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Capture,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "a.jsonl").write_text('{"text": "to be or not to be, that is the question"}\n' * 9)
+    assert run(*(part.format("folder") for part in command)) == 2
+    error = "basics: error: folder is a folder, expected files, such as folder/*.txt\n"
+    assert capsys.readouterr().err.endswith(error)
+    assert run(*(part.format("a.jsonl") for part in command)) == 0
+    assert any(line.startswith("a.jsonl is read as plain text") for line in caplog.messages)
+
+
+@pytest.mark.parametrize("command", ["train-tokenizer", "encode", "tokenizer-report"])
+def test_without_a_file_the_error_says_so(command: str, tokenizer: Path, capsys: Capture) -> None:
+    arguments = [tokenizer] if command == "tokenizer-report" else []
+    options = ["--tokenizer", tokenizer] if command == "encode" else []
+    assert run(command, *arguments, *options, "--output", tokenizer.parent / "x.bin") == 2
+    assert "expected at least one file of text, got none" in capsys.readouterr().err
+
+
+def test_a_tokenizer_is_its_folder_or_its_file(
+    text: Path, tokenizer: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    encode = ("encode", text, "--output", tmp_path / "train.bin", "--tokenizer")
+    assert run(*encode, tokenizer / "tokenizer.json") == 0
+    assert open_token_file(tmp_path / "train.bin").num_documents == 1
+    assert run(*encode, tokenizer / CONFIG_FILE) == 2
+    assert "expected a folder with a tokenizer.json, got the file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [0, -3])
+def test_somebody_must_work(number: int, text: Path, tokenizer: Path, capsys: Capture) -> None:
+    output = tokenizer.parent / "train.bin"
+    encode = ("encode", text, "--tokenizer", tokenizer, "--output", output)
+    for command in (encode, ("train-tokenizer", text, "--output", output)):
+        assert run(*command, "--workers", number) == 2
+        assert f"={number} leaves nobody to" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["", "a", "<|endoftext|>" * 3])
+def test_training_on_nothing_is_refused(content: str, tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "a.txt").write_text(content)
+    pq.write_table(pa.table({"text": [content, None]}), tmp_path / "a.parquet")
+    for name in ("a.txt", "a.parquet"):
+        assert run("train-tokenizer", tmp_path / name, "--output", tmp_path / "out") == 2
+        assert f"no two bytes to merge in {tmp_path / name}" in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()
+    # Whoever wants no merges gets none.
+    options = ("--output", tmp_path / "out", "--vocab-size", 257)
+    assert run("train-tokenizer", tmp_path / "a.txt", *options) == 0
+    assert "longest" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--end-of-text", "<eos>"), "--end-of-text '<eos>' is none of ['<|endoftext|>']"),
+        (("--pattern", "gpt3"), "--pattern 'gpt3' is none of gpt2, gpt4, gpt4o, and no regex"),
+    ],
+)
+def test_unknown_words_are_refused(
+    options: tuple[str, str], message: str, text: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    assert run("train-tokenizer", text, "--output", tmp_path / "out", *options) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_separator_that_is_nowhere_is_told(
+    text: Path, tokenizer: Path, capsys: Capture, caplog: pytest.LogCaptureFixture
+) -> None:
+    encode = ("encode", text, "--tokenizer", tokenizer, "--output", tokenizer.parent / "train.bin")
+    with caplog.at_level(logging.WARNING):
+        assert run(*encode) == 0
+        assert run(*encode, "--separator", ", ") == 0
+        assert caplog.messages == []
+        assert run(*encode, "--separator", r"\n\n") == 0
+    (message,) = caplog.messages
+    assert message.startswith(r"The separator '\\n\\n' is between no two texts")
+    assert capsys.readouterr().out.startswith("1 document, ")
+
+
+def test_a_long_token_is_shortened(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "a.txt").write_text("a" * 1000 + " b")
+    options = ("--output", tmp_path / "out", "--vocab-size", 300)
+    assert run("train-tokenizer", tmp_path / "a.txt", *options) == 0
+    assert f"the longest token is b'{'a' * 40}' … " in capsys.readouterr().out
+
+
+def test_a_resumed_training_tells_how_much_of_it_is_new(
+    text: Path, tokenizer: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    def interrupt(record: logging.LogRecord) -> bool:
+        if record.getMessage().startswith("train: 3 "):
+            signal.raise_signal(signal.SIGINT)
+        return True
+
+    tokens, output = tokenizer.parent / "train.bin", tokenizer.parent / "run"
+    assert run("encode", text, "--tokenizer", tokenizer, "--output", tokens) == 0
+    train = ("train", "tiny", "--tokens", tokens, "--output", output)
+    options = ("--steps", 5, "--checkpoint-every", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(display, "LOG_INTERVAL_S", 0.0)
+        display.logger.addFilter(interrupt)
+        try:
+            assert run(*train, *options) == 130
+        finally:
+            display.logger.removeFilter(interrupt)
+    assert run(*train, *options) == 0
+    assert "of these, 3 steps now, the others before" in capsys.readouterr().out
+
+
+def test_words_follow_numbers() -> None:
+    assert counted(1, "token") == "1 token"
+    assert counted(2000, "token") == "2,000 tokens"
+    assert counted(0, "token") == "0 tokens"
+    assert shortened(b"a" * 40) == repr(b"a" * 40)
+    assert shortened("é" * 41) == f"{'é' * 40!r} … 41 characters"
+
+
+def test_seconds_of_compiling_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = Library(KERNELS.functions, KERNELS.sources, cache_folder=tmp_path)
+    monkeypatch.setattr(stopwatch, "KERNELS", empty)
+    watch = stopwatch.Stopwatch()
+    assert watch.remark() == ""
+    # Another process does the same to it.
+    empty.object_path().touch()
+    assert "compiling" in watch.remark()
+    assert stopwatch.Stopwatch().remark() == ""
+
+
+def test_speed_is_told_where_there_is_enough_to_time(
+    tokenizer: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    text, encode = (
+        tmp_path / "large.txt",
+        ("--tokenizer", tokenizer, "--output", tmp_path / "b.bin"),
+    )
+    text.write_text("to be " * 10)
+    assert run("encode", text, *encode) == 0
+    printed = capsys.readouterr().out
+    assert "MB/s" not in printed
+    tokens = open_token_file(tmp_path / "b.bin").num_tokens
+    assert f"{60 / tokens:.3f} bytes per token, end-of-text tokens counted" in printed
+    text.write_text("to be " * 200_000)
+    assert run("encode", text, *encode) == 0
+    assert "MB/s" in capsys.readouterr().out
