@@ -1,6 +1,8 @@
 """Exported folders, loaded by transformers and by this code."""
 
 import json
+import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,16 @@ import torch
 import transformers
 
 from lm_basics.export import load_model, save_model
-from lm_basics.model_config import TransformerConfig, uniform_transformer
+from lm_basics.hugging_face_layout import describe, reason_against
+from lm_basics.model_config import (
+    FullAttention,
+    MixtureOfExpertsConfig,
+    MLPConfig,
+    NoPosition,
+    SinusoidalConfig,
+    SlidingWindowAttention,
+    uniform_transformer,
+)
 from lm_basics.transformer import TransformerLM
 
 VARIANTS = [
@@ -16,6 +27,7 @@ VARIANTS = [
     {"num_kv_heads": 2, "rope_theta": 500.0},
     {"qk_norm": True, "tie_embeddings": True},
     {"qk_norm": True, "num_kv_heads": 1, "d_ff": 48},
+    {"num_kv_heads": 2, "d_head": 10},
 ]
 
 
@@ -71,19 +83,48 @@ def test_a_model_of_transformers_loads(tmp_path: Path) -> None:
     torch.testing.assert_close(load_model(tmp_path)(ids), theirs(ids).logits, rtol=1e-4, atol=1e-4)
 
 
-def test_blocks_that_differ_are_refused(tmp_path: Path) -> None:
-    blocks = tuple(
-        uniform_transformer(
-            vocab_size=9, context_length=8, d_model=16, num_layers=1, num_heads=n
-        ).pattern[0]
-        for n in (2, 4)
-    )
-    config = TransformerConfig(
-        vocab_size=9, context_length=8, d_model=16, num_layers=2, pattern=blocks
-    )
-    with pytest.raises(ValueError, match="needs equal blocks"):
-        save_model(TransformerLM(config), tmp_path / "model")
-    assert not (tmp_path / "model").exists()
+BLOCK = _model({}).config.block(0)
+NOT_LLAMA = {
+    "its blocks differ": {"pattern": (BLOCK, replace(BLOCK, attention=FullAttention(num_heads=2)))},
+    "its attention is SlidingWindowAttention": {
+        "pattern": (replace(BLOCK, attention=SlidingWindowAttention(num_heads=4, window=3)),)
+    },
+    "its attention has no rotation": {
+        "pattern": (replace(BLOCK, attention=FullAttention(num_heads=4, position=NoPosition())),)
+    },
+    "its feed-forward layers are no SwiGLU": {
+        "pattern": (
+            replace(
+                BLOCK,
+                feedforward=MixtureOfExpertsConfig(
+                    num_experts=3, num_active=2, expert=MLPConfig(d_ff=8, activation="gelu")
+                ),
+            ),
+        )
+    },
+    "it has post norm": {"pattern": (replace(BLOCK, norm="post"),)},
+    "it has none norm": {"pattern": (replace(BLOCK, norm="none"),), "final_norm": False},
+    "positions are added to its embeddings": {"position_embedding": SinusoidalConfig()},
+}
+
+
+@pytest.mark.parametrize("reason", NOT_LLAMA)
+def test_what_llama_cannot_express_is_loaded_by_us_alone(
+    reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = replace(_model({}).config, **NOT_LLAMA[reason])
+    assert reason_against(config) == reason
+    model, ids = TransformerLM(config), torch.randint(40, (2, 16))
+    with caplog.at_level(logging.WARNING):
+        save_model(model, tmp_path / "model")
+    assert f"Only this code can load {tmp_path / 'model'}: {reason}." in caplog.messages
+    loaded = load_model(tmp_path / "model")
+    assert loaded.config == config
+    assert torch.equal(loaded(ids), model(ids))
+    with pytest.raises(
+        ValueError, match=f"neither Llama nor Qwen3 can express the model: {reason}"
+    ):
+        describe(config)
 
 
 def test_folders_that_do_not_fit_are_refused(tmp_path: Path) -> None:
