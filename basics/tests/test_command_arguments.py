@@ -181,7 +181,9 @@ def test_training_on_nothing_is_refused(content: str, tmp_path: Path, capsys: Ca
     ("options", "message"),
     [
         (("--end-of-text", "<eos>"), "--end-of-text '<eos>' is none of ['<|endoftext|>']"),
-        (("--pattern", "gpt3"), "--pattern 'gpt3' is none of gpt2, gpt4, gpt4o, and no regex"),
+        (("--pattern", "gpt3"), "--pattern is none of gpt2, gpt4, gpt4o: the pattern 'gpt3'"),
+        (("--special-tokens", "a"), "the special token 'a' is one byte"),
+        (("--pattern", r"\d{1,3}+|\D"), "read {1,3}+ as a repetition"),
     ],
 )
 def test_unknown_words_are_refused(
@@ -190,6 +192,32 @@ def test_unknown_words_are_refused(
     assert run("train-tokenizer", text, "--output", tmp_path / "out", *options) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_what_cannot_be_a_folder_is_refused_before_any_work(
+    text: Path, tokenizer: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    for command in (
+        ("train-tokenizer", text),
+        ("compare-tokenizers", text),
+        ("tokenizer-report", tokenizer, text),
+    ):
+        for output in (text, text / "inner"):
+            assert run(*command, "--output", output) == 2
+            assert f"{text} is a file, expected a folder to write to" in capsys.readouterr().err
+
+
+def test_names_are_shown_as_they_are(
+    text: Path, tokenizer: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    named = text.rename(text.with_name("[red]y.txt"))
+    options = ("--output", tmp_path / "out")
+    assert run("compare-tokenizers", named, "--tokenizer", f"[/x]={tokenizer}", *options) == 0
+    assert "[/x]" in capsys.readouterr().out
+    assert run("tokenizer-report", tokenizer, named, *options) == 0
+    assert "[red]y.txt" in capsys.readouterr().out
+    assert run("compare-tokenizers", named, "--tokenizer", f"byte={tokenizer}", *options) == 2
+    assert "['byte'] are compared anyway" in capsys.readouterr().err
 
 
 def test_a_separator_that_is_nowhere_is_told(

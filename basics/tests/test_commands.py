@@ -134,7 +134,10 @@ def test_a_tokenizer_is_trained_as_the_options_say(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--pattern", "(a"), "--pattern '(a' is none of gpt2, gpt4, gpt4o, and no regex: "),
+        (
+            ("--pattern", "(a"),
+            "none of gpt2, gpt4, gpt4o: the pattern '(a' is no regular expression",
+        ),
         (("--max-bytes", "many"), "expected a number of bytes such as 500_000, 2.5GB or 16MiB"),
         (("--max-bytes", "0"), "max_bytes=0 leaves no text"),
     ],

@@ -46,7 +46,13 @@ def byte_pairs() -> Tokenizer:
 @pytest.fixture(scope="module")
 def server(byte_pairs: Tokenizer) -> Iterator[InspectorServer]:
     tokenizers = {"<b>ours</b>": byte_pairs, "bytes": ByteTokenizer(), "c": CharacterTokenizer()}
-    with InspectorServer(tokenizers) as server:
+    with served(InspectorServer(tokenizers)) as server:
+        yield server
+
+
+@contextmanager
+def served(server: InspectorServer) -> Iterator[InspectorServer]:
+    with server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield server
@@ -255,6 +261,16 @@ def test_another_address_to_listen_on_is_answered_too() -> None:
     with InspectorServer({"bytes": ByteTokenizer()}, host="127.0.0.2") as server:
         assert server.address == f"http://127.0.0.2:{server.server_port}/"
         assert server.allowed_hosts == {"localhost", "127.0.0.1", "[::1]", "127.0.0.2"}
+
+
+def test_other_computers_reach_a_page_by_number_when_it_listens_to_all() -> None:
+    with served(InspectorServer({"bytes": ByteTokenizer()}, host="0.0.0.0")) as server:
+        assert server.address == f"http://127.0.0.1:{server.server_port}/"
+        for host in ("192.0.2.7", "192.0.2.7:8000", "[2001:db8::1]:8000"):
+            assert request(server, "GET", "/", headers={"Host": host}).status == 200
+        assert request(server, "GET", "/", headers={"Host": "evil.example"}).status == 403
+    with pytest.raises(ValueError, match="expected an address to listen on, got ''"):
+        InspectorServer({"bytes": ByteTokenizer()}, host="")
 
 
 def test_the_policy_names_the_only_script_and_style_of_the_page(server: InspectorServer) -> None:

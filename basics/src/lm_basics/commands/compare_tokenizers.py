@@ -9,7 +9,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from lm_basics.commands.text_files import check_text_files
+from lm_basics.commands.text_files import check_output_folder, check_text_files
 from lm_basics.commands.tokenizer_folder import load_tokenizer, parse_named
 from lm_basics.commands.wording import counted
 from lm_basics.tokenizer.comparison import (
@@ -62,6 +62,7 @@ def compare_on_text(
         text_column: column of Parquet files; each row is a document, rows without text are skipped.
         output: folder for comparison.json and comparison.png.
     """
+    check_output_folder(output)
     if files:
         check_text_files(files)
     given = {name: load_tokenizer(path) for name, path in map(parse_named, tokenizer)}
@@ -73,8 +74,10 @@ def compare_on_text(
     if num_bytes < _FEW_BYTES:
         logger.warning("%s of held-out text say little.", counted(num_bytes, "byte"))
     trained = train_tokenizers(beginnings, vocab_sizes)
+    if taken := trained.keys() & given.keys():
+        raise ValueError(f"{sorted(taken)} are compared anyway: name=folder gives another name")
     rows = compare_tokenizers({**trained, **given}, held_out)
-    Console().print(_table(rows, f"{counted(num_bytes, 'byte')} of held-out text"))
+    Console(markup=False).print(_table(rows, f"{counted(num_bytes, 'byte')} of held-out text"))
     print(_EXPLANATION)
     write_json(output / "comparison.json", [to_dict(row) for row in rows])
     write_png(comparison_figure(rows), output / "comparison.png")

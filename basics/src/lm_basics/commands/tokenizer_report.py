@@ -8,7 +8,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from lm_basics.commands.text_files import TextFiles, check_text_files
+from lm_basics.commands.text_files import TextFiles, check_output_folder, check_text_files
 from lm_basics.commands.tokenizer_folder import load_tokenizer, parse_named
 from lm_basics.commands.wording import counted, shortened
 from lm_basics.tokenizer.report import TokenizerReport, TokenRow, report_on_tokenizer
@@ -42,6 +42,7 @@ def report_tokenizer(
         output: folder for report.json and report.html.
     """
     check_text_files(files)
+    check_output_folder(output)
     name, folder = parse_named(tokenizer)
     other_name, other_folder = ("", None) if against is None else parse_named(against)
     numbers = report_on_tokenizer(
@@ -59,7 +60,7 @@ def report_tokenizer(
 
 
 def _print_summary(numbers: TokenizerReport, other_name: str) -> None:
-    console = Console()
+    console = Console(markup=False)
     console.print(_table("file", numbers.files))
     console.print(_table("script", numbers.scripts))
     print(f"{counted(numbers.vocab_size, 'id')}, {numbers.used_share:.1%} used")

@@ -1,20 +1,26 @@
 """``basics train-tokenizer``: learn a byte-pair encoding from text files or Parquet files."""
 
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
-import regex
 import tyro
 
 from lm_basics.commands.activity_bars import activity_bars
 from lm_basics.commands.byte_count import parse_byte_count
 from lm_basics.commands.stopwatch import Stopwatch
-from lm_basics.commands.text_files import TextFiles, check_text_files
+from lm_basics.commands.text_files import TextFiles, check_output_folder, check_text_files
 from lm_basics.commands.wording import counted, shortened
 from lm_basics.tokenizer.bpe import Tokenizer
 from lm_basics.tokenizer.corpus import OnInvalid
 from lm_basics.tokenizer.learning import TieBreaking
-from lm_basics.tokenizer.patterns import END_OF_TEXT, GPT2_PATTERN, GPT4_PATTERN, O200K_PATTERN
+from lm_basics.tokenizer.patterns import (
+    END_OF_TEXT,
+    GPT2_PATTERN,
+    GPT4_PATTERN,
+    O200K_PATTERN,
+    compile_pattern,
+)
 from lm_basics.tokenizer.training import train_bpe
 
 _PATTERNS = {"gpt2": GPT2_PATTERN, "gpt4": GPT4_PATTERN, "gpt4o": O200K_PATTERN}
@@ -57,9 +63,11 @@ def train_tokenizer(
         workers: threads that count.
     """
     check_text_files(files)
+    check_output_folder(output)
     if end_of_text not in (*special_tokens, END_OF_TEXT):
         raise ValueError(f"--end-of-text {end_of_text!r} is none of {list(special_tokens)}")
     pattern = _find_pattern(pattern)
+    _check_can_be_saved(special_tokens, pattern)
     watch = Stopwatch()
     with activity_bars(_UNITS) as report:
         vocab, merges = train_bpe(
@@ -89,11 +97,18 @@ def train_tokenizer(
 def _find_pattern(name: str) -> str:
     """Return the pattern of that name, or the name itself if it is a pattern."""
     pattern = _PATTERNS.get(name, name)
-    known = ", ".join(_PATTERNS)
-    if pattern.isalnum():
-        raise ValueError(f"--pattern {name!r} is none of {known}, and no regex")
     try:
-        regex.compile(pattern)
-    except regex.error as error:
-        raise ValueError(f"--pattern {name!r} is none of {known}, and no regex: {error}") from error
+        compile_pattern(pattern)
+    except ValueError as error:
+        raise ValueError(f"--pattern is none of {', '.join(_PATTERNS)}: {error}") from error
     return pattern
+
+
+def _check_can_be_saved(special_tokens: tuple[str, ...], pattern: str) -> None:
+    """Find out before training what ``tokenizer.json`` cannot hold."""
+    for token in special_tokens:
+        if len(token.encode()) == 1:
+            raise ValueError(f"the special token {token!r} is one byte, which is a token already")
+    untrained = Tokenizer({n: bytes([n]) for n in range(_NUM_BYTES)}, [], pattern=pattern)
+    with tempfile.TemporaryDirectory() as folder:
+        untrained.save(folder)

@@ -2,14 +2,17 @@
 
 ``GET /`` is the page. ``POST /tokenize`` with ``{"text": ..., "special": true}`` answers what each
 tokenizer makes of the text; what is refused gets ``{"error": ...}``. Other pages in the same
-browser must not reach it: requests need a local host name, which keeps out names that an attacker's
-DNS server lets point here, and JSON as content type, which no form of another page can send.
+browser must not reach it: requests need a local host name or the number of an address, which
+keeps out names that an attacker's DNS server lets point here, and JSON as content type, which no
+form of another page can send.
 """
 
 import errno
+import ipaddress
 import json
 import logging
 import re
+import socket
 import socketserver
 import sys
 from collections.abc import Callable, Mapping
@@ -43,7 +46,7 @@ class InspectorServer(ThreadingHTTPServer):
         port: 0 takes a free one, ``server_port`` tells which.
 
     Raises:
-        ValueError: there is no tokenizer, or no such port.
+        ValueError: there is no tokenizer, no host, or no such port.
         OSError: the port is in use, or not allowed; the message names it.
     """
 
@@ -59,7 +62,10 @@ class InspectorServer(ThreadingHTTPServer):
             raise ValueError(f"expected a port from 0 to 65535, got {port}")
         self.tokenizers = dict(tokenizers)
         self.page = inspector_page()
+        if not host:
+            raise ValueError("expected an address to listen on, got ''; 0.0.0.0 stands for all")
         self.allowed_hosts = frozenset({*_LOCAL_NAMES, host.lower()})
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             super().__init__((host, port), _Handler)
         except OSError as error:
@@ -69,8 +75,24 @@ class InspectorServer(ThreadingHTTPServer):
 
     @property
     def address(self) -> str:
-        """The address of the page."""
-        return f"http://{self.server_address[0]}:{self.server_port}/"
+        """The address of the page on this computer."""
+        host = str(self.server_address[0])
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+        return (
+            f"http://[{host}]:{self.server_port}/"
+            if ":" in host
+            else f"http://{host}:{self.server_port}/"
+        )
+
+    def is_allowed(self, host: str) -> bool:
+        """Return whether a request may name this host: one of ours, or the number of an address."""
+        if host in self.allowed_hosts:
+            return True
+        try:
+            ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+        except ValueError:
+            return False
+        return True
 
     def server_bind(self) -> None:
         """Bind without asking a name server for this computer's name, which may take seconds."""
@@ -188,7 +210,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _check_host(self) -> None:
         hosts = self.headers.get_all("Host", [])
         names = [re.sub(r":[0-9]*\Z", "", host).lower() for host in hosts]
-        if len(names) != 1 or names[0] not in self._server.allowed_hosts:
+        if len(names) != 1 or not self._server.is_allowed(names[0]):
             raise _RefusedError(
                 HTTPStatus.FORBIDDEN,
                 f"expected a host of {sorted(self._server.allowed_hosts)}, got {names!a}",
