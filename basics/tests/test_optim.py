@@ -1,31 +1,45 @@
-"""Optimizers against torch's, schedules and clipping against the formulas."""
+"""Optimizers against torch's, clipping against the formula."""
 
+import dataclasses
+import json
 import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from lm_basics.model_config import uniform_transformer
+from lm_basics.model_config import MixtureOfExpertsConfig, SwiGLUConfig, uniform_transformer
 from lm_basics.optim import (
+    SGD,
+    SOAP,
     AdamW,
     AdamWConfig,
-    ConstantSchedule,
-    CosineSchedule,
+    Implementation,
+    InverseSqrtSchedule,
     Muon,
     MuonConfig,
+    OptimizerConfig,
+    SGDConfig,
+    SOAPConfig,
+    WarmupStableDecaySchedule,
     build_optimizer,
     clip_gradients,
-    get_lr_cosine_schedule,
 )
 from lm_basics.optim.muon import orthogonalize
+from lm_basics.training import TrainingConfig, load_checkpoint, save_checkpoint
 from lm_basics.transformer import TransformerLM
+from lm_shared.config import from_dict, to_dict
 
 
-def _descend(optimizer_class: type[torch.optim.Optimizer], **settings: object) -> torch.Tensor:
+def _descend(
+    optimizer_class: Callable[..., torch.optim.Optimizer], **settings: Any
+) -> torch.Tensor:
     torch.manual_seed(0)
     weight = torch.nn.Parameter(torch.randn(4, 3))
     target = torch.randn(4, 3)
-    optimizer = optimizer_class([weight], **settings)  # pyright: ignore[reportCallIssue]
+    optimizer = optimizer_class([weight], **settings)
     for _ in range(50):
         optimizer.zero_grad()
         (weight - target).square().sum().backward()
@@ -72,44 +86,165 @@ def test_muon_step_ignores_the_scale_of_the_gradient() -> None:
     torch.testing.assert_close(updates[0], updates[1], rtol=1e-3, atol=1e-4)
 
 
-def test_every_parameter_gets_exactly_one_rule() -> None:
-    model = TransformerLM(
-        uniform_transformer(
-            vocab_size=20, context_length=8, d_model=8, num_layers=2, num_heads=2, qk_norm=True
-        )
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_sgd_matches_torch(momentum: float) -> None:
+    ours, theirs = (_descend(kind, lr=0.01, momentum=momentum) for kind in (SGD, torch.optim.SGD))
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_sgd_decays_as_torch_does_without_momentum() -> None:
+    ours, theirs = (_descend(kind, lr=0.01, weight_decay=0.5) for kind in (SGD, torch.optim.SGD))
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_the_decay_of_sgd_is_no_part_of_its_momentum() -> None:
+    weight = torch.nn.Parameter(torch.tensor([2.0]))
+    optimizer = SGD([weight], lr=0.1, momentum=0.5, weight_decay=1.0)
+    for _ in range(2):
+        weight.grad = torch.tensor([4.0])
+        optimizer.step()
+    # 2 -> 2 * 0.9 - 0.1 * 4 = 1.4 -> 1.4 * 0.9 - 0.1 * (0.5 * 4 + 4)
+    torch.testing.assert_close(weight.item(), 1.4 * 0.9 - 0.6)
+
+
+def test_learning_rate_tuning_of_the_course() -> None:
+    """SGD on the mean square of 100 weights; the rate of step ``t`` is ``lr / sqrt(t + 1)``."""
+
+    def losses(lr: float) -> list[float]:
+        torch.manual_seed(0)
+        weights = torch.nn.Parameter(5 * torch.randn(10, 10))
+        optimizer, values = SGD([weights], lr), []
+        for step in range(10):
+            optimizer.param_groups[0]["lr"] = lr * InverseSqrtSchedule().scale(step, 10)
+            optimizer.zero_grad()
+            loss = weights.square().mean()
+            values.append(loss.item())
+            loss.backward()
+            optimizer.step()
+        return values
+
+    for lr in (1.0, 1e1, 1e2, 1e3):
+        first, *_, last = losses(lr)
+        # The gradient is 2 w / 100, so every step scales all weights.
+        scale = math.prod(1 - 0.02 * lr / math.sqrt(t + 1) for t in range(9))
+        assert last == pytest.approx(first * scale**2, rel=1e-3, abs=1e-9)
+    slow, fast, very_fast, diverging = (losses(lr) for lr in (1.0, 1e1, 1e2, 1e3))
+    assert fast[-1] < slow[-1] / 2
+    assert very_fast[4] < 1e-9
+    assert diverging[-1] > 1e9 * diverging[0]
+
+
+def test_a_closure_is_evaluated_with_gradients_and_its_loss_returned() -> None:
+    for optimizer_class, arguments in [
+        (AdamW, ()),
+        (SGD, ()),
+        (Muon, ([], MuonConfig())),
+        (SOAP, ([], SOAPConfig())),
+    ]:
+        weight = torch.nn.Parameter(torch.eye(2))
+        optimizer = optimizer_class([weight], *arguments)
+
+        def closure(weight: torch.nn.Parameter = weight) -> torch.Tensor:
+            weight.grad = None
+            loss = (weight * torch.arange(4.0).view(2, 2)).sum()
+            loss.backward()
+            return loss
+
+        assert optimizer.step(closure).item() == 3.0
+        optimizer.step(closure)
+        assert not torch.equal(weight, torch.eye(2))
+
+
+CONFIGS: list[OptimizerConfig] = [
+    AdamWConfig(),
+    MuonConfig(),
+    SOAPConfig(precondition_frequency=2),
+    SOAPConfig(precondition_frequency=2, max_precond_dim=16),
+    SGDConfig(),
+    SGDConfig(momentum=0.0),
+]
+CONFIG_NAMES = ["adamw", "muon", "soap", "soap_one_sided", "sgd", "sgd_plain"]
+
+
+def _mixture_model() -> TransformerLM:
+    dense = uniform_transformer(
+        vocab_size=20, context_length=8, d_model=16, num_layers=2, num_heads=2, qk_norm=True
     )
-    for config in (AdamWConfig(), MuonConfig()):
-        groups = build_optimizer(model, config).param_groups
-        listed = [id(p) for group in groups for p in group["params"]]
-        assert sorted(listed) == sorted(id(p) for p in model.parameters())
-        for group in groups:
-            for parameter in group["params"]:
-                assert parameter.ndim == 2 or group["weight_decay"] == 0
-    groups = build_optimizer(model, MuonConfig()).param_groups
-    muon = {id(p) for group in groups if group["rule"] == "muon" for p in group["params"]}
-    assert id(model.token_embeddings.weight) not in muon
-    assert id(model.output_weight) not in muon
-    assert len(muon) == 2 * 7
+    (block,) = dense.pattern
+    experts = MixtureOfExpertsConfig(num_experts=4, num_active=2, expert=SwiGLUConfig(d_ff=24))
+    mixture = dataclasses.replace(block, feedforward=experts)
+    torch.manual_seed(0)
+    return TransformerLM(dataclasses.replace(dense, pattern=(block, mixture)))
 
 
-def test_cosine_schedule_follows_the_formula() -> None:
-    rates = [get_lr_cosine_schedule(t, 1.0, 0.1, 7, 21) for t in range(25)]
-    assert rates[0] == 0
-    assert rates[7] == 1
-    assert rates[14] == pytest.approx(0.55)
-    assert rates[21:] == [pytest.approx(0.1)] * 4
-    assert rates[3] == pytest.approx(3 / 7)
+@pytest.mark.parametrize("config", CONFIGS, ids=CONFIG_NAMES)
+def test_every_parameter_gets_exactly_one_rule_and_only_matrices_decay(
+    config: OptimizerConfig,
+) -> None:
+    model = _mixture_model()
+    model.get_parameter("layers.0.ln1.weight").requires_grad_(False)
+    groups = build_optimizer(model, config).param_groups
+    listed = [id(p) for group in groups for p in group["params"]]
+    assert sorted(listed) == sorted(id(p) for p in model.parameters() if p.requires_grad)
+    for group in groups:
+        for parameter in group["params"]:
+            assert parameter.ndim == 2 or group["weight_decay"] == 0
 
 
-def test_schedules_learn_on_the_first_and_on_the_last_step() -> None:
-    cosine = CosineSchedule(warmup_fraction=0.1, final_fraction=0.0)
-    scales = [cosine.scale(step, 100) for step in range(100)]
-    assert 0 < scales[0] <= 0.1
-    assert max(scales) == pytest.approx(1.0)
-    assert 0 < scales[-1] < 0.01
-    constant = ConstantSchedule(warmup_fraction=0.1)
-    assert constant.scale(0, 100) == pytest.approx(0.1)
-    assert constant.scale(99, 100) == 1
+@pytest.mark.parametrize("config", [MuonConfig(), SOAPConfig()])
+def test_tables_and_routers_are_no_hidden_matrices(config: MuonConfig | SOAPConfig) -> None:
+    model = _mixture_model()
+    names = {id(p): name for name, p in model.named_parameters()}
+    rules: dict[str, set[str]] = {}
+    for group in build_optimizer(model, config).param_groups:
+        rules.setdefault(group["rule"], set()).update(names[id(p)] for p in group["params"])
+    matrices = {name for name, p in model.named_parameters() if p.ndim == 2}
+    assert rules["adamw"] & matrices == {
+        "token_embeddings.weight",
+        "lm_head.weight",
+        "layers.1.ffn.router.weight",
+    }
+    # Four of attention in both blocks, three of the dense layer and of each of four experts.
+    assert len(rules.keys() - {"adamw"}) == 1
+    assert sum(len(of) for rule, of in rules.items() if rule != "adamw") == 8 + 3 + 4 * 3
+
+
+@pytest.mark.parametrize("implementation", ["fast", "reference"])
+@pytest.mark.parametrize("config", CONFIGS, ids=CONFIG_NAMES)
+def test_saved_in_the_middle_it_goes_on_bit_for_bit(
+    config: OptimizerConfig, implementation: Implementation, tmp_path: Path
+) -> None:
+    batches = torch.randint(20, (6, 2, 9), generator=torch.Generator().manual_seed(1))
+
+    def run(steps: range, *, load: bool, save: bool) -> tuple[TransformerLM, dict[str, Any]]:
+        model = _mixture_model()
+        optimizer = build_optimizer(model, config, implementation=implementation)
+        if load:
+            assert load_checkpoint(tmp_path / "a.safetensors", model, optimizer) == steps.start
+        for step in steps:
+            optimizer.zero_grad()
+            model.loss(batches[step, :, :-1], batches[step, :, 1:]).backward()
+            optimizer.step()
+        if save:
+            save_checkpoint(model, optimizer, steps.stop, tmp_path / "a.safetensors")
+        return model, optimizer.state_dict()
+
+    straight, straight_state = run(range(6), load=False, save=False)
+    run(range(3), load=False, save=True)
+    resumed, resumed_state = run(range(3, 6), load=True, save=False)
+    for (name, a), b in zip(straight.named_parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(a, b), name
+        assert not torch.equal(a, _mixture_model().get_parameter(name)), name
+    for index, values in straight_state["state"].items():
+        for name, value in values.items():
+            other = resumed_state["state"][index][name]
+            assert torch.equal(torch.as_tensor(value), torch.as_tensor(other)), (index, name)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=CONFIG_NAMES)
+def test_the_configuration_of_every_optimizer_survives_its_json(config: OptimizerConfig) -> None:
+    training = TrainingConfig(steps=1, optimizer=config, schedule=WarmupStableDecaySchedule())
+    assert from_dict(TrainingConfig, json.loads(json.dumps(to_dict(training)))) == training
 
 
 def test_clipping_uses_the_global_norm_and_skips_absent_gradients() -> None:
@@ -132,7 +267,7 @@ def test_settings_that_make_no_sense_are_refused() -> None:
         MuonConfig(momentum=1.0)
     with pytest.raises(ValueError, match="max_norm must be positive"):
         clip_gradients([], 0.0)
-    with pytest.raises(ValueError, match="warmup_fraction"):
-        CosineSchedule(warmup_fraction=2.0)
-    with pytest.raises(ValueError, match="no closure"):
-        Muon([torch.nn.Parameter(torch.zeros(1, 1))], [], MuonConfig()).step(lambda: 0.0)
+    with pytest.raises(ValueError, match="momentum must lie in"):
+        SGDConfig(momentum=1.0)
+    with pytest.raises(ValueError, match=r"lr=-1.0 and weight_decay=0.0 must not be negative"):
+        SGD([torch.nn.Parameter(torch.zeros(1))], lr=-1.0)

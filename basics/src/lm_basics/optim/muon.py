@@ -1,6 +1,6 @@
 """Muon: momentum whose matrices are orthogonalized before the step (Jordan et al., 2024).
 
-Hidden matrices take the Muon rule; embeddings, the output head and vectors take AdamW's.
+Hidden matrices take the Muon rule; embeddings, the output head, routers and vectors take AdamW's.
 """
 
 from collections import defaultdict
@@ -12,7 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lm_basics.optim.adamw import AdamWConfig, update_adamw
+from lm_basics.optim.adamw import AdamWConfig
+from lm_basics.optim.adamw_fast import Implementation, update_adamw_groups
+from lm_basics.optim.closure import evaluate_closure
 
 # Odd polynomial a x + b x^3 + c x^5 whose iteration drives singular values towards one; tuned by
 # the authors for a steep slope at zero rather than for convergence to exactly one.
@@ -32,7 +34,7 @@ class MuonConfig:
     weight_decay: float = 0.0
     """Decay of the hidden matrices, as a fraction of the learning rate per step."""
     others: AdamWConfig = field(default_factory=AdamWConfig)
-    """The rule for embeddings, output head and vectors."""
+    """The rule for embeddings, output head, routers and vectors."""
 
     def __post_init__(self) -> None:
         if self.lr < 0 or self.weight_decay < 0:
@@ -46,8 +48,16 @@ class MuonConfig:
 class Muon(torch.optim.Optimizer):
     """Muon for the matrices given, AdamW for the other parameters, in one optimizer."""
 
+    # A copied or unpickled optimizer has only what torch's base class restores.
+    implementation: Implementation = "auto"
+
     def __init__(
-        self, matrices: Iterable[Tensor], others: Iterable[dict[str, Any]], config: MuonConfig
+        self,
+        matrices: Iterable[Tensor],
+        others: Iterable[dict[str, Any]],
+        config: MuonConfig,
+        *,
+        implementation: Implementation = "auto",
     ) -> None:
         """Build the optimizer.
 
@@ -55,7 +65,9 @@ class Muon(torch.optim.Optimizer):
             matrices: Two-dimensional hidden parameters.
             others: AdamW parameter groups: ``params`` and, where it differs, ``weight_decay``.
             config: Settings of both rules.
+            implementation: Of AdamW.
         """
+        self.implementation = implementation
         muon_group = {
             "params": list(matrices),
             "rule": "muon",
@@ -76,20 +88,14 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update every parameter that has a gradient.
-
-        Raises:
-            ValueError: A closure is given; none is supported.
-        """
-        if closure is not None:
-            raise ValueError("Muon takes no closure")
-        for group in self.param_groups:
-            if group["rule"] == "muon":
-                self._update_matrices(group)
-                continue
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    update_adamw(parameter, parameter.grad, self.state[parameter], group)
+        """Update every parameter that has a gradient; return the closure's loss, if any."""
+        loss = evaluate_closure(closure)
+        muon_groups = [group for group in self.param_groups if group["rule"] == "muon"]
+        for group in muon_groups:
+            self._update_matrices(group)
+        others = [group for group in self.param_groups if group["rule"] == "adamw"]
+        update_adamw_groups(others, self.state, self.implementation)
+        return loss
 
     def _update_matrices(self, group: dict[str, Any]) -> None:
         # Matrices of one shape go through the iteration as a stack: fewer, larger products.

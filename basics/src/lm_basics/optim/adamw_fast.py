@@ -1,0 +1,198 @@
+"""One step of AdamW for many parameters, with less traffic to memory than one after the other.
+
+On a CPU the plain update passes over the numbers seven times, and memory is what it waits for: a
+compiled loop that passes once takes a third of the time. On a GPU the launches of many small
+operations cost most: there each operation goes over all parameters at once.
+
+Which way a parameter takes depends on its device, type and layout and on the size of the whole,
+never on time, so that a resumed run takes the same. All ways agree up to rounding.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lm_basics.optim.adamw_update import AdamWCoefficients, start_state, update_adamw
+from lm_basics.optim.kernels import KERNELS, update_adamw_slice
+from lm_shared.machine_code import MachineCodeError, address_of
+
+Implementation = Literal["auto", "fast", "reference"]
+"""``auto`` takes the compiled loop where there is enough work, if it works on this computer."""
+
+Group = Mapping[str, Any]
+States = MutableMapping[Tensor, dict[str, Any]]
+
+logger = logging.getLogger(__name__)
+
+# Compiling takes seconds, once on a computer; from this size on a thousand steps win them back.
+_WORTH_COMPILING = 1 << 20
+# A thread starts in the time in which this many numbers are updated, about.
+_ELEMENTS_PER_THREAD = 1 << 17
+_FLOAT32_BYTES = 4
+# Operations on lists of tensors: not public, but torch's own optimizers are made of them.
+_lists: Any = torch
+
+
+def update_adamw_groups(
+    groups: Sequence[Group], states: States, implementation: Implementation = "auto"
+) -> None:
+    """Apply one step, in place, to every parameter that has a gradient.
+
+    Args:
+        groups: With ``params``, ``lr``, ``betas``, ``eps`` and ``weight_decay``.
+        states: Of each parameter; created on first use.
+        implementation: The way to take.
+
+    Raises:
+        MachineCodeError: ``implementation`` is ``"fast"`` and the loop cannot be compiled here.
+    """
+    is_compiled = _is_worth_it(groups, implementation) and _load(is_wanted=implementation == "fast")
+    jobs: list[_Job] = []
+    for group in groups:
+        coefficients = _Coefficients(group)
+        on_gpu: list[tuple[Tensor, Tensor, dict[str, Any]]] = []
+        for parameter in group["params"]:
+            if (gradient := parameter.grad) is None:
+                continue
+            state = states[parameter]
+            start_state(parameter, state)
+            if is_compiled and _is_suitable(parameter, gradient, state):
+                jobs.append(_prepare(parameter, gradient, state, coefficients))
+            elif parameter.is_cuda and implementation != "reference":
+                on_gpu.append((parameter, gradient, state))
+            else:
+                update_adamw(parameter, gradient, state, group)
+        _update_together(on_gpu, group)
+    _run(jobs)
+
+
+class _Job(NamedTuple):
+    """One parameter's step, for the compiled loop."""
+
+    parameter: Tensor
+    addresses: tuple[int, int, int, int]
+    coefficients: NDArray[np.float32]
+
+
+class _Coefficients:
+    """The numbers of the compiled loop for a group, whose parameters are mostly at one step."""
+
+    def __init__(self, group: Group) -> None:
+        self._group = group
+        self._arrays: dict[int, NDArray[np.float32]] = {}
+
+    def at_step(self, t: int) -> NDArray[np.float32]:
+        if t not in self._arrays:
+            numbers = AdamWCoefficients.at_step(t, self._group)
+            self._arrays[t] = np.array(numbers, dtype=np.float32)
+        return self._arrays[t]
+
+
+def _is_worth_it(groups: Iterable[Group], implementation: Implementation) -> bool:
+    """Tell whether to load the compiled loop, whichever parameters have a gradient this time."""
+    if implementation != "auto":
+        return implementation == "fast"
+    sizes = (p.numel() for group in groups for p in group["params"] if p.device.type == "cpu")
+    return sum(sizes) >= _WORTH_COMPILING
+
+
+def _load(*, is_wanted: bool) -> bool:
+    """Load or compile the loop and tell whether it is there."""
+    try:
+        KERNELS.load()
+    except MachineCodeError as error:
+        if is_wanted:
+            raise
+        _warn_once(f"AdamW takes several passes over the memory, which is slower: {error}")
+        return False
+    return True
+
+
+@lru_cache(maxsize=1)
+def _warn_once(message: str) -> None:
+    logger.warning(message)
+
+
+def _is_suitable(parameter: Tensor, gradient: Tensor, state: Mapping[str, Any]) -> bool:
+    """Tell whether the loop may run through the memory; a wrong shape is the plain path's error."""
+    return all(
+        tensor.device.type == "cpu"
+        and tensor.dtype == torch.float32
+        and tensor.shape == parameter.shape
+        and tensor.is_contiguous()
+        for tensor in (parameter, gradient, state["m"], state["v"])
+    )
+
+
+def _prepare(
+    parameter: Tensor, gradient: Tensor, state: dict[str, Any], coefficients: _Coefficients
+) -> _Job:
+    state["step"] += 1
+    return _Job(
+        parameter,
+        (
+            parameter.data_ptr(),
+            gradient.data_ptr(),
+            state["m"].data_ptr(),
+            state["v"].data_ptr(),
+        ),
+        coefficients.at_step(state["step"]),
+    )
+
+
+def _run(jobs: Sequence[_Job]) -> None:
+    """Run the compiled loop on as many threads as torch's own operations use."""
+    total = sum(job.parameter.numel() for job in jobs)
+    num_threads = min(torch.get_num_threads(), 1 + total // _ELEMENTS_PER_THREAD)
+
+    def run_share(index: int) -> None:
+        for parameter, (theta, g, m, v), coefficients in jobs:
+            size = parameter.numel()
+            start, end = size * index // num_threads, size * (index + 1) // num_threads
+            skipped = start * _FLOAT32_BYTES
+            update_adamw_slice(
+                theta + skipped,
+                g + skipped,
+                m + skipped,
+                v + skipped,
+                end - start,
+                address_of(coefficients),
+            )
+
+    if num_threads == 1:
+        run_share(0)
+    else:
+        # Threads that live on would be missing in a forked process.
+        with ThreadPoolExecutor(num_threads) as pool:
+            list(pool.map(run_share, range(num_threads)))
+    # Autograd cannot see these writes by itself.
+    torch.autograd.graph.increment_version([job.parameter for job in jobs])
+
+
+def _update_together(
+    updated: Sequence[tuple[Tensor, Tensor, dict[str, Any]]], group: Group
+) -> None:
+    """Apply the lines of ``update_adamw`` to lists of parameters, gradients and states."""
+    by_step: dict[int, list[tuple[Tensor, Tensor, dict[str, Any]]]] = defaultdict(list)
+    for parameter, gradient, state in updated:
+        state["step"] += 1
+        by_step[state["step"]].append((parameter, gradient, state))
+    for t, same in by_step.items():
+        keep, new_m, beta2, new_v, eps, step_size = AdamWCoefficients.at_step(t, group)
+        theta, g, states = (list(column) for column in zip(*same, strict=True))
+        m, v = [state["m"] for state in states], [state["v"] for state in states]
+        _lists._foreach_mul_(theta, keep)
+        _lists._foreach_lerp_(m, g, new_m)
+        _lists._foreach_mul_(v, beta2)
+        _lists._foreach_addcmul_(v, g, g, new_v)
+        denominators = _lists._foreach_sqrt(v)
+        _lists._foreach_add_(denominators, eps)
+        _lists._foreach_addcdiv_(theta, m, denominators, -step_size)

@@ -1,0 +1,79 @@
+"""Stochastic gradient descent (Robbins & Monro, 1951), with heavy-ball momentum (Polyak, 1964)."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lm_basics.optim.closure import evaluate_closure
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SGDConfig:
+    """Stochastic gradient descent's settings."""
+
+    lr: float = 0.1
+    """Peak learning rate."""
+    momentum: float = 0.9
+    """Decay rate of the sum of past gradients; 0 keeps none."""
+    weight_decay: float = 0.0
+    """Decay of matrices, as a fraction of the learning rate per step; vectors do not decay."""
+
+    def __post_init__(self) -> None:
+        _check(self.lr, self.momentum, self.weight_decay)
+
+
+class SGD(torch.optim.Optimizer):
+    """Decay first, as in AdamW here, then the step along the momentum ``b``.
+
+    With ``g`` the gradient::
+
+        theta -= lr * weight_decay * theta
+        b = momentum * b + g
+        theta -= lr * b
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+    ) -> None:
+        _check(lr, momentum, weight_decay)
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update every parameter that has a gradient; return the closure's loss, if any."""
+        loss = evaluate_closure(closure)
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    _update(parameter, parameter.grad, self.state[parameter], group)
+        return loss
+
+
+def _update(
+    parameter: Float[Tensor, "*shape"],
+    gradient: Float[Tensor, "*shape"],
+    state: dict[str, Any],
+    group: Mapping[str, Any],
+) -> None:
+    direction = gradient
+    if group["momentum"] > 0:
+        if not state:
+            state["momentum"] = torch.zeros_like(parameter)
+        direction = state["momentum"].mul_(group["momentum"]).add_(gradient)
+    parameter.mul_(1 - group["lr"] * group["weight_decay"])
+    parameter.add_(direction, alpha=-group["lr"])
+
+
+def _check(lr: float, momentum: float, weight_decay: float) -> None:
+    if lr < 0 or weight_decay < 0:
+        raise ValueError(f"lr={lr} and weight_decay={weight_decay} must not be negative")
+    if not 0 <= momentum < 1:
+        raise ValueError(f"momentum must lie in [0, 1), got {momentum}")

@@ -1,0 +1,162 @@
+"""The fast ways of AdamW's step against the plain one, which ``test_optim`` holds against torch."""
+
+import copy
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+
+from lm_basics.optim import AdamW, Implementation, adamw_fast
+from lm_basics.optim.adamw_update import start_state, update_adamw
+from lm_shared.machine_code import Library, MachineCodeError
+
+# Empty, a single number, no multiple of a vector's width, several dimensions.
+SHAPES = [(0,), (1,), (1003,), (65, 7), (4, 5, 6)]
+SETTINGS: dict[str, Any] = {"betas": (0.9, 0.95), "eps": 1e-8, "weight_decay": 0.1}
+
+
+def _parameters(shapes: Sequence[tuple[int, ...]] = SHAPES) -> list[torch.nn.Parameter]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.nn.Parameter(torch.randn(shape, generator=generator)) for shape in shapes]
+
+
+def _train(
+    implementation: Implementation,
+    *,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    steps: int = 5,
+) -> list[torch.Tensor]:
+    """Return parameters and moments after steps in which the second parameter sits out one."""
+    parameters = [torch.nn.Parameter(p.detach().to(device, dtype)) for p in _parameters()]
+    groups = [{"params": parameters[:3]}, {"params": parameters[3:], "weight_decay": 0.0}]
+    optimizer = AdamW(groups, **SETTINGS, implementation=implementation)
+    generator = torch.Generator().manual_seed(1)
+    for step in range(steps):
+        for number, p in enumerate(parameters):
+            gradient = torch.randn(p.shape, generator=generator) * 10.0 ** (number - 3)
+            p.grad = None if (step, number) == (2, 1) else gradient.to(device, dtype)
+        for group in optimizer.param_groups:
+            group["lr"] = 0.01 / (step + 1)
+        optimizer.step()
+    assert [optimizer.state[p]["step"] for p in parameters] == [steps, steps - 1, *[steps] * 3]
+    moments = [optimizer.state[p][name] for p in parameters for name in ("m", "v")]
+    return [t.detach().cpu() for t in (*parameters, *moments)]
+
+
+@pytest.mark.parametrize("num_threads", [1, 3])
+def test_the_compiled_loop_equals_the_plain_update(
+    num_threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: num_threads)
+    monkeypatch.setattr(adamw_fast, "_ELEMENTS_PER_THREAD", 64)
+    for fast, plain in zip(_train("fast"), _train("reference"), strict=True):
+        torch.testing.assert_close(fast, plain, rtol=2e-6, atol=2e-7)
+
+
+def test_the_compiled_loop_gives_the_same_bits_whatever_the_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    alone = _train("fast")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 5)
+    monkeypatch.setattr(adamw_fast, "_ELEMENTS_PER_THREAD", 64)
+    assert all(torch.equal(a, b) for a, b in zip(alone, _train("fast"), strict=True))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_lists_of_tensors_on_a_gpu_equal_the_plain_update(dtype: torch.dtype) -> None:
+    fast, plain = (_train(way, device="cuda", dtype=dtype) for way in ("auto", "reference"))
+    for ours, expected in zip(fast, plain, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=2e-6, atol=2e-7)
+
+
+def test_lists_of_tensors_equal_the_plain_update_bit_for_bit() -> None:
+    group: dict[str, Any] = {"lr": 0.01, **SETTINGS}
+    (ours, expected), states = (_parameters() for _ in range(2)), ([{} for _ in SHAPES], [])
+    for number in range(len(SHAPES)):
+        start_state(ours[number], states[0][number])
+        states[1].append({})
+    for step in range(3):
+        gradients = [torch.full(shape, step - 0.5) for shape in SHAPES]
+        adamw_fast._update_together(
+            list(zip(_data(ours), gradients, states[0], strict=True)), group
+        )
+        for p, g, state in zip(_data(expected), gradients, states[1], strict=True):
+            update_adamw(p, g, state, group)
+    assert all(torch.equal(a, b) for a, b in zip(ours, expected, strict=True))
+
+
+def _data(parameters: Sequence[torch.nn.Parameter]) -> list[torch.Tensor]:
+    return [p.detach() for p in parameters]
+
+
+def test_what_the_loop_cannot_run_through_takes_the_plain_way() -> None:
+    results = []
+    for way in ("fast", "reference"):
+        strided = torch.nn.Parameter(torch.arange(12.0).view(3, 4).T)
+        dense, double = _parameters([(4, 3), (5,)])
+        double.data = double.data.double()
+        strided.grad, dense.grad = torch.ones(4, 3), torch.arange(12.0).view(3, 4).T
+        double.grad = torch.ones(5, dtype=torch.float64)
+        AdamW([strided, dense, double], lr=0.1, **SETTINGS, implementation=way).step()
+        results.append([strided.detach(), dense.detach(), double.detach()])
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+def test_moments_of_another_shape_are_an_error_and_not_other_memory() -> None:
+    (weight,) = _parameters([(8,)])
+    weight.grad = torch.ones(8)
+    optimizer = AdamW([weight], implementation="fast")
+    optimizer.step()
+    optimizer.state[weight]["m"] = torch.zeros(3)
+    with pytest.raises(RuntimeError, match="size"):
+        optimizer.step()
+
+
+def test_autograd_notices_that_a_parameter_was_updated() -> None:
+    (weight,) = _parameters([(4,)])
+    loss = weight.exp().sin().sum() + (weight * weight).sum()
+    weight.grad = torch.ones(4)
+    AdamW([weight], implementation="fast").step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_small_models_do_not_wait_for_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    loads = []
+    monkeypatch.setattr(adamw_fast, "_load", lambda **_: bool(loads.append(1)))
+    monkeypatch.setattr(adamw_fast, "_WORTH_COMPILING", 100)
+    for size in (99, 100):
+        (weight,) = _parameters([(size,)])
+        weight.grad = torch.ones(size)
+        AdamW([weight]).step()
+        assert len(loads) == size - 99
+
+
+def test_without_a_compiler_one_warning_and_the_plain_way(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = Library({"no_such_module:update": ("int64",)}, ["no_such_module"])
+    monkeypatch.setattr(adamw_fast, "KERNELS", broken)
+    monkeypatch.setattr(adamw_fast, "_WORTH_COMPILING", 1)
+    adamw_fast._warn_once.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        ours = _train("auto")
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "slower" in caplog.text
+    assert all(torch.equal(a, b) for a, b in zip(ours, _train("reference"), strict=True))
+    with pytest.raises(MachineCodeError, match="no_such_module"):
+        _train("fast")
+
+
+def test_a_copied_optimizer_goes_on() -> None:
+    (weight,) = _parameters([(4,)])
+    optimizer = copy.deepcopy(AdamW([weight], implementation="fast"))
+    (copied,) = optimizer.param_groups[0]["params"]
+    copied.grad = torch.ones(4)
+    optimizer.step()
+    assert not torch.equal(copied, weight)
