@@ -11,6 +11,7 @@ _COMMANDS = {
     "compare-tokenizers": "compare_tokenizers:compare_on_text",
     "tokenizer-report": "tokenizer_report:report_tokenizer",
     "tokenizer-page": "tokenizer_page:serve_tokenizer_page",
+    "ngram": "ngram:compare_ngram_models",
     "train": "train:train_by_recipe",
     "generate": "generate:generate_text",
 }
