@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from lm_shared.command_line import load_commands, run_commands
 
 _COMMANDS = {
+    "download": "download:download",
     "train-tokenizer": "train_tokenizer:train_tokenizer",
     "encode": "encode:encode",
     "compare-tokenizers": "compare_tokenizers:compare_on_text",
