@@ -5,7 +5,6 @@ import re
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
-from email.message import Message
 from typing import Any
 
 from lm_basics.corpora.partial_download import Source
@@ -48,7 +47,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         fp: Any,
         code: int,
         msg: str,
-        headers: Message,
+        headers: http.client.HTTPMessage,
         newurl: str,
     ) -> urllib.request.Request | None:
         """Note the SHA-256 and go on; ``Range`` and ``If-Range`` go along."""
