@@ -25,6 +25,25 @@ def test_top_p_keeps_the_smallest_set_that_reaches_it(top_p: float, kept: int) -
     torch.testing.assert_close(result[:kept], expected)
 
 
+@pytest.mark.parametrize(("top_k", "kept"), [(1, 1), (3, 3), (4, 4), (9, 4), (None, 4)])
+def test_top_k_keeps_the_largest(top_k: int | None, kept: int) -> None:
+    result = next_token_distribution(LOGITS.flip(0), top_k=top_k).flip(0)
+    expected = torch.zeros(4)
+    expected[:kept] = LOGITS.exp()[:kept] / LOGITS.exp()[:kept].sum()
+    torch.testing.assert_close(result, expected)
+
+
+def test_top_k_keeps_exactly_k_even_between_equals() -> None:
+    result = next_token_distribution(torch.zeros(10), top_k=3)
+    assert sorted(result.tolist()) == [0] * 7 + [pytest.approx(1 / 3)] * 3
+
+
+def test_top_p_is_a_share_of_what_top_k_leaves() -> None:
+    # Of 0.5, 0.3, 0.15 the first two hold 0.8 / 0.95 > 0.82, and 0.8 < 0.82 of all four.
+    assert int((next_token_distribution(LOGITS, top_k=3, top_p=0.82) > 0).sum()) == 2
+    assert int((next_token_distribution(LOGITS, top_p=0.82) > 0).sum()) == 3
+
+
 def _model() -> TransformerLM:
     config = uniform_transformer(
         vocab_size=20, context_length=6, d_model=16, num_layers=1, num_heads=2
@@ -74,5 +93,7 @@ def test_values_out_of_range_are_refused() -> None:
         next_token_distribution(LOGITS, temperature=float("nan"))
     with pytest.raises(ValueError, match="temperature=-1"):
         next_token_distribution(LOGITS, temperature=-1.0)
+    with pytest.raises(ValueError, match="top_k must be at least 1, got 0"):
+        next_token_distribution(LOGITS, top_k=0)
     with pytest.raises(ValueError, match=r"top_p=0\.0"):
         next_token_distribution(LOGITS, top_p=0.0)

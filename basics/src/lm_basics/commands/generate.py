@@ -1,14 +1,17 @@
-"""``basics generate``: continue a text with an exported model, one token at a time."""
+"""``basics generate``: continue texts with an exported model, as they come."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import tyro
 
+from lm_basics.commands.dialogue import answer_lines
 from lm_basics.commands.tokenizer_folder import find_folder
 from lm_basics.export import load_model
-from lm_basics.generation import generate
+from lm_basics.text_generation import DecodingConfig, stream_text
 from lm_basics.tokenizer import END_OF_TEXT, Tokenizer
 from lm_basics.tokenizer.tokenizer_json import TOKENIZER_FILE, read_end_of_text
 from lm_shared.tensors import choose_device
@@ -18,8 +21,8 @@ def generate_text(
     prompt: Annotated[
         tuple[str, ...],
         tyro.conf.Positional,
-        tyro.conf.arg(metavar="PROMPT", help_behavior_hint="(required)"),
-    ],
+        tyro.conf.arg(metavar="[PROMPT]", help_behavior_hint=""),
+    ] = (),
     /,
     *,
     model: Path,
@@ -28,34 +31,90 @@ def generate_text(
     ] = None,
     max_new_tokens: int = 100,
     temperature: float = 0.8,
+    top_k: Annotated[
+        int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all)")
+    ] = None,
     top_p: float = 0.95,
+    stop: Annotated[
+        tuple[str, ...],
+        tyro.conf.arg(metavar="[STR ...]", help_behavior_hint="(default: none)"),
+    ] = (),
     seed: int = 0,
+    num_samples: int = 1,
+    interactive: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    keep_history: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
 ) -> None:
-    """Print a continuation of the prompt.
+    """Print continuations of the prompt; the end-of-text token always ends one.
 
     Args:
-        prompt: The beginning, in quotes if it has spaces.
-        model: Folder in the Hugging Face layout.
-        tokenizer: Folder with a tokenizer.json, for a model that was saved without.
-        max_new_tokens: Most tokens to add.
+        prompt: the beginning, in quotes if it has spaces; "" begins a new document.
+        model: folder in the Hugging Face layout.
+        tokenizer: folder with a tokenizer.json, for a model that was saved without.
+        max_new_tokens: most tokens to add.
         temperature: 0 always takes the most likely token.
-        top_p: Share of the probability to sample from.
-        seed: Decides the samples.
+        top_k: number of most likely tokens to sample from.
+        top_p: share of the probability to sample from, of the tokens that top-k leaves.
+        stop: strings that end the text and are left out.
+        seed: decides the samples.
+        num_samples: continuations of the prompt.
+        interactive: read one line after another and continue each, until Ctrl-D.
+        keep_history: continue all that was said before, not the last line alone.
     """
-    if len(prompt) != 1:
+    _check_prompts(prompt, num_samples, interactive=interactive, keep_history=keep_history)
+    config = DecodingConfig(
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        stop_strings=stop,
+    )
+    write = _load_writer(model, tokenizer, config, seed)
+    if interactive:
+        answer_lines(write, keeps_history=keep_history)
+        return
+    for sample in range(1, num_samples + 1):
+        if num_samples > 1:
+            print(f"--- {sample} of {num_samples} ---")
+        print(prompt[0], end="", flush=True)
+        write(prompt[0])
+
+
+def _check_prompts(
+    prompt: tuple[str, ...], num_samples: int, *, interactive: bool, keep_history: bool
+) -> None:
+    """Raise ``ValueError`` unless these options go together."""
+    if interactive and (prompt or num_samples != 1):
+        raise ValueError("--interactive reads the prompts: give none, and no --num-samples")
+    if keep_history and not interactive:
+        raise ValueError("--keep-history is for --interactive")
+    if not interactive and len(prompt) != 1:
         raise ValueError(f"expected one prompt, got {len(prompt)} words: put it in quotes")
+    if num_samples < 1:
+        raise ValueError(f"--num-samples must be at least 1, got {num_samples}")
+
+
+def _load_writer(
+    model: Path, tokenizer: Path | None, config: DecodingConfig, seed: int
+) -> Callable[[str], str]:
+    """Return a function that prints a continuation of its argument, and a newline."""
     folder = find_folder(tokenizer or model)
     if tokenizer is None and model.is_dir() and not (folder / TOKENIZER_FILE).is_file():
         raise FileNotFoundError(f"{model} holds no {TOKENIZER_FILE}: give a folder by --tokenizer")
     encoder = Tokenizer.from_folder(folder)
+    end = encoder.special_token_ids.get(read_end_of_text(folder) or END_OF_TEXT)
+    stop_tokens = () if end is None else (end,)
     device = choose_device()
-    ids = generate(
-        load_model(model).to(device),
-        encoder.encode(prompt[0]),
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        top_p=top_p,
-        stop_token=encoder.special_token_ids.get(read_end_of_text(folder) or END_OF_TEXT),
-        generator=torch.Generator(device=device).manual_seed(seed),
-    )
-    print(prompt[0] + encoder.decode(ids))
+    language_model = load_model(model).to(device)
+    generator = torch.Generator(device=device).manual_seed(seed)
+    config = replace(config, stop_tokens=stop_tokens)
+
+    def write(text: str) -> str:
+        written = ""
+        ids = encoder.encode(text) or list(stop_tokens)
+        for piece in stream_text(language_model, encoder, ids, config, generator=generator):
+            print(piece, end="", flush=True)
+            written += piece
+        print()
+        return written
+
+    return write

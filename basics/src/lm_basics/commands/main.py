@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from lm_shared.command_line import load_commands, run_commands
 
 _COMMANDS = {
+    "download": "download:download",
     "train-tokenizer": "train_tokenizer:train_tokenizer",
     "encode": "encode:encode",
     "compare-tokenizers": "compare_tokenizers:compare_on_text",
     "tokenizer-report": "tokenizer_report:report_tokenizer",
     "tokenizer-page": "tokenizer_page:serve_tokenizer_page",
+    "ngram": "ngram:compare_ngram_models",
     "train": "train:train_by_recipe",
     "generate": "generate:generate_text",
 }

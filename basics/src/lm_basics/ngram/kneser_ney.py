@@ -1,4 +1,4 @@
-"""Interpolated modified Kneser-Ney n-gram model over token ids: the baseline to beat by training.
+"""Interpolated modified Kneser-Ney n-gram model over token ids.
 
 Source: Chen & Goodman, "An Empirical Study of Smoothing Techniques for Language Modeling"
 (TR-10-98, 1998), section 3.2; starts of documents as in Heafield et al., "Scalable Modified
@@ -16,19 +16,22 @@ word that is merely frequent is not. A context that was never seen has p(w | h) 
 Discounts come from the counts of adjusted counts, t_k = number of n-grams with a = k, per order:
 
     Y = t_1 / (t_1 + 2 t_2),    D_k = k - (k + 1) Y t_(k+1) / t_k    for k = 1, 2, 3.
-
-Every document begins with a symbol that is never predicted, and no n-gram reaches beyond it.
-
-There is no loop over tokens. An n-gram is numbered by its place in the sorted array of the
-distinct n-grams of its order. Its sort key is made of the number of its first n-1 tokens, the
-context, and of its last token, so the keys of order n follow from the numbers of order n-1.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64, Integer
+from jaxtyping import Float64, Int64, Integer
+
+from lm_basics.ngram.counts import (
+    MarkedText,
+    NgramCounts,
+    OrderCounts,
+    count_ngrams,
+    find_ngrams,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +43,7 @@ class _Order:
     """All n-grams of one order, in the order of their keys."""
 
     keys: Int64[np.ndarray, " ngrams"]
-    """Number of the context times (vocab_size + 1) plus the last token; ascending."""
+    """As in ``OrderCounts``."""
     discounted: Float64[np.ndarray, " ngrams"]
     """First term of p(w | h)."""
     backoff: Float64[np.ndarray, " contexts"]
@@ -78,13 +81,26 @@ class KneserNeyModel:
         Raises:
             ValueError: no tokens, ids outside of the vocabulary, or starts out of order.
         """
-        if order < 1:
-            raise ValueError(f"order must be at least 1, got {order}")
-        if len(tokens) == 0:
-            raise ValueError("expected at least one token to fit, got none")
-        text = _MarkedText(tokens, document_starts, vocab_size)
-        counts = _count_ngrams(text, order)
-        return cls([_derive_order(counts, n) for n in range(1, len(counts) + 1)], vocab_size)
+        return cls.from_counts(
+            count_ngrams(
+                tokens, vocab_size=vocab_size, order=order, document_starts=document_starts
+            )
+        )
+
+    @classmethod
+    def from_counts(cls, counts: NgramCounts, order: int | None = None) -> "KneserNeyModel":
+        """Derive all probabilities from counts.
+
+        Args:
+            counts: Of the text to learn from.
+            order: Longest n-gram; None means the longest that was counted.
+
+        Raises:
+            ValueError: ``order`` is below 1.
+        """
+        tables = counts.up_to(len(counts.orders) if order is None else order)
+        orders = [_derive_order(tables, n) for n in range(1, len(tables) + 1)]
+        return cls(orders, counts.vocab_size)
 
     @property
     def order(self) -> int:
@@ -102,7 +118,7 @@ class KneserNeyModel:
         document_starts: Integer[np.ndarray, " documents"] | None = None,
     ) -> Float64[np.ndarray, " tokens"]:
         """Return the natural logarithm of each token's probability given those before it."""
-        text = _MarkedText(tokens, document_starts, self.vocab_size)
+        text = MarkedText(tokens, document_starts, self.vocab_size)
         probability = np.full(len(text.symbols), 1 / self.vocab_size)
         # By the place of its last token, the number of the n-gram of the order before.
         numbers = np.zeros(len(text.symbols), dtype=np.int64)
@@ -110,8 +126,7 @@ class KneserNeyModel:
             ends = text.ends_of_ngrams(n)
             context = numbers[ends - 1]
             keys = context * (self.vocab_size + 1) + text.symbols[ends]
-            number = np.minimum(np.searchsorted(table.keys, keys), len(table.keys) - 1)
-            was_seen = table.keys[number] == keys
+            number, was_seen = find_ngrams(table.keys, keys)
             discounted = np.where(was_seen, table.discounted[number], 0.0)
             probability[ends] = discounted + table.backoff[context] * probability[ends]
             numbers = np.full(len(text.symbols), len(table.keys))
@@ -119,86 +134,7 @@ class KneserNeyModel:
         return np.log(probability[text.is_token])
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Counts:
-    """The distinct n-grams of one order and how often each occurs."""
-
-    keys: Int64[np.ndarray, " ngrams"]
-    """As in ``_Order``."""
-    occurrences: Int64[np.ndarray, " ngrams"]
-    """How often each occurs."""
-    suffix: Int64[np.ndarray, " ngrams"]
-    """Number of the n-gram without its first token, among those of the order below."""
-    starts_document: Bool[np.ndarray, " ngrams"]
-    """Whether the first token is the start symbol."""
-
-
-class _MarkedText:
-    """Tokens with the symbol V before each document, and how far each is from that symbol."""
-
-    def __init__(
-        self,
-        tokens: Integer[np.ndarray, " tokens"],
-        document_starts: Integer[np.ndarray, " documents"] | None,
-        vocab_size: int,
-    ) -> None:
-        starts = np.zeros(1, dtype=np.int64) if document_starts is None else document_starts
-        _check_text(tokens, starts, vocab_size)
-        self.start_symbol = vocab_size
-        self.symbols = np.insert(tokens.astype(np.int64), starts, self.start_symbol)
-        self.is_token = self.symbols != self.start_symbol
-        places = np.arange(len(self.symbols))
-        last_start = np.maximum.accumulate(np.where(self.is_token, 0, places))
-        self._distance = places - last_start
-
-    def ends_of_ngrams(self, n: int) -> Int64[np.ndarray, " ngrams"]:
-        """Return the places of the last tokens of all n-grams that lie inside of one document."""
-        return np.flatnonzero(self._distance >= n - 1)
-
-    def starts_document(
-        self, ends: Int64[np.ndarray, " ngrams"], n: int
-    ) -> Bool[np.ndarray, " ngrams"]:
-        """Return whether the n-grams that end at ``ends`` begin with the start symbol."""
-        return self._distance[ends] == n - 1
-
-
-def _count_ngrams(text: _MarkedText, max_order: int) -> list[_Counts]:
-    """Count the n-grams of every order up to the longest document's, unigrams first."""
-    radix = text.start_symbol + 1
-    # Unigrams are numbered by their ids, whether they occur or not.
-    counts = [
-        _Counts(
-            keys=np.arange(radix),
-            occurrences=np.bincount(text.symbols, minlength=radix),
-            suffix=np.zeros(radix, dtype=np.int64),
-            starts_document=np.arange(radix) == text.start_symbol,
-        )
-    ]
-    numbers = text.symbols
-    for n in range(2, max_order + 1):
-        ends = text.ends_of_ngrams(n)
-        if len(ends) == 0:
-            break
-        keys, number, occurrences = np.unique(
-            numbers[ends - 1] * radix + text.symbols[ends], return_inverse=True, return_counts=True
-        )
-        # Every occurrence would do to look at an n-gram: numpy keeps the last one.
-        example = np.empty(len(keys), dtype=np.int64)
-        example[number] = ends
-        counts.append(
-            _Counts(
-                keys=keys,
-                occurrences=occurrences,
-                suffix=numbers[example],
-                starts_document=text.starts_document(example, n),
-            )
-        )
-        numbers = np.zeros(len(text.symbols), dtype=np.int64)
-        numbers[ends] = number
-    return counts
-
-
-def _adjust_counts(counts: list[_Counts], n: int) -> Int64[np.ndarray, " ngrams"]:
+def _adjust_counts(counts: Sequence[OrderCounts], n: int) -> Int64[np.ndarray, " ngrams"]:
     """Return the adjusted counts a(g) of the n-grams."""
     table = counts[n - 1]
     adjusted = table.occurrences
@@ -209,7 +145,7 @@ def _adjust_counts(counts: list[_Counts], n: int) -> Int64[np.ndarray, " ngrams"
     return np.where(table.starts_document, 0, adjusted) if n == 1 else adjusted
 
 
-def _derive_order(counts: list[_Counts], n: int) -> _Order:
+def _derive_order(counts: Sequence[OrderCounts], n: int) -> _Order:
     """Return the terms of p(w | h) for n-grams."""
     keys = counts[n - 1].keys
     adjusted = _adjust_counts(counts, n)
@@ -239,20 +175,3 @@ def _estimate_discounts(
     # Very small texts, or ones whose rare n-grams were removed, do not have enough counts.
     logger.warning("Counts of %d-grams give no valid discounts; using %s.", n, _FALLBACK_DISCOUNTS)
     return _FALLBACK_DISCOUNTS
-
-
-def _check_text(
-    tokens: Integer[np.ndarray, " tokens"],
-    starts: Integer[np.ndarray, " documents"],
-    vocab_size: int,
-) -> None:
-    """Raise unless the ids are in the vocabulary and the documents tile the tokens."""
-    if len(tokens) and not (tokens.min() >= 0 and tokens.max() < vocab_size):
-        raise ValueError(
-            f"expected token ids from 0 to {vocab_size - 1}, got {tokens.min()} to {tokens.max()}"
-        )
-    is_ordered = len(starts) > 0 and starts[0] == 0 and bool(np.all(starts[1:] >= starts[:-1]))
-    if not is_ordered or starts[-1] > len(tokens):
-        raise ValueError(
-            f"expected document starts that ascend from 0 to at most {len(tokens)}, got {starts}"
-        )

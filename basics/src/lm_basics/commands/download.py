@@ -1,0 +1,36 @@
+"""``basics download``: the course's texts from Hugging Face."""
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from lm_basics.commands.activity_bars import activity_bars
+from lm_basics.corpora import CORPORA, CorpusName, download_corpus
+from lm_basics.corpora.course_corpora import HUGGING_FACE
+
+
+def download(
+    corpus: Annotated[CorpusName, tyro.conf.Positional],
+    /,
+    *,
+    output: Path,
+    endpoint: str = HUGGING_FACE,
+) -> None:
+    """Download a corpus; what an interrupted command has left is gone on with.
+
+    Args:
+        corpus: which texts; documents in them end with <|endoftext|>.
+        output: folder for a text to train on, a text to validate with, and their SHA-256.
+        endpoint: address of Hugging Face, or of a mirror of it.
+    """
+    names = CORPORA[corpus].files
+    units = {name: (f"MB of {name}", 1e6) for name in names} | {
+        name.removesuffix(".gz"): (f"MB of {name} unpacked", 1e6)
+        for name in names
+        if name.endswith(".gz")
+    }
+    with activity_bars(units) as report:
+        paths = download_corpus(corpus, output, endpoint=endpoint, report=report)
+    for path in paths:
+        print(f"{path}: {path.stat().st_size / 1e6:,.1f} MB")

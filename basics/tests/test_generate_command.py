@@ -1,0 +1,157 @@
+"""``basics generate``: prompts, samples, stop strings and typed lines."""
+
+import io
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from lm_basics.commands import dialogue
+from lm_basics.commands.main import main
+from lm_basics.export import save_model
+from lm_basics.model_config import uniform_transformer
+from lm_basics.tokenizer import END_OF_TEXT, Tokenizer
+from lm_basics.transformer import TransformerLM
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a model that writes random bytes, mostly letters."""
+    folder = tmp_path_factory.mktemp("model")
+    letters = {i: bytes([ord("a") + i]) for i in range(26)} | {26: b" "}
+    others = [bytes([i]) for i in range(256) if bytes([i]) not in letters.values()]
+    vocab = letters | {27 + i: byte for i, byte in enumerate(others)}
+    tokenizer = Tokenizer(vocab, [], [END_OF_TEXT])
+    torch.manual_seed(0)
+    config = uniform_transformer(
+        vocab_size=257, context_length=64, d_model=16, num_layers=1, num_heads=2
+    )
+    language_model = TransformerLM(config)
+    assert language_model.lm_head is not None
+    with torch.no_grad():
+        # Tokens other than letters and the space become as good as impossible.
+        language_model.lm_head.weight[27:] *= 0.01
+        language_model.lm_head.weight[:27] *= 4
+    save_model(language_model, folder, tokenizer=tokenizer)
+    return folder
+
+
+def _run(capsys: Capture, *arguments: object) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as stopped:
+        main(["generate", *map(str, arguments)])
+    assert isinstance(stopped.value.code, int)
+    printed = capsys.readouterr()
+    return stopped.value.code, printed.out, printed.err
+
+
+def test_samples_differ_and_the_seed_repeats_them(model: Path, capsys: Capture) -> None:
+    options = ("--model", model, "--max-new-tokens", 12, "--num-samples", 2)
+    _, first, _ = _run(capsys, "so it", *options)
+    lines = first.splitlines()
+    assert lines[0] == "--- 1 of 2 ---"
+    assert lines[1].startswith("so it")
+    assert lines[2] == "--- 2 of 2 ---"
+    assert lines[1] != lines[3]
+    assert _run(capsys, "so it", *options) == (0, first, "")
+    alone = _run(capsys, "so it", *options[:4])[1]
+    assert alone == lines[1] + "\n"
+    assert _run(capsys, "so it", *options, "--seed", 1)[1] != first
+
+
+def test_a_stop_string_ends_the_text(model: Path, capsys: Capture) -> None:
+    options = ("--model", model, "--max-new-tokens", 20)
+    free = _run(capsys, "a", *options)[1].removesuffix("\n")
+    stop = free[5:8]
+    assert _run(capsys, "a", *options, "--stop", "NEVER", stop)[1] == (
+        free[: free.index(stop, 1)] + "\n"
+    )
+
+
+def test_top_k_one_is_greedy(model: Path, capsys: Capture) -> None:
+    options = ("--model", model, "--max-new-tokens", 8)
+    greedy = _run(capsys, "a", *options, "--temperature", 0)[1]
+    assert _run(capsys, "a", *options, "--top-k", 1, "--temperature", 2)[1] == greedy
+
+
+def test_an_empty_prompt_begins_a_document(model: Path, capsys: Capture) -> None:
+    code, printed, _ = _run(capsys, "", "--model", model, "--max-new-tokens", 4)
+    assert code == 0
+    assert printed == _run(capsys, END_OF_TEXT, "--model", model, "--max-new-tokens", 4)[
+        1
+    ].removeprefix(END_OF_TEXT)
+
+
+def test_typed_lines_are_continued_one_by_one(
+    model: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("--interactive", "--model", model, "--max-new-tokens", 5, "--temperature", 0)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("ab\n\ncd\nab\n"))
+    code, printed, error = _run(capsys, *options)
+    assert (code, error) == (0, "")
+    first, second, third, end = printed.split("\n")[:-1]
+    assert end == ""
+    # Nothing is remembered: the same line has the same answer.
+    assert first == third
+    for line, answer in (("ab", first), ("cd", second)):
+        alone = _run(capsys, line, *options[1:])[1]
+        assert alone == line + answer + "\n"
+
+
+def test_history_is_kept_when_asked(
+    model: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("--interactive", "--model", model, "--max-new-tokens", 5, "--temperature", 0)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("ab\ncd\n"))
+    _, printed, _ = _run(capsys, *options, "--keep-history")
+    first, second = printed.split("\n")[:2]
+    whole = f"ab{first}\ncd"
+    assert _run(capsys, whole, *options[1:])[1] == whole + second + "\n"
+
+
+def test_ctrl_c_ends_a_dialogue_cleanly(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    def interrupted(text: str) -> Iterator[str]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "stdin", io.StringIO("ab\ncd\n"))
+    dialogue.answer_lines(interrupted, keeps_history=False)  # type: ignore[arg-type]
+    assert capsys.readouterr().out == "\n"
+
+
+def test_a_prompt_longer_than_the_context_is_told(
+    model: Path, capsys: Capture, caplog: pytest.LogCaptureFixture
+) -> None:
+    prompt = "ab" * 40
+    code, printed, _ = _run(capsys, prompt, "--model", model, "--max-new-tokens", 3)
+    assert code == 0
+    assert len(printed) == 84
+    assert (
+        caplog.messages.count(
+            "The text is longer than the context: only its last 64 tokens are seen."
+        )
+        == 1
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("a", "--interactive"), "--interactive reads the prompts: give none"),
+        (("--interactive", "--num-samples", 2), "--interactive reads the prompts: give none"),
+        (("a", "--keep-history"), "--keep-history is for --interactive"),
+        ((), "expected one prompt, got 0 words"),
+        (("a", "--num-samples", 0), "--num-samples must be at least 1, got 0"),
+        (("a", "--top-k", 0), "top_k must be at least 1, got 0"),
+        (("a", "--top-p", 1.5), "got temperature=0.8, top_p=1.5"),
+        (("a", "--stop", ""), "a stop string must not be empty"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused_before_the_model_is_read(
+    arguments: tuple[object, ...], message: str, capsys: Capture
+) -> None:
+    code, _, error = _run(capsys, *arguments, "--model", "absent")
+    assert code == 2
+    assert message in error
