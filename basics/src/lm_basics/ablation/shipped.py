@@ -43,7 +43,7 @@ class BaseRecipe:
     """Positions."""
     vocab_size: int = 2_048
     """Tokens of the tokenizer that is trained for the study."""
-    steps: int = 150
+    steps: int = 160
     """Steps of the base; variants get as many as the same budget pays."""
     batch_size: int = 16
     """Sequences a step."""
