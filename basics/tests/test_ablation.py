@@ -43,7 +43,7 @@ from lm_shared.runs import read_metrics
 
 VOCAB = 30
 MODEL = uniform_transformer(
-    vocab_size=VOCAB, context_length=8, d_model=24, num_layers=2, num_heads=2, d_ff=64
+    vocab_size=VOCAB, context_length=8, d_model=24, num_layers=1, num_heads=2, d_ff=64
 )
 TRAINING = TrainingConfig(steps=12, batch_size=4, optimizer=AdamWConfig(lr=0.01), dtype="float32")
 BASE = Arm(name="base", model=MODEL, training=TRAINING)
@@ -79,7 +79,7 @@ def data(tmp_path: Path) -> StudyData:
 
 
 def test_steps_are_scaled_to_equal_flops_within_half_a_step() -> None:
-    wide = replace(BASE, name="wide", model=replace(MODEL, num_layers=5))
+    wide = replace(BASE, name="wide", model=replace(MODEL, num_layers=3))
     batch = replace(BASE, name="batch", training=replace(TRAINING, batch_size=3))
     base, *others = _study(wide, batch).arms()
     assert base.training.steps == 12
@@ -90,7 +90,7 @@ def test_steps_are_scaled_to_equal_flops_within_half_a_step() -> None:
 
 
 def test_steps_are_scaled_to_equal_tokens_if_asked() -> None:
-    wide = replace(BASE, name="wide", model=replace(MODEL, num_layers=5))
+    wide = replace(BASE, name="wide", model=replace(MODEL, num_layers=3))
     batch = replace(BASE, name="batch", training=replace(TRAINING, batch_size=3))
     arms = replace(_study(wide, batch), budget="tokens").arms()
     assert [arm.training.steps for arm in arms] == [12, 12, 16]
@@ -128,7 +128,7 @@ def test_variants_start_as_the_base_wherever_shapes_allow() -> None:
 
 def test_another_way_to_initialize_is_not_overwritten_by_the_bases() -> None:
     zero = build_paired_model(replace(MODEL, zero_init_residual=True), MODEL, seed=0)
-    assert not zero.state_dict()["layers.1.attn.output_proj.weight"].any()
+    assert not zero.state_dict()["layers.0.attn.output_proj.weight"].any()
     tied = build_paired_model(replace(MODEL, tie_embeddings=True), MODEL, seed=0)
     assert tied.token_embeddings.weight.std().item() == pytest.approx(24**-0.5, rel=0.2)
 
