@@ -14,6 +14,7 @@ _COMMANDS = {
     "tokenizer-page": "tokenizer_page:serve_tokenizer_page",
     "ngram": "ngram:compare_ngram_models",
     "train": "train:train_by_recipe",
+    "ablate": "ablate:ablate_by_recipe",
     "generate": "generate:generate_text",
 }
 

@@ -1,0 +1,252 @@
+"""Runs of a study, one after the other or in processes side by side; a killed study goes on.
+
+Each run is a run folder of ``lm_basics.training.train`` at ``runs/<arm>/seed-<n>``, continued from
+its last checkpoint after a kill. One that has ended leaves ``outcome.json`` and is not repeated;
+then its checkpoints are deleted.
+"""
+
+import math
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Int64, Integer
+
+from lm_basics.ablation.outcome import (
+    BITS,
+    NATS,
+    Outcome,
+    load_outcome,
+    read_curve,
+    save_outcome,
+)
+from lm_basics.ablation.paired_model import build_paired_model
+from lm_basics.ablation.results import StudyResults, analyze_study, wanted_seeds
+from lm_basics.ablation.seed_planning import SeedPlan
+from lm_basics.ablation.study import Arm, Study
+from lm_basics.model_config import TransformerConfig
+from lm_basics.tokenizer import open_token_file
+from lm_basics.training import TrainingConfig, evaluate_loss, train
+from lm_basics.training.batches import fingerprint
+from lm_basics.transformer import TransformerLM
+from lm_shared.config import hash_config, save_config
+from lm_shared.files import lock_folder
+from lm_shared.runs import read_metrics
+from lm_shared.tensors import DeviceName, choose_device, choose_dtype, require_determinism
+
+OnRun = Callable[[Outcome], None]
+"""Called after each run, those that had ended before included."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyData:
+    """Tokens to train on and to measure on."""
+
+    train: Path
+    """Token file."""
+    validation: Path
+    """Token file of other documents."""
+    token_num_bytes: Int64[np.ndarray, " vocab"]
+    """UTF-8 bytes of text behind each id, for bits per byte."""
+    end_of_text: int
+    """The token before the first held-out one."""
+    num_validation_tokens: int | None = None
+    """The first so many held-out tokens are used; None means all."""
+
+    def held_out(self) -> Integer[np.ndarray, " tokens"]:
+        """Return the held-out tokens.
+
+        Raises:
+            ValueError: there are fewer than ``num_validation_tokens``.
+        """
+        tokens, wanted = open_token_file(self.validation).tokens, self.num_validation_tokens
+        if wanted is not None and not 1 <= wanted <= len(tokens):
+            raise ValueError(
+                f"{self.validation} holds {len(tokens)} tokens, num_validation_tokens={wanted}"
+            )
+        return tokens[:wanted]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Run:
+    """One arm at one seed: all that a process needs to know."""
+
+    arm: Arm
+    base_model: TransformerConfig
+    seed: int
+    folder: Path
+    data: StudyData
+    device: DeviceName
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Identity:
+    """All that decides a run's result."""
+
+    model: TransformerConfig
+    base_model: TransformerConfig
+    training: TrainingConfig
+    train_tokens: str
+    held_out_tokens: str
+
+
+def run_study(
+    study: Study,
+    data: StudyData,
+    folder: Path,
+    *,
+    seeds: int | SeedPlan,
+    jobs: int = 1,
+    device: DeviceName = "cpu",
+    on_run: OnRun | None = None,
+) -> StudyResults:
+    """Run what is missing, test the differences, and write ``study.json`` and ``results.json``.
+
+    Args:
+        study: Base and variants.
+        data: Tokens.
+        folder: Where everything goes; what an earlier call has left there is used.
+        seeds: How many, or how to choose how many from the first ones.
+        jobs: Processes; 1 means this one. Several divide the CPU's threads between them.
+        device: Where to compute.
+        on_run: Called after each run.
+
+    Raises:
+        ValueError: the folder holds another study, another process works in it, or a setting
+            makes no sense.
+    """
+    num_first = seeds.num_pilot if isinstance(seeds, SeedPlan) else seeds
+    if num_first < 1 or jobs < 1:
+        raise ValueError(f"seeds={num_first} and jobs={jobs} must be positive")
+    choose_device(device)
+    data.held_out()
+    with lock_folder(folder):
+        save_config(study, folder / "study.json")
+
+        def run_seeds(numbers: Iterable[int]) -> list[Outcome]:
+            runs = _list_runs(study, data, folder, numbers, device)
+            outcomes = []
+            for outcome in _run_all(runs, jobs):
+                outcomes.append(outcome)
+                if on_run is not None:
+                    on_run(outcome)
+            return outcomes
+
+        outcomes = run_seeds(range(num_first))
+        if isinstance(seeds, SeedPlan):
+            total = min(seeds.max_seeds, wanted_seeds(study, outcomes, seeds))
+            outcomes += run_seeds(range(num_first, total))
+        results = analyze_study(study, outcomes, seeds)
+        save_config(results, folder / "results.json")
+    return results
+
+
+def _list_runs(
+    study: Study, data: StudyData, folder: Path, seeds: Iterable[int], device: DeviceName
+) -> list[_Run]:
+    """Return the runs seed by seed, so that a killed study has whole pairs."""
+    return [
+        _Run(
+            arm=replace(arm, training=replace(arm.training, seed=seed)),
+            base_model=study.base.model,
+            seed=seed,
+            folder=folder / "runs" / arm.name / f"seed-{seed}",
+            data=data,
+            device=device,
+        )
+        for seed in seeds
+        for arm in study.arms()
+    ]
+
+
+def _run_all(runs: list[_Run], jobs: int) -> Iterator[Outcome]:
+    if jobs == 1 or len(runs) < 2:
+        yield from map(_run, runs)
+        return
+    # Spawned: a forked child may inherit a lock that a thread of torch holds.
+    pool = ProcessPoolExecutor(
+        min(jobs, len(runs)),
+        get_context("spawn"),
+        _prepare_process,
+        (max(1, torch.get_num_threads() // jobs),),
+    )
+    with pool:
+        futures = [pool.submit(_run, one) for one in runs]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BaseException:
+            # What has not begun would only delay the error.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _prepare_process(num_threads: int) -> None:
+    torch.set_num_threads(num_threads)
+    require_determinism()
+
+
+def _run(run: _Run) -> Outcome:
+    """Return the outcome of a run, after training unless it has ended before."""
+    tokens, held_out = open_token_file(run.data.train).tokens, run.data.held_out()
+    identity = hash_config(
+        _Identity(
+            model=run.arm.model,
+            base_model=run.base_model,
+            training=run.arm.training,
+            train_tokens=fingerprint(tokens),
+            held_out_tokens=fingerprint(held_out),
+        )
+    )
+    outcome = load_outcome(run.folder, identity)
+    if outcome is None:
+        losses, failure = _train(run, tokens, held_out)
+        outcome = Outcome(
+            arm=run.arm.name,
+            seed=run.seed,
+            identity=identity,
+            loss=None if failure else losses[NATS],
+            bits_per_byte=None if failure else losses[BITS],
+            failure=failure,
+            elapsed_s=_elapsed_s(run.folder),
+            curve=read_curve(run.folder),
+        )
+        save_outcome(outcome, run.folder)
+    shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
+    return outcome
+
+
+def _train(
+    run: _Run,
+    tokens: Integer[np.ndarray, " tokens"],
+    held_out: Integer[np.ndarray, " held_out"],
+) -> tuple[dict[str, float], str | None]:
+    """Return the last validation, and how the run diverged if it did."""
+    device = choose_device(run.device)
+    dtype = choose_dtype(run.arm.training.dtype, device)
+    num_bytes = int(run.data.token_num_bytes[held_out].sum())
+
+    def validate(model: TransformerLM) -> dict[str, float]:
+        loss = evaluate_loss(model, held_out, first_context=run.data.end_of_text, dtype=dtype)
+        bits = loss.total_nats / math.log(2) / num_bytes
+        return {NATS: loss.nats_per_token, BITS: bits}
+
+    model = build_paired_model(run.arm.model, run.base_model, seed=run.seed).to(device)
+    try:
+        result = train(model, tokens, run.arm.training, folder=run.folder, validate=validate)
+    except FloatingPointError as error:
+        return {}, str(error)
+    loss = result.validation[NATS]
+    is_finite = math.isfinite(loss)
+    return result.validation, None if is_finite else f"the loss on held-out tokens is {loss}"
+
+
+def _elapsed_s(folder: Path) -> float:
+    path = folder / "metrics.jsonl"
+    lines = read_metrics(path) if path.exists() else []
+    return lines[-1]["elapsed_s"] if lines else 0.0

@@ -1,0 +1,106 @@
+"""``basics ablate``: variants against a base at equal budgets over paired seeds."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from lm_basics.ablation import STUDIES, BaseRecipe, SeedPlan, StudyData, run_study, shipped_study
+from lm_basics.ablation.outcome import Outcome
+from lm_basics.ablation.page import study_page
+from lm_basics.ablation.results import StudyResults
+from lm_basics.ablation.shipped import StudyName
+from lm_basics.ablation.study import Budget
+from lm_basics.ablation.table import describe, table_columns, table_rows
+from lm_basics.default_corpus import prepare_default_corpus
+from lm_shared.command_line import with_recipes
+from lm_shared.display import progress
+from lm_shared.tensors import DeviceName, require_determinism
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AblationRecipe:
+    """A shipped study and its base."""
+
+    base: Annotated[BaseRecipe, tyro.conf.arg(name="")]
+    """The base."""
+    study: tyro.conf.Suppress[StudyName]
+    """Which study."""
+    budget: Budget = "flops"
+    """What variants have in common with the base."""
+    validation_tokens: int = 32_768
+    """Held-out tokens that losses are measured on."""
+
+
+RECIPES = {
+    name: (help_line, AblationRecipe(base=BaseRecipe(), study=name))
+    for name, (help_line, _, _) in STUDIES.items()
+}
+
+
+def ablate(
+    recipe: AblationRecipe,
+    *,
+    output: Path,
+    seeds: int = 5,
+    detect: Annotated[
+        float | None, tyro.conf.arg(metavar="NATS", help_behavior_hint="(default: none)")
+    ] = None,
+    max_seeds: int = 64,
+    jobs: int = 1,
+    device: DeviceName = "cpu",
+) -> None:
+    """Train base and variants on the default corpus, test the differences, and write a report.
+
+    Args:
+        recipe: Study and base.
+        output: Folder of runs, results.json and report.html; the same command again goes on.
+        seeds: Paired seeds of every variant.
+        detect: Smallest effect that has to be found with 90% power: the seeds are a pilot then,
+            and as many more run as its spread asks for.
+        max_seeds: Most seeds with --detect.
+        jobs: Runs side by side.
+        device: Where to compute.
+    """
+    study = shipped_study(recipe.study, recipe.base, budget=recipe.budget)
+    plan = seeds
+    if detect is not None:
+        plan = SeedPlan(effect=detect, num_pilot=seeds, max_seeds=max_seeds)
+    require_determinism()
+    corpus = prepare_default_corpus(output / "data", vocab_size=recipe.base.vocab_size)
+    data = StudyData(
+        train=corpus.train.path,
+        validation=corpus.validation.path,
+        token_num_bytes=corpus.tokenizer.token_num_bytes,
+        end_of_text=corpus.end_of_text,
+        num_validation_tokens=recipe.validation_tokens,
+    )
+    total = seeds * len(study.arms()) if detect is None else None
+    with progress(f"ablate {study.name}", total) as advance:
+
+        def count_run(_: Outcome) -> None:
+            advance()
+
+        results = run_study(
+            study, data, output, seeds=plan, jobs=jobs, device=device, on_run=count_run
+        )
+    study_page(results).write(output / "report.html")
+    Console().print(_table(results))
+    print(describe(results))
+    print(f"wrote {output / 'report.html'} and {output / 'results.json'}")
+
+
+def _table(results: StudyResults) -> Table:
+    table = Table()
+    for name in table_columns(results):
+        table.add_column(name, justify="left" if name in ("variant", "verdict") else "right")
+    for row in table_rows(results):
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    return table
+
+
+ablate_by_recipe = with_recipes(ablate, RECIPES)
+"""``basics ablate``: a study by its name, and the options of ``ablate``."""

@@ -1,0 +1,387 @@
+"""Studies: equal budgets, paired starts, runs that survive kills, results, report and command."""
+
+import math
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lm_basics.ablation import (
+    STUDIES,
+    Arm,
+    BaseRecipe,
+    SeedPlan,
+    Study,
+    StudyData,
+    StudyResults,
+    analyze_study,
+    run_study,
+    shipped_study,
+)
+from lm_basics.ablation.outcome import CurvePoint, Outcome
+from lm_basics.ablation.page import study_page
+from lm_basics.ablation.paired_model import build_paired_model
+from lm_basics.ablation.results import wanted_seeds
+from lm_basics.ablation.table import markdown_table
+from lm_basics.accounting import count_parameters
+from lm_basics.commands.main import main
+from lm_basics.model_config import MLPConfig, uniform_transformer
+from lm_basics.optim import AdamWConfig
+from lm_basics.tokenizer import write_token_file
+from lm_basics.training import TrainingConfig
+from lm_shared.config import from_dict, load_config, to_dict
+from lm_shared.files import read_json
+from lm_shared.runs import read_metrics
+
+VOCAB = 30
+MODEL = uniform_transformer(
+    vocab_size=VOCAB, context_length=8, d_model=24, num_layers=1, num_heads=2, d_ff=64
+)
+TRAINING = TrainingConfig(steps=12, batch_size=4, optimizer=AdamWConfig(lr=0.01), dtype="float32")
+BASE = Arm(name="base", model=MODEL, training=TRAINING)
+SLOW = replace(BASE, name="slow", training=replace(TRAINING, optimizer=AdamWConfig(lr=1e-5)))
+# A step of this size leaves no finite number.
+WILD = replace(
+    BASE,
+    name="wild",
+    training=replace(TRAINING, optimizer=AdamWConfig(lr=1e38), max_grad_norm=1e30),
+)
+
+
+def _study(*variants: Arm, base: Arm = BASE) -> Study:
+    return Study(name="test", question="Which?", base=base, variants=variants, num_validations=3)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> StudyData:
+    rng = np.random.default_rng(0)
+    paths = []
+    for name, size in (("train", 2_000), ("validation", 200)):
+        # Each token is mostly the successor of the one before: something to learn.
+        ids = (np.cumsum(rng.choice([1, 2], size)) % VOCAB).tolist()
+        path = tmp_path / f"{name}.bin"
+        write_token_file(path, [ids], vocab_size=VOCAB, vocab_hash="")
+        paths.append(path)
+    return StudyData(
+        train=paths[0],
+        validation=paths[1],
+        token_num_bytes=np.full(VOCAB, 2),
+        end_of_text=0,
+    )
+
+
+def test_steps_are_scaled_to_equal_flops_within_half_a_step() -> None:
+    wide = replace(BASE, name="wide", model=replace(MODEL, num_layers=3))
+    batch = replace(BASE, name="batch", training=replace(TRAINING, batch_size=3))
+    base, *others = _study(wide, batch).arms()
+    assert base.training.steps == 12
+    for arm in others:
+        assert abs(arm.flops - base.flops) <= arm.flops_per_step / 2
+    assert others[0].training.steps < 12
+    assert others[1].training.steps == 16
+
+
+def test_steps_are_scaled_to_equal_tokens_if_asked() -> None:
+    wide = replace(BASE, name="wide", model=replace(MODEL, num_layers=3))
+    batch = replace(BASE, name="batch", training=replace(TRAINING, batch_size=3))
+    arms = replace(_study(wide, batch), budget="tokens").arms()
+    assert [arm.training.steps for arm in arms] == [12, 12, 16]
+
+
+def test_a_step_that_costs_more_than_the_base_is_refused() -> None:
+    huge = replace(BASE, name="huge", training=replace(TRAINING, batch_size=1_000))
+    with pytest.raises(ValueError, match="huge: one step needs"):
+        _study(huge).arms()
+
+
+def test_senseless_studies_are_refused() -> None:
+    with pytest.raises(ValueError, match="different names, got"):
+        _study(BASE)
+    with pytest.raises(ValueError, match="different names, got"):
+        _study()
+    with pytest.raises(ValueError, match="got 'a/b'"):
+        replace(BASE, name="a/b")
+    with pytest.raises(ValueError, match="num_validations must be positive, got 0"):
+        replace(_study(SLOW), num_validations=0)
+
+
+def test_variants_start_as_the_base_wherever_shapes_allow() -> None:
+    block = replace(MODEL.block(0), feedforward=MLPConfig(d_ff=96))
+    variant = replace(MODEL, pattern=(block,))
+    theirs = build_paired_model(MODEL, MODEL, seed=3).state_dict()
+    ours = build_paired_model(variant, MODEL, seed=3).state_dict()
+    for name, value in ours.items():
+        if ".ffn." not in name:
+            torch.testing.assert_close(value, theirs[name], rtol=0, atol=0)
+    assert ours["layers.0.ffn.w1.weight"].shape == (96, 24)
+    other = build_paired_model(MODEL, MODEL, seed=4).state_dict()
+    assert not torch.equal(other["lm_head.weight"], theirs["lm_head.weight"])
+
+
+def test_another_way_to_initialize_is_not_overwritten_by_the_bases() -> None:
+    zero = build_paired_model(replace(MODEL, zero_init_residual=True), MODEL, seed=0)
+    assert not zero.state_dict()["layers.0.attn.output_proj.weight"].any()
+    tied = build_paired_model(replace(MODEL, tie_embeddings=True), MODEL, seed=0)
+    assert tied.token_embeddings.weight.std().item() == pytest.approx(24**-0.5, rel=0.2)
+
+
+def test_building_models_leaves_the_global_random_state() -> None:
+    before = torch.random.get_rng_state()
+    build_paired_model(MODEL, MODEL, seed=0)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_a_study_finds_that_a_tiny_rate_is_worse(data: StudyData, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    results = run_study(_study(SLOW), data, folder, seeds=3)
+    (slow,) = results.comparisons
+    assert slow.verdict == "worse"
+    assert slow.effect is not None
+    assert slow.effect.num_pairs == 3
+    base = results.arms[0]
+    assert [point.step for point in base.curve] == [4, 8, 12]
+    assert base.loss == pytest.approx(base.curve[-1].loss)
+    # Two bytes a token.
+    assert base.loss is not None
+    assert base.bits_per_byte == pytest.approx(base.loss / math.log(2) / 2)
+    assert load_config(StudyResults, folder / "results.json") == results
+    assert load_config(Study, folder / "study.json") == _study(SLOW)
+    assert not list(folder.rglob("*.safetensors"))
+
+
+def test_arms_of_one_seed_see_the_same_data(data: StudyData, tmp_path: Path) -> None:
+    same = replace(BASE, name="same")
+    results = run_study(_study(same), data, tmp_path / "out", seeds=2)
+    losses = {(one.arm, one.seed): one.loss for one in results.outcomes}
+    assert losses["same", 0] == losses["base", 0] != losses["base", 1]
+    assert results.comparisons[0].verdict == "not told apart"
+
+
+def test_a_diverged_run_is_a_result(data: StudyData, tmp_path: Path) -> None:
+    results = run_study(_study(SLOW, WILD), data, tmp_path / "out", seeds=2)
+    slow, wild = results.comparisons
+    assert (wild.verdict, wild.effect, wild.p_adjusted) == ("diverged", None, None)
+    assert results.arms[2].num_diverged == 2
+    assert results.arms[2].loss is None
+    failures = [one.failure for one in results.outcomes if one.arm == "wild"]
+    assert all(failure and "loss" in failure for failure in failures)
+    assert slow.effect is not None
+    table = markdown_table(results)
+    assert "| wild | 12 |  |  |  |  |  | 2 of 2 diverged |  |" in table
+    # It ran once: the second call only reads.
+    again = run_study(_study(SLOW, WILD), data, tmp_path / "out", seeds=2)
+    assert again == results
+
+
+def test_a_diverged_base_leaves_nothing_to_compare_with(data: StudyData, tmp_path: Path) -> None:
+    wild = replace(WILD, name="base")
+    results = run_study(
+        _study(SLOW, base=wild), data, tmp_path / "out", seeds=SeedPlan(num_pilot=2)
+    )
+    assert len(results.seeds) == 2
+    assert results.comparisons[0].verdict == "diverged"
+    assert "| slow | 12 |" in markdown_table(results)
+    assert "the base diverged" in markdown_table(results)
+    study_page(results).to_html()
+
+
+def test_ended_runs_are_not_repeated_and_seeds_can_be_added(
+    data: StudyData, tmp_path: Path
+) -> None:
+    folder = tmp_path / "out"
+    first = run_study(_study(SLOW), data, folder, seeds=2)
+    times = {path: path.stat().st_mtime_ns for path in folder.rglob("outcome.json")}
+    assert len(times) == 4
+    seen: list[Outcome] = []
+    more = run_study(_study(SLOW), data, folder, seeds=3, on_run=seen.append)
+    assert len(seen) == 6
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    assert set(first.outcomes) < set(more.outcomes)
+
+
+def test_runs_side_by_side_give_the_same_results(data: StudyData, tmp_path: Path) -> None:
+    serial = run_study(_study(SLOW), data, tmp_path / "serial", seeds=1)
+    parallel = run_study(_study(SLOW), data, tmp_path / "parallel", seeds=1, jobs=2)
+    for one, other in zip(serial.outcomes, parallel.outcomes, strict=True):
+        assert replace(one, elapsed_s=0.0) == replace(other, elapsed_s=0.0)
+
+
+def test_a_killed_study_goes_on_and_ends_with_the_same_losses(
+    data: StudyData, tmp_path: Path
+) -> None:
+    long = replace(BASE, training=replace(TRAINING, steps=90))
+    study, folder = _study(replace(SLOW, training=long.training), base=long), tmp_path / "out"
+    whole = run_study(study, data, tmp_path / "whole", seeds=1)
+    program = (
+        "import pickle, sys; from pathlib import Path; from lm_basics.ablation import run_study\n"
+        "study, data, folder = pickle.load(open(sys.argv[1], 'rb'))\n"
+        "run_study(study, data, folder, seeds=1)"
+    )
+    arguments = tmp_path / "arguments.pickle"
+    arguments.write_bytes(pickle.dumps((study, data, folder)))
+    process = subprocess.Popen([sys.executable, "-c", program, str(arguments)])
+    metrics = folder / "runs" / "base" / "seed-0" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    # In the second third: there is a checkpoint, and there are steps after it to lose.
+    while not metrics.exists() or len(read_metrics(metrics)) < 40:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (metrics.parent / "outcome.json").exists()
+    assert list(metrics.parent.rglob("*.safetensors"))
+    resumed = run_study(study, data, folder, seeds=1)
+    for one, other in zip(resumed.outcomes, whole.outcomes, strict=True):
+        assert replace(one, elapsed_s=0.0) == replace(other, elapsed_s=0.0)
+
+
+def test_another_study_in_the_folder_is_refused(data: StudyData, tmp_path: Path) -> None:
+    run_study(_study(SLOW), data, tmp_path / "out", seeds=1)
+    other = replace(SLOW, training=replace(TRAINING, optimizer=AdamWConfig(lr=2e-5)))
+    with pytest.raises(ValueError, match="holds a run with other settings or data"):
+        run_study(_study(other), data, tmp_path / "out", seeds=1)
+    fewer = replace(data, num_validation_tokens=100)
+    with pytest.raises(ValueError, match="holds a run with other settings or data"):
+        run_study(_study(SLOW), fewer, tmp_path / "out", seeds=1)
+
+
+def test_bad_arguments_are_refused_before_anything_runs(data: StudyData, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="seeds=0 and jobs=1 must be positive"):
+        run_study(_study(SLOW), data, tmp_path / "out", seeds=0)
+    too_many = replace(data, num_validation_tokens=201)
+    with pytest.raises(ValueError, match="holds 200 tokens, num_validation_tokens=201"):
+        run_study(_study(SLOW), too_many, tmp_path / "out", seeds=1)
+    assert not (tmp_path / "out").exists()
+
+
+def _outcome(arm: str, seed: int, loss: float | None) -> Outcome:
+    return Outcome(
+        arm=arm,
+        seed=seed,
+        identity="",
+        loss=loss,
+        bits_per_byte=loss,
+        failure="the loss is nan" if loss is None else None,
+        elapsed_s=1.0,
+        curve=() if loss is None else (CurvePoint(step=12, loss=loss),),
+    )
+
+
+def test_a_plan_runs_as_many_seeds_as_its_pilot_asks_for(data: StudyData, tmp_path: Path) -> None:
+    # The effect is chosen so large that few seeds do, and more than the pilot.
+    study = _study(SLOW)
+    pilot = run_study(study, data, tmp_path / "out", seeds=2)
+    spread = pilot.comparisons[0].effect
+    assert spread is not None
+    assert spread.sd is not None
+    # With one degree of freedom the quantiles are 12.71 and 3.08.
+    plan = SeedPlan(effect=spread.sd * 15.8 / 4**0.5, num_pilot=2, max_seeds=6)
+    assert wanted_seeds(study, pilot.outcomes, plan) == 4
+    results = run_study(study, data, tmp_path / "out", seeds=plan)
+    assert (len(results.seeds), results.wanted_seeds, results.num_pilot) == (4, 4, 2)
+    limited = run_study(study, data, tmp_path / "out", seeds=replace(plan, max_seeds=3))
+    assert (len(limited.seeds), limited.wanted_seeds) == (3, 4)
+    assert "Only 3 of them ran" in study_page(limited).to_html()
+
+
+def test_p_values_are_corrected_for_every_variant_also_a_diverged_one() -> None:
+    losses = [(3.0, 2.9), (3.1, 3.02), (3.2, 3.08)]
+    outcomes = [_outcome("base", seed, pair[0]) for seed, pair in enumerate(losses)]
+    outcomes += [_outcome("slow", seed, pair[1]) for seed, pair in enumerate(losses)]
+    alone = analyze_study(_study(SLOW), outcomes, 3).comparisons[0]
+    outcomes += [_outcome("wild", seed, [2.0, None, 2.0][seed]) for seed in range(3)]
+    both = analyze_study(_study(SLOW, WILD), outcomes, 3)
+    assert alone.p_adjusted is not None
+    assert both.comparisons[0].p_adjusted == pytest.approx(2 * alone.p_adjusted)
+    # The two seeds that it survived do not count as an effect.
+    assert both.comparisons[1].effect is None
+    assert alone.effect is not None
+    assert alone.effect.mean == pytest.approx(-0.1)
+
+
+def test_a_missing_run_is_an_error() -> None:
+    with pytest.raises(ValueError, match="expected the same seeds for all"):
+        analyze_study(_study(SLOW), [_outcome("base", 0, 3.0)], 1)
+
+
+def test_a_single_seed_is_not_tested() -> None:
+    outcomes = [_outcome("base", 0, 3.0), _outcome("slow", 0, 3.5)]
+    results = analyze_study(_study(SLOW), outcomes, 1)
+    assert results.comparisons[0].verdict == "not tested"
+    assert "| slow | 12 | 3.5000 | 3.5000 | +0.5000 |  |  | not tested |  |" in markdown_table(
+        results
+    )
+
+
+def test_the_page_holds_table_curves_and_effects() -> None:
+    rng = np.random.default_rng(0)
+    outcomes = [
+        _outcome(name, seed, float(loss))
+        for name, mean in (("base", 3.0), ("slow", 3.5), ("wild", 3.0))
+        for seed, loss in enumerate(rng.normal(mean, 0.01, 4))
+    ]
+    results = analyze_study(_study(SLOW, WILD), outcomes, 4)
+    assert [one.verdict for one in results.comparisons] == ["worse", "not told apart"]
+    html = study_page(results).to_html()
+    assert html.count("<svg") == 2
+    assert "http" not in html.replace("http://www.w3.org", "")
+    assert from_dict(StudyResults, to_dict(results)) == results
+
+
+def test_the_shipped_studies_differ_from_their_base_in_one_thing() -> None:
+    assert {"norm", "position", "feedforward", "learning-rate", "batch-size", "optimizer"} == set(
+        STUDIES
+    )
+    for name in STUDIES:
+        study = shipped_study(name, BaseRecipe())
+        base, *variants = study.arms()
+        for arm in variants:
+            assert arm.model != base.model or arm.training != base.training
+            assert 2 * abs(arm.flops - base.flops) <= arm.flops_per_step
+        assert from_dict(Study, to_dict(study)) == study
+
+
+def test_the_layer_without_a_gate_is_of_equal_size() -> None:
+    base, silu = shipped_study("feedforward", BaseRecipe()).arms()
+    assert count_parameters(base.model) == count_parameters(silu.model)
+    assert base.training.steps == silu.training.steps
+
+
+def test_models_without_norms_have_none_and_others_differ_in_their_places() -> None:
+    arms = {arm.name: arm for arm in shipped_study("norm", BaseRecipe()).arms()}
+    names = {
+        name: set(build_paired_model(arm.model, arm.model, seed=0).state_dict())
+        for name, arm in arms.items()
+    }
+    assert not any("ln" in key for key in names["no-norm"])
+    assert names["base"] - names["post-norm"] == {"ln_final.weight"}
+    rates = [arms[name].training.optimizer for name in ("no-norm", "no-norm-lower-lr")]
+    assert all(isinstance(one, AdamWConfig) for one in rates)
+    assert rates[1].lr < rates[0].lr  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_the_command_runs_a_shipped_study_and_writes_its_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("numba")
+    folder = tmp_path / "out"
+    small = "--d-model 24 --num-layers 1 --num-heads 2 --context-length 16 --vocab-size 300"
+    arguments = f"ablate position --output {folder} --seeds 2 --steps 4 --batch-size 2 {small}"
+    with pytest.raises(SystemExit) as stopped:
+        main([*arguments.split(), "--validation-tokens", "64"])
+    assert stopped.value.code == 0, capsys.readouterr().err
+    printed = capsys.readouterr().out
+    assert "nope" in printed
+    assert "2 paired seeds" in printed
+    assert "<svg" in (folder / "report.html").read_text()
+    assert read_json(folder / "results.json")["study"] == "position"
+    shutil.rmtree(folder)
