@@ -15,9 +15,9 @@ from lm_basics.model_config import uniform_transformer
 from lm_basics.nn.ops import IGNORED_TARGET
 from lm_basics.optim import AdamW, AdamWConfig, ConstantSchedule, MuonConfig
 from lm_basics.training import (
-    StepReport,
     SerialStrategy,
     ShuffledWindows,
+    StepReport,
     TrainingConfig,
     evaluate_loss,
     get_batch,

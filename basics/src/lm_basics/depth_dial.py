@@ -55,10 +55,13 @@ def scale_to_depth(
     Raises:
         ValueError: a number is not positive.
     """
-    if depth <= 0:
-        raise ValueError(f"depth must be positive, got {depth}")
-    if tokens_per_parameter <= 0:
-        raise ValueError(f"tokens_per_parameter must be positive, got {tokens_per_parameter}")
+    if depth <= 0 or tokens_per_parameter <= 0:
+        raise ValueError(
+            f"depth={depth} and tokens_per_parameter={tokens_per_parameter} must be positive"
+        )
+    for name, value in (("batch_size", batch_size), ("steps", steps)):
+        if value is not None and value <= 0:
+            raise ValueError(f"{name} must be positive or None, got {value}")
     d_model = D_HEAD * depth
     model = uniform_transformer(
         vocab_size=vocab_size,
@@ -71,15 +74,12 @@ def scale_to_depth(
     )
     num_parameters = count_parameters(model)
     tokens = tokens_per_parameter * num_parameters
-    if batch_size is None:
-        best = _BATCH_FACTOR * (6 * num_parameters * tokens) ** _BATCH_EXPONENT
-        batch_size = 2 ** max(0, round(math.log2(best / context_length)))
-    if steps is None:
-        steps = math.ceil(tokens / (batch_size * context_length))
+    best = _BATCH_FACTOR * (6 * num_parameters * tokens) ** _BATCH_EXPONENT
+    size = batch_size or 2 ** max(0, round(math.log2(best / context_length)))
     adamw_lr = _ADAMW_LR * (_ADAMW_WIDTH / d_model) ** 0.5
     return ScaledRun(
         model=model,
         optimizer=MuonConfig(lr=_MUON_LR, others=AdamWConfig(lr=adamw_lr, weight_decay=0.0)),
-        batch_size=batch_size,
-        steps=steps,
+        batch_size=size,
+        steps=steps or math.ceil(tokens / (size * context_length)),
     )

@@ -13,7 +13,7 @@ import inspect
 import logging
 import os
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any
 
@@ -84,9 +84,11 @@ def load_commands(
     return commands
 
 
-def _refuse_unknown(program: str, commands: Collection[str], arguments: Sequence[str]) -> None:
+def _refuse_unknown(
+    program: str, commands: Mapping[str, Callable[..., object]], arguments: Sequence[str]
+) -> None:
     """End the process with one line if a word stands where a command or a recipe should."""
-    name, second = [*arguments, "-", "-"][:2]
+    name, second, *_ = [*arguments, "-", "-"]
     if name not in commands:
         if not name.startswith("-"):
             raise _usage_error(program, f"no command {name!r}: {suggest(name, commands)}")

@@ -12,6 +12,7 @@ _COMMANDS = {
     "tokenizer-report": "tokenizer_report:report_tokenizer",
     "tokenizer-page": "tokenizer_page:serve_tokenizer_page",
     "train": "train:train_by_recipe",
+    "report": "report:report_runs",
     "generate": "generate:generate_text",
 }
 

@@ -1,4 +1,4 @@
-"""What ``basics train`` shows: a live view on a terminal, a log line from time to time elsewhere."""
+"""What ``basics train`` shows: a live view on a terminal, elsewhere a log line now and then."""
 
 import logging
 import time

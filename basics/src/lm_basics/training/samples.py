@@ -66,23 +66,18 @@ class SampleWriter:
     ) -> None:
         self.path = folder / SAMPLES_NAME
         self.tokenizer, self.config, self.stop_token = tokenizer, config, stop_token
-        self._writer: MetricsWriter | None = None
+        self._is_first = True
 
     def write(self, model: TransformerLM, step: int) -> list[Sample]:
         """Sample from ``model`` as it is after ``step`` steps."""
-        if self._writer is None:
-            self._writer = MetricsWriter(self.path)
-            self._writer.truncate_after(step - 1)
         samples = [self._sample(model, step, prompt) for prompt in self.config.prompts]
-        for one in samples:
-            self._writer.write(step=step, prompt=one.prompt, continuation=one.continuation)
+        with MetricsWriter(self.path) as writer:
+            if self._is_first:
+                writer.truncate_after(step - 1)
+            for one in samples:
+                writer.write(step=step, prompt=one.prompt, continuation=one.continuation)
+        self._is_first = False
         return samples
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
 
     def _sample(self, model: TransformerLM, step: int, prompt: str) -> Sample:
         device = model.output_weight.device
