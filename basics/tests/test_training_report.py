@@ -1,5 +1,6 @@
 """Reports on runs that finished, that did not, and that are damaged."""
 
+import contextlib
 import json
 import math
 from dataclasses import replace
@@ -62,10 +63,8 @@ def make_run(
     torch.manual_seed(0)
     config = TrainingConfig(steps=steps, batch_size=2, validate_every=5, seed=seed)
     model = TransformerLM(shape(vocab_size))
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         train(model, TOKENS, config, folder=folder, validate=validate, on_step=kill)
-    except KeyboardInterrupt:
-        pass
     return folder
 
 
@@ -197,9 +196,9 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run")
     with pytest.raises(ValueError, match="at least one run folder, got none"):
         read_runs([])
-    with pytest.raises(FileNotFoundError, match="there is no run folder .*absent"):
+    with pytest.raises(FileNotFoundError, match=r"there is no run folder .*absent"):
         read_runs([tmp_path / "absent"])
-    with pytest.raises(ValueError, match="is no run folder: it has no config.json"):
+    with pytest.raises(ValueError, match=r"is no run folder: it has no config\.json"):
         read_runs([tmp_path])
     with pytest.raises(ValueError, match="given twice"):
         read_runs([folder, tmp_path / "run" / ".." / "run"])

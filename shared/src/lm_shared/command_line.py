@@ -61,7 +61,7 @@ def run_commands(
             config=(tyro.conf.CascadeSubcommandArgs,),
         )
 
-    return _guard(program, _parse(program, parse, arguments))
+    return _guard(program, partial(_parse_and_call, program, parse, arguments))
 
 
 def load_commands(
@@ -103,16 +103,16 @@ def _usage_error(program: str, reason: str) -> SystemExit:
     return SystemExit(USAGE_ERROR)
 
 
-def _parse(
+def _parse_and_call(
     program: str,
     parse: Callable[[Sequence[str]], Callable[[], object]],
     arguments: Sequence[str],
-) -> Callable[[], object]:
-    """Return the call that the arguments describe, or end the process with one line."""
+) -> None:
+    """Make the call that the arguments describe, or end the process with one line."""
     call, reason = parse_or_explain(parse, arguments)
     if call is None:
         raise _usage_error(program, reason or "")
-    return call
+    call()
 
 
 def _deferred(function: Callable[..., object]) -> Callable[..., Callable[[], object]]:
@@ -153,7 +153,7 @@ def run_command(
     def parse(words: Sequence[str]) -> Callable[[], object]:
         return tyro.cli(_deferred(function), prog=program, args=words)
 
-    return _guard(program, _parse(program, parse, arguments))
+    return _guard(program, partial(_parse_and_call, program, parse, arguments))
 
 
 def _guard(program: str, call: Callable[[], object]) -> int:
