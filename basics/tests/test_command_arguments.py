@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lm_basics.commands import stopwatch
+from lm_basics.commands import stopwatch, training_display
 from lm_basics.commands.main import main
 from lm_basics.commands.wording import counted, shortened
 from lm_basics.tokenizer import Tokenizer, open_token_file
@@ -255,11 +255,11 @@ def test_a_resumed_training_tells_how_much_of_it_is_new(
     options = ("--steps", 5, "--checkpoint-every", 1)
     with monkeypatch.context() as patch:
         patch.setattr(display, "LOG_INTERVAL_S", 0.0)
-        display.logger.addFilter(interrupt)
+        training_display.logger.addFilter(interrupt)
         try:
             assert run(*train, *options) == 130
         finally:
-            display.logger.removeFilter(interrupt)
+            training_display.logger.removeFilter(interrupt)
     assert run(*train, *options) == 0
     assert "of these, 3 steps now, the others before" in capsys.readouterr().out
 

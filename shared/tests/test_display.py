@@ -69,3 +69,20 @@ with progress("training", total=3) as advance:
     assert result.returncode == 0, result.stderr
     assert "training" in result.stderr
     assert "2/3" in result.stderr
+
+
+def test_without_a_terminal_there_is_no_live_view() -> None:
+    with display.live_view() as update:
+        assert update is None
+
+
+def test_on_a_terminal_a_view_takes_the_place_of_the_one_before() -> None:
+    script = """
+from lm_shared.display import live_view
+with live_view() as update:
+    update("step 1")
+    update("step 2")
+"""
+    result = run_python(["-c", script], environment={"FORCE_COLOR": "1", "TERM": "xterm"})
+    assert result.returncode == 0, result.stderr
+    assert "step 2" in result.stderr

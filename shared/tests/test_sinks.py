@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lm_shared.metrics import MetricsSink, MetricsWriter
-from lm_shared.sinks import TensorBoardSink, WandbSink
+from lm_shared.sinks import TensorBoardSink, WandbSink, require_sink
 
 has_tensorboard = importlib.util.find_spec("tensorboard") is not None
 has_wandb = importlib.util.find_spec("wandb") is not None
@@ -16,6 +16,8 @@ has_wandb = importlib.util.find_spec("wandb") is not None
 def test_without_tensorboard_the_extra_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"not installed: .*lm-shared\[tensorboard\]"):
         TensorBoardSink(tmp_path)
+    with pytest.raises(ValueError, match=r"not installed: .*lm-shared\[tensorboard\]"):
+        require_sink("tensorboard")
 
 
 @pytest.mark.skipif(has_wandb, reason="wandb is installed")

@@ -7,19 +7,20 @@ Only this module and the ``commands`` of each unit know tyro. A unit's ``command
         sys.exit(run_commands("basics", "Tokenizer and transformer.", commands))
 """
 
-import difflib
 import errno
 import importlib
 import inspect
 import logging
 import os
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import tyro
 
 from lm_shared.display import set_up_logging
+from lm_shared.usage_errors import parse_or_explain, suggest
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +29,8 @@ Positional = tyro.conf.Positional
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
+
+_RECIPES = "recipe_names"
 
 
 def run_commands(
@@ -45,18 +48,20 @@ def run_commands(
     Raises:
         SystemExit: help was asked for (code 0), or an option or sub-command is unknown (code 2).
     """
-    _refuse_unknown(program, commands, sys.argv[1:] if argv is None else argv)
-    return _guard(
-        program,
-        lambda: tyro.extras.subcommand_cli_from_dict(
-            dict(commands),
+    arguments = sys.argv[1:] if argv is None else argv
+    _refuse_unknown(program, commands, arguments)
+
+    def parse(words: Sequence[str]) -> Callable[[], object]:
+        return tyro.extras.subcommand_cli_from_dict(
+            {name: _deferred(function) for name, function in commands.items()},
             prog=program,
             description=description,
-            args=argv,
+            args=words,
             # Options of a command may follow the name of the recipe.
             config=(tyro.conf.CascadeSubcommandArgs,),
-        ),
-    )
+        )
+
+    return _guard(program, partial(_parse_and_call, program, parse, arguments))
 
 
 def load_commands(
@@ -79,15 +84,58 @@ def load_commands(
     return commands
 
 
-def _refuse_unknown(program: str, commands: Collection[str], arguments: Sequence[str]) -> None:
-    """End the process with one line if the first argument is a word and no command."""
-    name = arguments[0] if arguments else "-"
-    if name.startswith("-") or name in commands:
+def _refuse_unknown(
+    program: str, commands: Mapping[str, Callable[..., object]], arguments: Sequence[str]
+) -> None:
+    """End the process with one line if a word stands where a command or a recipe should."""
+    name, second, *_ = [*arguments, "-", "-"]
+    if name not in commands:
+        if not name.startswith("-"):
+            raise _usage_error(program, f"no command {name!r}: {suggest(name, commands)}")
         return
-    similar = difflib.get_close_matches(name, commands, n=1)
-    hint = f"did you mean {similar[0]}?" if similar else f"there are {', '.join(commands)}"
-    sys.stderr.write(f"{program}: error: no command {name!r}: {hint}\n")
-    raise SystemExit(USAGE_ERROR)
+    recipes = getattr(commands[name], _RECIPES, ())
+    if recipes and not second.startswith("-") and second not in recipes:
+        raise _usage_error(program, f"no recipe {second!r}: {suggest(second, recipes)}")
+
+
+def _usage_error(program: str, reason: str) -> SystemExit:
+    sys.stderr.write(f"{program}: error: {reason}\n")
+    return SystemExit(USAGE_ERROR)
+
+
+def _parse_and_call(
+    program: str,
+    parse: Callable[[Sequence[str]], Callable[[], object]],
+    arguments: Sequence[str],
+) -> None:
+    """Make the call that the arguments describe, or end the process with one line."""
+    call, reason = parse_or_explain(parse, arguments)
+    if call is None:
+        raise _usage_error(program, reason or "")
+    call()
+
+
+def _deferred(function: Callable[..., object]) -> Callable[..., Callable[[], object]]:
+    """Return a function that takes the same arguments and does the work when it is called again.
+
+    So errors of the command line are told apart from those of the work.
+    """
+
+    def defer(*args: Any, **kwargs: Any) -> Callable[[], object]:
+        return partial(function, *args, **kwargs)
+
+    signature = inspect.signature(function, eval_str=True)
+    _imitate(defer, function, signature)
+    return defer
+
+
+def _imitate(
+    copy: Callable[..., object], function: Callable[..., object], signature: inspect.Signature
+) -> None:
+    # Not functools.wraps: tyro would follow it to the original annotations.
+    copy.__name__, copy.__doc__ = function.__name__, function.__doc__
+    copy.__dict__["__signature__"] = signature
+    copy.__annotations__ = {one.name: one.annotation for one in signature.parameters.values()}
 
 
 def run_command(
@@ -100,7 +148,12 @@ def run_command(
     Raises:
         SystemExit: help was asked for (code 0), or an option is unknown (code 2).
     """
-    return _guard(program, lambda: tyro.cli(function, prog=program, args=argv))
+    arguments = sys.argv[1:] if argv is None else argv
+
+    def parse(words: Sequence[str]) -> Callable[[], object]:
+        return tyro.cli(_deferred(function), prog=program, args=words)
+
+    return _guard(program, partial(_parse_and_call, program, parse, arguments))
 
 
 def _guard(program: str, call: Callable[[], object]) -> int:
@@ -138,11 +191,9 @@ def with_recipes(
     def command(*args: Any, **kwargs: Any) -> object:
         return function(*args, **kwargs)
 
-    # Not functools.wraps: tyro would follow it to the original annotations.
-    command.__name__, command.__doc__ = function.__name__, function.__doc__
     parameters = [first.replace(annotation=annotation), *others]
-    command.__signature__ = signature.replace(parameters=parameters)
-    command.__annotations__ = {one.name: one.annotation for one in parameters}
+    _imitate(command, function, signature.replace(parameters=parameters))
+    command.__dict__[_RECIPES] = tuple(recipes)
     return command
 
 

@@ -1,11 +1,12 @@
-"""What a person sees while a command runs: log lines and progress bars, on stderr."""
+"""What a person sees while a command runs: log lines, progress bars and live views, on stderr."""
 
 import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.live import Live
 from rich.logging import RichHandler
 from rich.progress import (
     BarColumn,
@@ -61,6 +62,20 @@ def progress(description: str, total: float | None = None) -> Iterator[Callable[
             bars.advance(task, amount)
 
         yield advance
+
+
+@contextmanager
+def live_view() -> Iterator[Callable[[RenderableType], None] | None]:
+    """Yield a function that shows something in place of what it showed before.
+
+    It yields ``None`` where there is no terminal: a log line from time to time does there.
+    """
+    if not _console.is_terminal:
+        yield None
+        return
+    # Transient, as the bars are; log lines appear above.
+    with Live(console=_console, transient=True, refresh_per_second=4) as live:
+        yield live.update
 
 
 class _LoggedProgress:

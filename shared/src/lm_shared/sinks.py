@@ -4,6 +4,7 @@ Each needs an extra of this package and says so when it is absent.
 """
 
 import importlib
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -81,6 +82,16 @@ class WandbSink:
     def close(self) -> None:
         """Finish the run."""
         self._run.finish()
+
+
+def require_sink(name: Literal["tensorboard", "wandb"]) -> None:
+    """Check that a sink's package is there, for a run that opens the sink later.
+
+    Raises:
+        ValueError: it is not installed.
+    """
+    if importlib.util.find_spec(name) is None:
+        raise _missing_extra(name)
 
 
 def _missing_extra(name: str) -> ValueError:

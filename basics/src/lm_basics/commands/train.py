@@ -1,131 +1,179 @@
 """``basics train``: train a transformer on a token file."""
 
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import torch
 import tyro
 
-from lm_basics.commands.tokenizer_folder import find_folder
+from lm_basics.accounting import training_flops_per_token
+from lm_basics.commands.report import write_report
+from lm_basics.commands.train_recipes import RECIPES, DepthRecipe, TrainRecipe
+from lm_basics.commands.training_display import training_display
+from lm_basics.commands.training_sinks import chosen_sinks
+from lm_basics.commands.training_tokens import (
+    DEFAULT_VOCAB_SIZE,
+    TrainingTokens,
+    default_tokens,
+    open_tokens,
+)
+from lm_basics.commands.training_watch import TrainingWatch, bytes_per_token
 from lm_basics.commands.wording import counted
 from lm_basics.export import save_model
-from lm_basics.model_config import TransformerConfig, uniform_transformer
-from lm_basics.optim import AdamWConfig, MuonConfig
-from lm_basics.tokenizer import END_OF_TEXT, TokenFile, Tokenizer, open_token_file
-from lm_basics.tokenizer.tokenizer_json import read_end_of_text
-from lm_basics.training import TrainingConfig, evaluate_loss, train
+from lm_basics.nn.ops import REFERENCE_OPS
+from lm_basics.peak_flops import find_peak_flops
+from lm_basics.training import TrainingResult, train
+from lm_basics.training.progress import TrainingProgress
+from lm_basics.training.run_setting import RunSetting
+from lm_basics.training.samples import SampleWriter, SamplingConfig
 from lm_basics.transformer import TransformerLM
 from lm_shared.command_line import with_recipes
-from lm_shared.display import progress
-from lm_shared.tensors import choose_device, require_determinism, seed_everything
+from lm_shared.tensors import (
+    DeviceName,
+    choose_device,
+    choose_dtype,
+    require_determinism,
+    seed_everything,
+)
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrainRecipe:
-    """A model and its training; the vocabulary comes from the token file."""
-
-    # No prefix: its fields are options of their own, such as --steps and --optimizer.lr.
-    training: Annotated[TrainingConfig, tyro.conf.arg(name="")]
-    """The run's settings."""
-    d_model: int = 256
-    """Width."""
-    num_layers: int = 4
-    """Blocks."""
-    num_heads: int = 4
-    """Heads."""
-    context_length: int = 256
-    """Positions."""
-
-    def model(self, vocab_size: int) -> TransformerConfig:
-        """Return the shape of the model."""
-        return uniform_transformer(
-            vocab_size=vocab_size,
-            context_length=self.context_length,
-            d_model=self.d_model,
-            num_layers=self.num_layers,
-            num_heads=self.num_heads,
-            qk_norm=True,
-            zero_init_residual=True,
-        )
-
-
-_MUON = MuonConfig(others=AdamWConfig(lr=0.015, weight_decay=0.0))
-
-RECIPES = {
-    "tiny": (
-        "Seconds on a CPU: to see that everything works.",
-        TrainRecipe(
-            training=TrainingConfig(steps=50, batch_size=4, optimizer=_MUON),
-            d_model=64,
-            num_layers=2,
-            num_heads=2,
-            context_length=64,
-        ),
-    ),
-    "default": (
-        "Minutes on a CPU: 5.3M parameters at a vocabulary of 4,096.",
-        TrainRecipe(
-            training=TrainingConfig(
-                steps=1_000, batch_size=8, optimizer=_MUON, checkpoint_every=50, validate_every=100
-            )
-        ),
-    ),
-}
+_NONE = tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: none)")
+# torch.compile of the training step; validations and samples are not worth a second graph.
+_COMPILED_OPS = replace(
+    REFERENCE_OPS, name="compiled", compile_step=partial(torch.compile, dynamic=False)
+)
 
 
 def train_model(
-    recipe: TrainRecipe,
+    recipe: TrainRecipe | DepthRecipe,
     *,
-    tokens: Path,
     output: Path,
-    validation: Annotated[
-        Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: none)")
-    ] = None,
-    tokenizer: Annotated[
-        Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: none)")
+    tokens: Annotated[Path | None, _NONE] = None,
+    validation: Annotated[Path | None, _NONE] = None,
+    tokenizer: Annotated[Path | None, _NONE] = None,
+    device: DeviceName = "auto",
+    prompt: tuple[str, ...] = (),
+    sample_every: int | None = None,
+    tensorboard: bool = False,
+    wandb: Annotated[
+        str | None, tyro.conf.arg(metavar="PROJECT", help_behavior_hint="(default: none)")
     ] = None,
 ) -> None:
-    """Train, resume where an interrupted run stopped, and export the model.
+    """Train, resume where an interrupted run stopped, export the model and report on the run.
 
     Args:
         recipe: Model and settings.
-        tokens: Token file to train on, as ``basics encode`` writes it.
         output: Run folder; the exported model goes into its folder ``model``.
+        tokens: Token file to train on, as ``basics encode`` writes it.
         validation: Token file to measure the loss on.
         tokenizer: Folder of the tokenizer that made the tokens, to be saved with the model.
+        device: Where to train; auto takes a GPU if there is one.
+        prompt: Texts that the model continues while it learns; they need the tokenizer.
+        sample_every: Steps between these samples; None means only after the last step.
+        tensorboard: Whether to write the metrics for TensorBoard as well.
+        wandb: Project at Weights & Biases that gets the metrics as well.
     """
-    data = open_token_file(tokens)
-    encoder, end_of_text = _load_tokenizer(tokenizer, data)
-    held_out = None if validation is None else open_token_file(validation)
-    if held_out is not None and held_out.vocab_hash != data.vocab_hash:
-        raise ValueError(f"{tokens} and {validation} come from different tokenizers")
+    chosen_device = choose_device(device)
+    sinks = chosen_sinks(output, tensorboard=tensorboard, wandb=wandb)
+    data = _open_data(recipe, output, tokens, validation, tokenizer)
+    shape, config = recipe.resolve(data.train.vocab_size)
+    data.check_length(config.batch_size, shape.context_length)
+    samples = _sample_writer(output, data, prompt, sample_every, seed=config.seed)
     require_determinism()
-    seed_everything(recipe.training.seed)
-    model = TransformerLM(recipe.model(data.vocab_size)).to(choose_device())
-
-    def validate(model: TransformerLM) -> dict[str, float]:
-        if held_out is None:
-            return {}
-        loss = evaluate_loss(model, held_out.tokens, first_context=int(data.tokens[-1]))
-        return {"val_loss": loss.nats_per_token}
-
-    num_trained = 0
-    with progress("train", recipe.training.steps) as advance:
-
-        def count_step(*_: float) -> None:
-            nonlocal num_trained
-            num_trained += 1
-            advance()
-
+    seed_everything(config.seed)
+    ops = _COMPILED_OPS if recipe.compile else REFERENCE_OPS
+    model = TransformerLM(shape, ops=ops).to(chosen_device)
+    dtype = choose_dtype(config.dtype, chosen_device)
+    setting = _setting(data, chosen_device, dtype, ops.name)
+    progress = TrainingProgress(
+        flops_per_token=training_flops_per_token(shape, shape.context_length),
+        peak_flops=setting.peak_flops,
+        bytes_per_token=setting.bytes_per_token,
+    )
+    with training_display() as display:
+        watch = TrainingWatch(
+            model,
+            data,
+            output,
+            setting=setting,
+            progress=progress,
+            display=display,
+            samples=samples,
+            sample_every=sample_every,
+            dtype=dtype,
+        )
         result = train(
             model,
-            data.tokens,
-            recipe.training,
+            data.train.tokens,
+            config,
             folder=output,
-            validate=validate,
-            on_step=count_step,
+            validate=watch.validate,
+            on_step=watch.on_step,
+            sinks=sinks,
         )
-    save_model(model, output / "model", tokenizer=encoder, end_of_text=end_of_text)
+    save_model(model, output / "model", tokenizer=data.tokenizer, end_of_text=data.end_of_text)
+    _print_result(result, num_trained=watch.num_steps)
+    write_report([output], output)
+    print(f"wrote {output / 'model'} and {output / 'report.html'}")
+
+
+def _open_data(
+    recipe: TrainRecipe | DepthRecipe,
+    output: Path,
+    tokens: Path | None,
+    validation: Path | None,
+    tokenizer: Path | None,
+) -> TrainingTokens:
+    if tokens is not None:
+        return open_tokens(tokens, validation, tokenizer)
+    if not recipe.default_corpus:
+        raise ValueError("expected --tokens FILE: only --default-corpus does without one")
+    for name, path in (("validation", validation), ("tokenizer", tokenizer)):
+        if path is not None:
+            raise ValueError(f"--{name} {path} needs --tokens: the default corpus has its own")
+    # Sizes that do not go together are found before the corpus is encoded.
+    recipe.resolve(DEFAULT_VOCAB_SIZE)
+    return default_tokens(output / "data")
+
+
+def _sample_writer(
+    output: Path,
+    data: TrainingTokens,
+    prompts: tuple[str, ...],
+    sample_every: int | None,
+    *,
+    seed: int,
+) -> SampleWriter | None:
+    if sample_every is not None and sample_every <= 0:
+        raise ValueError(f"sample_every must be positive or None, got {sample_every}")
+    if not prompts:
+        if sample_every is not None:
+            raise ValueError(f"--sample-every {sample_every} needs a --prompt to continue")
+        return None
+    if data.tokenizer is None:
+        raise ValueError(f"--prompt {prompts[0]!r} needs --tokenizer, to turn text into tokens")
+    sampling = SamplingConfig(prompts=prompts, seed=seed)
+    return SampleWriter(output, data.tokenizer, sampling, stop_token=data.stop_token)
+
+
+def _setting(
+    data: TrainingTokens, device: torch.device, dtype: torch.dtype, ops_name: str
+) -> RunSetting:
+    peak = find_peak_flops(device, dtype)
+    return RunSetting(
+        vocab_hash=data.train.vocab_hash,
+        bytes_per_token=bytes_per_token(data.train),
+        validation_bytes_per_token=bytes_per_token(data.validation),
+        device=device.type,
+        ops=ops_name,
+        dtype=str(dtype).removeprefix("torch."),
+        peak_flops=peak.flops_per_s,
+        peak_source=peak.source,
+    )
+
+
+def _print_result(result: TrainingResult, *, num_trained: int) -> None:
     print(
         ("" if num_trained else "already finished: ")
         + f"{counted(result.steps, 'step')}, {counted(result.tokens, 'token')}, "
@@ -136,19 +184,7 @@ def train_model(
     print(f"training loss {result.final_loss:.4f} nats per token")
     for name, value in result.validation.items():
         print(f"{name} {value:.4f}")
-    print(f"wrote {output / 'model'}")
 
 
-def _load_tokenizer(path: Path | None, data: TokenFile) -> tuple[Tokenizer | None, str]:
-    """Return the tokenizer, after a check that it made the tokens, and its end-of-text token."""
-    if path is None:
-        return None, END_OF_TEXT
-    folder = find_folder(path)
-    encoder = Tokenizer.from_folder(folder)
-    if encoder.vocab_hash != data.vocab_hash:
-        raise ValueError(f"the tokenizer {path} is not the one that made {data.path}")
-    return encoder, read_end_of_text(folder) or END_OF_TEXT
-
-
-train_by_recipe = with_recipes(train_model, RECIPES)
+train_by_recipe: Any = with_recipes(train_model, RECIPES)
 """``basics train``: a recipe by its name, and the options of ``train_model``."""

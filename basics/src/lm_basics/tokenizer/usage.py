@@ -13,6 +13,7 @@ import numpy as np
 import regex
 from jaxtyping import Int64
 
+from lm_basics.path_names import distinct_names
 from lm_basics.tokenizer.bpe import Tokenizer
 from lm_basics.tokenizer.learning import count_pretokens
 from lm_basics.tokenizer.parquet import is_parquet, read_column
@@ -70,7 +71,7 @@ def count_usage(
     script_bytes: Counter[str] = Counter()
     script_tokens: Counter[str] = Counter()
     files: list[TextSize] = []
-    for path, name in zip(paths, _short_names(paths), strict=True):
+    for path, name in zip(paths, distinct_names(paths), strict=True):
         num_bytes = num_tokens = 0
         for pretoken, count in _count_file(path, specials, tokenizer.pattern, text_column).items():
             ids = tokenizer.encode(pretoken, allowed_special=())
@@ -85,15 +86,6 @@ def count_usage(
     scripts = [_size(name, size, script_tokens[name]) for name, size in script_bytes.items()]
     scripts.sort(key=lambda size: (-size.num_bytes, size.name))
     return TokenUsage(counts=counts, files=tuple(files), scripts=tuple(scripts))
-
-
-def _short_names(paths: Sequence[Path]) -> list[str]:
-    """Return as many of the last parts of each path as tell all of them apart."""
-    for num_parts in range(1, max((len(path.parts) for path in paths), default=0)):
-        names = [str(Path(*path.parts[-num_parts:])) for path in paths]
-        if len(set(names)) == len(set(paths)):
-            return names
-    return [str(path) for path in paths]
 
 
 def _count_file(

@@ -1,7 +1,8 @@
 """The training loop: resumable to the bit, recorded step by step."""
 
 import math
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -16,10 +17,11 @@ from lm_basics.optim.build import OptimizerConfig, build_optimizer
 from lm_basics.optim.schedules import CosineSchedule, ScheduleConfig
 from lm_basics.training.batches import ShuffledWindows, fingerprint, read_windows
 from lm_basics.training.checkpoint import load_checkpoint, save_checkpoint
+from lm_basics.training.step_report import StepReport
 from lm_basics.training.strategy import SerialStrategy, Strategy
 from lm_basics.transformer import TransformerLM
 from lm_shared.config import hash_config
-from lm_shared.runs import RunRecord, read_metrics, record_run
+from lm_shared.runs import MetricsSink, RunRecord, read_metrics, record_run
 from lm_shared.tensors import choose_dtype
 
 
@@ -91,6 +93,9 @@ class TrainingResult:
 Validation = Callable[[TransformerLM], dict[str, float]]
 """Called on the model; returns named numbers for the record."""
 
+OnStep = Callable[[StepReport], None]
+"""Told about each step after it."""
+
 
 def train(
     model: TransformerLM,
@@ -99,7 +104,8 @@ def train(
     *,
     folder: Path,
     validate: Validation | None = None,
-    on_step: Callable[[int, float], None] | None = None,
+    on_step: OnStep | None = None,
+    sinks: Sequence[MetricsSink] = (),
 ) -> TrainingResult:
     """Train ``model`` in place and leave config, metrics, checkpoint and receipt in ``folder``.
 
@@ -113,7 +119,8 @@ def train(
         config: The run's settings.
         folder: The run folder.
         validate: Measures the model from time to time.
-        on_step: Called after each step with (steps done, loss), for progress bars.
+        on_step: Told about each step, for displays and samples.
+        sinks: Further places for the metrics.
 
     Raises:
         ValueError: The folder holds another run, or the data is too short.
@@ -127,7 +134,7 @@ def train(
         seed=config.seed,
     )
     run_config = TrainingRunConfig(model=model.config, training=config, data=fingerprint(tokens))
-    with record_run(folder, run_config) as record:
+    with record_run(folder, run_config, sinks=sinks) as record:
         loop = _Loop(model, tokens, windows, config, record, identity=hash_config(run_config))
         validation = loop.run(validate, on_step)
         record.add(flops=loop.flops_per_step * config.steps, tokens=loop.step_tokens * config.steps)
@@ -169,17 +176,17 @@ class _Loop:
             micro_batch_size=config.micro_batch_size,
         )
         self.checkpoint_path = record.folder / "checkpoints" / "last.safetensors"
+        self.first_step, self.started_at = 0, time.perf_counter()
 
-    def run(
-        self, validate: Validation | None, on_step: Callable[[int, float], None] | None
-    ) -> dict[str, float]:
+    def run(self, validate: Validation | None, on_step: OnStep | None) -> dict[str, float]:
         """Do the remaining steps and return the last validation."""
         first = self._resume()
+        self.first_step, self.started_at = first, time.perf_counter()
         validation: dict[str, float] | None = None
         for step in range(first, self.config.steps):
-            loss = self._step(step)
+            report = self._step(step)
             if on_step is not None:
-                on_step(step + 1, loss)
+                on_step(report)
             is_last = step + 1 == self.config.steps
             if validate is not None and (is_last or _is_due(step, self.config.validate_every)):
                 validation = validate(self.model)
@@ -191,7 +198,7 @@ class _Loop:
             validation = validate(self.model)
         return validation or {}
 
-    def _step(self, step: int) -> float:
+    def _step(self, step: int) -> StepReport:
         inputs, targets = read_windows(
             self.tokens, self.windows.starts(step), self.length, self.device
         )
@@ -212,7 +219,17 @@ class _Loop:
             lr_scale=lr_scale,
             tokens=(step + 1) * self.step_tokens,
         )
-        return loss
+        num_done = step + 1 - self.first_step
+        return StepReport(
+            step=step + 1,
+            steps=self.config.steps,
+            loss=loss,
+            grad_norm=grad_norm,
+            lr_scale=lr_scale,
+            tokens=(step + 1) * self.step_tokens,
+            elapsed_s=self.record.metrics.elapsed_s,
+            tokens_per_s=num_done * self.step_tokens / (time.perf_counter() - self.started_at),
+        )
 
     def _resume(self) -> int:
         if not self.checkpoint_path.exists():

@@ -1,0 +1,74 @@
+"""``basics report``: training runs side by side, as figures, tables and one page."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from lm_basics.training.run_report import TrainingReport, read_runs, summarize_runs
+from lm_basics.training.run_report_page import training_report_page
+from lm_shared.config import save_config
+
+REPORT_NAME = "report.html"
+
+
+def report_runs(
+    runs: Annotated[
+        tuple[Path, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="RUN [RUN ...]", help_behavior_hint="(required)"),
+    ],
+    /,
+    *,
+    output: Path = Path("runs/report"),
+) -> None:
+    """Compare training runs: loss against steps, tokens, FLOPs and time, and the final numbers.
+
+    Runs may be unfinished or damaged: the page says so.
+
+    Args:
+        runs: run folders of ``basics train``.
+        output: folder for report.json and report.html.
+    """
+    numbers = write_report(runs, output)
+    _print_numbers(numbers)
+    print(f"wrote {output / REPORT_NAME}")
+
+
+def write_report(runs: Sequence[Path], output: Path) -> TrainingReport:
+    """Write report.json and report.html of some runs and return the numbers.
+
+    Raises:
+        FileNotFoundError: there is no such run folder.
+        ValueError: no run is given, one is given twice, or a folder holds none.
+    """
+    curves = read_runs(runs)
+    numbers = summarize_runs(curves)
+    save_config(numbers, output / "report.json")
+    training_report_page(curves, numbers).write(output / REPORT_NAME)
+    return numbers
+
+
+def _print_numbers(numbers: TrainingReport) -> None:
+    table = Table()
+    table.add_column("run", overflow="fold")
+    for column in ("steps", "tokens", "seconds", "loss", "val loss", "val bits/byte"):
+        table.add_column(column, justify="right")
+    for run in numbers.runs:
+        losses = (run.training_loss, run.validation_loss, run.validation_bits_per_byte)
+        table.add_row(
+            run.name,
+            f"{run.steps:,}" + ("" if run.is_finished else " (unfinished)"),
+            "-" if run.tokens is None else f"{run.tokens:,}",
+            "-" if run.elapsed_s is None else f"{run.elapsed_s:,.1f}",
+            *("-" if loss is None else f"{loss:.4f}" for loss in losses),
+        )
+    Console().print(table)
+    for remark in (
+        *numbers.warnings,
+        *(f"{r.name}: {p}" for r in numbers.runs for p in r.problems),
+    ):
+        print(remark)

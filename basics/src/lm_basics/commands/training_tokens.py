@@ -1,0 +1,93 @@
+"""What ``basics train`` learns from: token files and the tokenizer that made them."""
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from lm_basics.commands.tokenizer_folder import find_folder
+from lm_basics.tokenizer import END_OF_TEXT, TokenFile, Tokenizer, open_token_file
+from lm_basics.tokenizer.tokenizer_json import read_end_of_text
+
+DEFAULT_VOCAB_SIZE = 4_096
+"""Tokens that the default corpus is encoded in."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingTokens:
+    """Open files that fit together."""
+
+    train: TokenFile
+    """To learn from."""
+    validation: TokenFile | None
+    """To measure the loss on."""
+    tokenizer: Tokenizer | None
+    """Made both, if it is known."""
+    end_of_text: str
+    """Special token that ends a document."""
+
+    @property
+    def stop_token(self) -> int | None:
+        """Id of the end-of-text token, if it is known."""
+        ids = {} if self.tokenizer is None else self.tokenizer.special_token_ids
+        return ids.get(self.end_of_text)
+
+    def check_length(self, batch_size: int, context_length: int) -> None:
+        """Refuse data that does not fill one batch.
+
+        Raises:
+            ValueError: there are too few tokens.
+        """
+        needed = batch_size * context_length + 1
+        if self.train.num_tokens < needed:
+            raise ValueError(
+                f"{self.train.path} holds {self.train.num_tokens:,} tokens, too few for one batch "
+                f"of {batch_size:,} sequences of {context_length:,}: at least {needed:,} are needed"
+            )
+
+
+def open_tokens(
+    tokens: Path, validation: Path | None = None, tokenizer: Path | None = None
+) -> TrainingTokens:
+    """Open token files.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: a file is damaged, or the tokenizers differ.
+    """
+    data = open_token_file(tokens)
+    encoder, end_of_text = None, END_OF_TEXT
+    if tokenizer is not None:
+        folder = find_folder(tokenizer)
+        encoder = Tokenizer.from_folder(folder)
+        end_of_text = read_end_of_text(folder) or END_OF_TEXT
+        if encoder.vocab_hash != data.vocab_hash:
+            raise ValueError(
+                f"the tokenizer {tokenizer} is not the one that made {data.path}: it has "
+                f"{encoder.vocab_size:,} tokens and the hash {encoder.vocab_hash[:12]}, the file "
+                f"{data.vocab_size:,} and {data.vocab_hash[:12]}"
+            )
+    held_out = None if validation is None else open_token_file(validation)
+    if held_out is not None and held_out.vocab_hash != data.vocab_hash:
+        raise ValueError(f"{tokens} and {validation} come from different tokenizers")
+    return TrainingTokens(
+        train=data, validation=held_out, tokenizer=encoder, end_of_text=end_of_text
+    )
+
+
+def default_tokens(folder: Path) -> TrainingTokens:
+    """Tokenize the default corpus into ``folder``, or open what an earlier run left there.
+
+    Raises:
+        ValueError: the corpus is not installed.
+    """
+    try:
+        module = importlib.import_module("lm_basics.default_corpus")
+        corpus = module.prepare_default_corpus(folder, vocab_size=DEFAULT_VOCAB_SIZE)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"without --tokens there must be the default corpus: {error}") from error
+    return TrainingTokens(
+        train=corpus.train,
+        validation=corpus.validation,
+        tokenizer=corpus.tokenizer,
+        end_of_text=END_OF_TEXT,
+    )

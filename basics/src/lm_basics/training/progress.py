@@ -1,0 +1,96 @@
+"""The numbers that people watch while a model trains, made of the loop's step reports."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lm_basics.training.step_report import StepReport
+
+_LOSS_MEMORY = 0.95
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProgressNumbers:
+    """Where a run stands."""
+
+    step: int
+    """Steps done."""
+    steps: int
+    """Of how many."""
+    tokens: int
+    """Tokens trained on."""
+    loss: float
+    """Smoothed training loss, in nats per token."""
+    bits_per_byte: float | None
+    """The same per byte of text; None where the bytes are not known."""
+    tokens_per_s: float
+    """Speed over the last steps."""
+    mfu: float | None
+    """Share of the device's peak that the matrix products use; None where it is not known."""
+    elapsed_s: float
+    """Seconds of training so far."""
+    remaining_s: float | None
+    """Seconds until the last step at this speed; None where there is no speed yet."""
+    validation: Mapping[str, float]
+    """What the last validation found."""
+    validated_at: int | None
+    """Steps done at that time."""
+
+
+class TrainingProgress:
+    """Takes the reports one after another and keeps what the numbers need of them.
+
+    The loss is an exponential average over about the last 20 steps, corrected for its beginning as
+    Adam's moments are, so that it starts at the first loss.
+    """
+
+    def __init__(
+        self,
+        *,
+        flops_per_token: float,
+        peak_flops: float | None = None,
+        bytes_per_token: float | None = None,
+    ) -> None:
+        """Begin.
+
+        Args:
+            flops_per_token: Of forward and backward pass.
+            peak_flops: What the device could do a second.
+            bytes_per_token: UTF-8 bytes of the training text behind a token.
+        """
+        self.flops_per_token = flops_per_token
+        self.peak_flops = peak_flops
+        self.bytes_per_token = bytes_per_token
+        self._sum = self._weight = 0.0
+        self._validation: dict[str, float] = {}
+        self._validated_at: int | None = None
+
+    def add(self, report: StepReport) -> ProgressNumbers:
+        """Take a report and return the numbers after it."""
+        self._sum = _LOSS_MEMORY * self._sum + (1 - _LOSS_MEMORY) * report.loss
+        self._weight = _LOSS_MEMORY * self._weight + (1 - _LOSS_MEMORY)
+        loss = self._sum / self._weight
+        speed = report.tokens_per_s
+        tokens_left = (report.steps - report.step) * report.tokens / report.step
+        return ProgressNumbers(
+            step=report.step,
+            steps=report.steps,
+            tokens=report.tokens,
+            loss=loss,
+            bits_per_byte=to_bits_per_byte(loss, self.bytes_per_token),
+            tokens_per_s=speed,
+            mfu=self.flops_per_token * speed / self.peak_flops if self.peak_flops else None,
+            elapsed_s=report.elapsed_s,
+            remaining_s=tokens_left / speed if speed > 0 else None,
+            validation=dict(self._validation),
+            validated_at=self._validated_at,
+        )
+
+    def add_validation(self, step: int, values: Mapping[str, float]) -> None:
+        """Take what was measured after ``step`` steps."""
+        self._validation, self._validated_at = dict(values), step
+
+
+def to_bits_per_byte(nats_per_token: float, bytes_per_token: float | None) -> float | None:
+    """Return the loss in bits per byte of text, which does not depend on the tokenizer."""
+    return None if bytes_per_token is None else nats_per_token / math.log(2) / bytes_per_token

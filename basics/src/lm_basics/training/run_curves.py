@@ -1,0 +1,166 @@
+"""The curves of a training run, read from its folder, finished or not, damaged or not.
+
+What cannot be read is left out and said: a report on ten runs must not fail because of one.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+from lm_basics.accounting import count_parameters, training_flops_per_token
+from lm_basics.training.loop import TrainingRunConfig
+from lm_basics.training.run_setting import RunSetting, load_setting
+from lm_basics.training.samples import SAMPLES_NAME, Sample, last_samples
+from lm_shared.config import load_config
+from lm_shared.metrics import read_metrics
+from lm_shared.runs import CONFIG_NAME, METRICS_NAME, RECEIPT_NAME
+
+Values = Float64[np.ndarray, " points"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Curve:
+    """A loss over the course of a run; not known values are NaN."""
+
+    steps: Values
+    """Steps done."""
+    tokens: Values
+    """Tokens trained on."""
+    flops: Values
+    """Floating-point operations of the matrix products."""
+    elapsed_s: Values
+    """Seconds of training."""
+    loss: Values
+    """Nats per token."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunCurves:
+    """What a run folder tells."""
+
+    folder: Path
+    """The folder."""
+    config: TrainingRunConfig | None
+    """Model and training; None if it cannot be read."""
+    setting: RunSetting | None
+    """Data and device; None for runs that no command started."""
+    is_finished: bool
+    """Whether there is a receipt."""
+    training: Curve
+    """Loss of every step."""
+    validation: Curve
+    """Loss on held-out tokens."""
+    samples: tuple[Sample, ...]
+    """Continuations of the last step that was sampled at."""
+    problems: tuple[str, ...]
+    """What could not be read."""
+
+
+def read_run(folder: Path) -> RunCurves:
+    """Read a run folder as far as it can be read.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: the folder holds no training run.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no run folder {folder}")
+    if not any((folder / name).is_file() for name in (CONFIG_NAME, METRICS_NAME)):
+        raise ValueError(f"{folder} is no run folder: it has no {CONFIG_NAME} and no metrics")
+    problems: list[str] = []
+    config = setting = None
+    try:
+        config = load_config(TrainingRunConfig, folder / CONFIG_NAME)
+    except (ValueError, OSError) as error:
+        problems.append(f"the configuration cannot be read: {error}")
+    try:
+        setting = load_setting(folder)
+    except ValueError as error:
+        problems.append(f"the setting cannot be read: {error}")
+    lines = _read_lines(folder / METRICS_NAME, problems)
+    training = _curve(lines, "loss", config)
+    return RunCurves(
+        folder=folder,
+        config=config,
+        setting=setting,
+        is_finished=(folder / RECEIPT_NAME).is_file(),
+        training=training,
+        validation=_before_measuring(_curve(lines, "val_loss", config), training),
+        samples=_read_samples(folder / SAMPLES_NAME, problems),
+        problems=tuple(problems),
+    )
+
+
+def num_parameters(run: RunCurves) -> int | None:
+    """Return the parameters of the run's model, or None if it is not known."""
+    return None if run.config is None else count_parameters(run.config.model)
+
+
+def _curve(lines: Sequence[dict[str, Any]], name: str, config: TrainingRunConfig | None) -> Curve:
+    """Collect the lines that hold ``name``; of lines of the same step the last one counts."""
+    by_step = {line["step"]: line for line in lines if isinstance(line.get(name), int | float)}
+    chosen = [by_step[step] for step in sorted(by_step)]
+    step_tokens = flops_per_token = math.nan
+    if config is not None:
+        length = config.model.context_length
+        step_tokens = config.training.batch_size * length
+        flops_per_token = training_flops_per_token(config.model, length)
+    steps = np.array([line["step"] for line in chosen], dtype=np.float64)
+    # Validations carry no count of their own.
+    counted = [line.get("tokens", line["step"] * step_tokens) for line in chosen]
+    tokens = np.array(counted, dtype=np.float64)
+    return Curve(
+        steps=steps,
+        tokens=tokens,
+        flops=tokens * flops_per_token,
+        elapsed_s=np.array([line["elapsed_s"] for line in chosen], dtype=np.float64),
+        loss=np.array([line[name] for line in chosen], dtype=np.float64),
+    )
+
+
+def _before_measuring(validation: Curve, training: Curve) -> Curve:
+    """Return validations at the times of their training steps: measuring is no training."""
+    times = dict(zip(training.steps, training.elapsed_s, strict=True))
+    pairs = zip(validation.steps, validation.elapsed_s, strict=True)
+    elapsed_s = np.array([times.get(step, time) for step, time in pairs], dtype=np.float64)
+    return replace(validation, elapsed_s=elapsed_s)
+
+
+def _read_lines(path: Path, problems: list[str]) -> list[dict[str, Any]]:
+    """Return the lines of a metrics file that are whole; what is not is added to ``problems``."""
+    if not path.is_file():
+        problems.append(f"there is no {path.name}")
+        return []
+    try:
+        return read_metrics(path)
+    except ValueError:
+        pass
+    raw = path.read_bytes().splitlines()
+    parsed = [_parse(line) for line in raw]
+    lines = [line for line in parsed if line is not None]
+    problems.append(f"{len(raw) - len(lines)} of {len(raw):,} lines of {path.name} are damaged")
+    return lines
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    is_whole = isinstance(record, dict) and isinstance(record.get("step"), int)
+    if not is_whole or not isinstance(record.get("elapsed_s"), int | float):
+        return None
+    words = ("nan", "inf", "-inf")
+    return {name: float(one) if one in words else one for name, one in record.items()}
+
+
+def _read_samples(path: Path, problems: list[str]) -> tuple[Sample, ...]:
+    if not path.is_file():
+        return ()
+    return tuple(last_samples(_read_lines(path, problems)))

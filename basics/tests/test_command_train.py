@@ -1,0 +1,328 @@
+"""``basics train`` and ``basics report`` as people use them."""
+
+import importlib.util
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from lm_basics.commands.main import main
+from lm_basics.commands.train_recipes import RECIPES
+from lm_basics.commands.training_display import TrainingDisplay, describe_progress
+from lm_basics.commands.training_sinks import LateSink
+from lm_basics.tokenizer import END_OF_TEXT, Tokenizer, encode_documents, write_token_file
+from lm_basics.training.progress import ProgressNumbers
+from lm_basics.training.run_curves import read_run
+from lm_basics.training.run_setting import load_setting
+from lm_basics.training.samples import Sample
+from lm_shared import display
+from lm_shared.files import read_json
+from lm_shared.metrics import read_metrics
+
+Capture = pytest.CaptureFixture[str]
+NUMBERS = ProgressNumbers(
+    step=30,
+    steps=1_000,
+    tokens=61_440,
+    loss=3.25,
+    bits_per_byte=1.5,
+    tokens_per_s=12_345.6,
+    mfu=0.25,
+    elapsed_s=5.0,
+    remaining_s=3_723.4,
+    validation={"val_loss": 3.5},
+    validated_at=20,
+)
+
+
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        main([str(one) for one in arguments])
+    assert isinstance(stopped.value.code, int)
+    return stopped.value.code
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> tuple[object, ...]:
+    """Options that name a token file and its tokenizer."""
+    tokenizer = Tokenizer(
+        {i: bytes([i]) for i in range(256)} | {256: b"<|endoftext|>"}, [], [END_OF_TEXT]
+    )
+    tokenizer.save(tmp_path / "tokenizer")
+    texts = ["to be or not to be, that is the question. " * 20]
+    encode_documents(tokenizer, texts, tmp_path / "train.bin")
+    return ("--tokens", tmp_path / "train.bin", "--tokenizer", tmp_path / "tokenizer")
+
+
+@pytest.fixture
+def train(tmp_path: Path, data: tuple[object, ...]) -> tuple[object, ...]:
+    """A command line that trains for a moment."""
+    small = ("--d-model", 16, "--num-layers", 1, "--context-length", 16, "--steps", 4)
+    return ("train", "tiny", *data, "--output", tmp_path / "run", *small)
+
+
+def test_a_run_leaves_samples_setting_and_report(
+    tmp_path: Path, train: tuple[object, ...], capsys: Capture
+) -> None:
+    options = ("--validation", tmp_path / "train.bin", "--prompt", "to be", "is")
+    assert run(*train, *options, "--sample-every", 3) == 0
+    printed = capsys.readouterr().out
+    assert "val_bits_per_byte " in printed
+    folder = tmp_path / "run"
+    assert [line["step"] for line in read_metrics(folder / "samples.jsonl")] == [3, 3, 4, 4]
+    setting = load_setting(folder)
+    assert setting is not None
+    # A byte a token, but for the token behind the document.
+    assert setting.bytes_per_token == pytest.approx(840 / 841)
+    assert (setting.device, setting.ops) == ("cpu", "reference")
+    page = (folder / "report.html").read_text()
+    assert "Samples" in page
+    (numbers,) = read_json(folder / "report.json")["runs"]
+    assert numbers["is_finished"]
+    assert numbers["mfu"] > 0
+    assert f"wrote {folder / 'model'} and {folder / 'report.html'}" in printed
+
+
+def test_runs_are_compared(tmp_path: Path, train: tuple[object, ...], capsys: Capture) -> None:
+    assert run(*train) == 0
+    assert run(*train, "--output", tmp_path / "other", "--optimizer.lr", 0.001) == 0
+    report = ("report", tmp_path / "run", tmp_path / "other", "--output", tmp_path / "report")
+    assert run(*report) == 0
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "training.optimizer.lr" in page
+    printed = capsys.readouterr().out
+    assert "wrote" in printed
+    assert run("report", tmp_path / "run", tmp_path / "run", "--output", tmp_path / "report") == 2
+    assert "is given twice" in capsys.readouterr().err
+    assert run("report", "--output", tmp_path / "report") == 2
+    assert "expected at least one run folder, got none" in capsys.readouterr().err
+
+
+def test_the_courses_recipes_are_the_courses() -> None:
+    for name, vocab_size in (("tinystories", 10_000), ("openwebtext", 32_000)):
+        model, training = RECIPES[name][1].resolve(vocab_size)
+        assert training.steps * training.batch_size * model.context_length == 327_680_000
+        assert (model.d_model, model.num_layers, model.context_length) == (512, 4, 256)
+        assert model.pattern[0].attention.num_heads == 16
+        assert model.pattern[0].feedforward.d_ff == 1344
+        assert not model.pattern[0].attention.qk_norm
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_makes_a_model(name: str) -> None:
+    model, training = RECIPES[name][1].resolve(4_096)
+    assert model.vocab_size == 4_096
+    assert training.steps > 0
+
+
+def test_a_depth_is_enough(tmp_path: Path, data: tuple[object, ...]) -> None:
+    depth = (
+        "train",
+        "depth",
+        "--depth",
+        1,
+        "--context-length",
+        16,
+        "--steps",
+        1,
+        "--batch-size",
+        2,
+    )
+    assert run(*depth, *data, "--output", tmp_path / "run") == 0
+    config = read_run(tmp_path / "run").config
+    assert config is not None
+    assert (config.model.d_model, config.model.num_layers) == (64, 1)
+    assert (config.training.steps, config.training.batch_size) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--num-heads", 3), "d_model=16 is not divisible by num_heads=3"),
+        (("--num-heads", 16), "RoPE rotates pairs: d_head=1 must be even"),
+        (("--steps", 0), "steps must be positive, got 0"),
+        (
+            ("--batch-size", 60),
+            "holds 841 tokens, too few for one batch of 60 sequences of 16: at ",
+        ),
+        (("--context-length", 2_000), "too few for one batch of 4 sequences of 2,000"),
+        (("--device", "cuda"), "device 'cuda' was asked for, but this machine only has ['cpu']"),
+        (("--sample-every", 2), "--sample-every 2 needs a --prompt"),
+        (("--sample-every", -2, "--prompt", "a"), "sample_every must be positive or None, got -2"),
+        (("--prompt", ""), "expected prompts that are not empty, got ['']"),
+        (("--nun-heads", 2), "no option --nun-heads: did you mean --num-heads?"),
+        (("--optimizer.lt", 2), "no option --optimizer.lt: did you mean --optimizer.lr?"),
+    ],
+    ids=lambda one: "".join(map(str, one)) if isinstance(one, tuple) else "",
+)
+def test_bad_input_is_one_line_before_any_work(
+    options: tuple[object, ...],
+    message: str,
+    tmp_path: Path,
+    train: tuple[object, ...],
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    assert run(*train, *options) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("basics: error: ")
+    assert error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("options", [("--tensorboard",), ("--wandb", "project")], ids=" ".join)
+def test_a_sink_that_is_not_installed_is_told_before_any_work(
+    options: tuple[str, ...], tmp_path: Path, train: tuple[object, ...], capsys: Capture
+) -> None:
+    name = options[0].removeprefix("--")
+    if importlib.util.find_spec(name) is not None:
+        pytest.skip(f"{name} is installed")
+    assert run(*train, *options) == 2
+    assert f"{name} is not installed: add the extra" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_recipes_have_a_nearest_name_too(capsys: Capture) -> None:
+    assert run("train", "tinystory", "--output", "x") == 2
+    error = "basics: error: no recipe 'tinystory': did you mean tinystories?\n"
+    assert capsys.readouterr().err == error
+
+
+def test_tokens_outside_of_the_vocabulary_are_found_at_once(
+    tmp_path: Path, train: tuple[object, ...], capsys: Capture
+) -> None:
+    tokens = bytearray((tmp_path / "train.bin").read_bytes())
+    tokens[-1] = 0xFF
+    (tmp_path / "train.bin").write_bytes(tokens)
+    assert run(*train) == 2
+    assert "holds the id 65280, but vocab_size is 257" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_tokenizer_than_the_tokens_is_refused(
+    tmp_path: Path, train: tuple[object, ...], capsys: Capture
+) -> None:
+    write_token_file(tmp_path / "other.bin", [[1] * 900], vocab_size=9, vocab_hash="f" * 64)
+    assert run(*train, "--tokens", tmp_path / "other.bin") == 2
+    error = capsys.readouterr().err
+    assert "it has 257 tokens and the hash " in error
+    assert "the file 9 and ffffffffffff" in error
+
+
+def test_a_prompt_needs_a_tokenizer_and_a_run_needs_tokens(
+    tmp_path: Path, data: tuple[object, ...], capsys: Capture
+) -> None:
+    output = ("--output", tmp_path / "run")
+    assert run("train", "tiny", *data[:2], *output, "--prompt", "to") == 2
+    assert "--prompt 'to' needs --tokenizer" in capsys.readouterr().err
+    assert run("train", "tiny", *output) == 2
+    assert "expected --tokens FILE: only --default-corpus" in capsys.readouterr().err
+    assert run("train", "default", *output, "--validation", tmp_path / "train.bin") == 2
+    assert "needs --tokens: the default corpus has its own" in capsys.readouterr().err
+    assert run("train", "default", *output, "--num-heads", 3) == 2
+    assert "d_model=256 is not divisible by num_heads=3" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_progress_is_logged_where_there_is_no_terminal(
+    train: tuple[object, ...], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(display, "LOG_INTERVAL_S", 0.0)
+    with caplog.at_level(logging.INFO):
+        assert run(*train, "--prompt", "to be") == 0
+    lines = [one for one in caplog.messages if one.startswith("train: ")]
+    assert [line.split(",")[0] for line in lines] == [
+        f"train: {i} of 4 steps" for i in (1, 2, 3, 4)
+    ]
+    assert "bits per byte" in lines[0]
+    assert any(one.startswith("sample after 4 steps: to be|") for one in caplog.messages)
+
+
+def test_the_log_line_tells_everything_that_is_known() -> None:
+    assert describe_progress(NUMBERS) == (
+        "train: 30 of 1,000 steps, loss 3.2500 nats per token, bits per byte 1.5000, speed 12,346 "
+        "tokens/s, MFU 25.0%, validation val_loss 3.5000 at step 20, 1:02:03 left"
+    )
+    unknown = replace(
+        NUMBERS, bits_per_byte=None, mfu=None, remaining_s=None, validated_at=None, validation={}
+    )
+    assert describe_progress(unknown) == (
+        "train: 30 of 1,000 steps, loss 3.2500 nats per token, speed 12,346 tokens/s, time left "
+        "unknown"
+    )
+
+
+def test_the_live_view_shows_numbers_and_samples() -> None:
+    console = Console(width=100, record=True, force_terminal=True, quiet=False)
+    shown = TrainingDisplay(is_live=True)
+    with console.capture() as capture:
+        console.print(shown)
+        shown.show_numbers(NUMBERS)
+        shown.show_samples([Sample(step=30, prompt="to be", continuation=" [or]\nnot")])
+        console.print(shown)
+    text = capture.get()
+    for part in (
+        "the first step",
+        "30/1,000",
+        "1:02:03 left",
+        "12,346 tokens/s",
+        "25.0%",
+        "1.5000",
+    ):
+        assert part in text
+    # Brackets are text, not markup, and a line break does not break the view.
+    assert "to be| [or] not" in text
+
+
+def test_a_sink_is_opened_by_its_first_line(tmp_path: Path) -> None:
+    opened: list[int] = []
+    written: list[object] = []
+
+    class Memory:
+        def write(self, step: int, values: object) -> None:
+            written.append((step, values))
+
+        def close(self) -> None:
+            written.append("closed")
+
+    def open_sink(step: int) -> Memory:
+        opened.append(step)
+        return Memory()
+
+    unused = LateSink(open_sink)
+    unused.close()
+    assert opened == []
+    sink = LateSink(open_sink)
+    sink.write(5, {"loss": 1.0})
+    sink.write(6, {"loss": 0.5})
+    sink.close()
+    assert opened == [4]
+    assert written == [(5, {"loss": 1.0}), (6, {"loss": 0.5}), "closed"]
+
+
+def test_the_default_corpus_needs_no_token_file(tmp_path: Path, capsys: Capture) -> None:
+    pytest.importorskip("lm_basics.default_corpus", reason="needs the default corpus")
+    small = ("--d-model", 16, "--num-layers", 1, "--num-heads", 2, "--context-length", 16)
+    options = ("--steps", 1, "--batch-size", 2, "--output", tmp_path / "run")
+    assert run("train", "default", *small, *options, "--prompt", "The") == 0
+    assert "val_bits_per_byte" in capsys.readouterr().out
+    assert (tmp_path / "run" / "data" / "train.bin").is_file()
+
+
+@pytest.mark.compiled
+# torch's own compiler warns of torch's own code while it is imported.
+@pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")
+def test_a_compiled_run_has_the_losses_of_a_plain_one(
+    tmp_path: Path, train: tuple[object, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert run(*train, "--dtype", "float32") == 0
+    assert run(*train, "--dtype", "float32", "--compile", "--output", tmp_path / "compiled") == 0
+    plain, compiled = (read_run(tmp_path / name) for name in ("run", "compiled"))
+    assert compiled.training.loss == pytest.approx(plain.training.loss, rel=1e-4)
+    assert compiled.setting is not None
+    assert compiled.setting.ops == "compiled"
