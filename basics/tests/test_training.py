@@ -17,6 +17,7 @@ from lm_basics.optim import AdamW, AdamWConfig, ConstantSchedule, MuonConfig
 from lm_basics.training import (
     SerialStrategy,
     ShuffledWindows,
+    StepReport,
     TrainingConfig,
     evaluate_loss,
     get_batch,
@@ -24,8 +25,8 @@ from lm_basics.training import (
     save_checkpoint,
     train,
 )
-from lm_basics.training.batches import fingerprint
 from lm_basics.training.evaluation import _cut_windows
+from lm_basics.training.token_stream import fingerprint
 from lm_basics.transformer import TransformerLM
 
 TOKENS = np.random.default_rng(0).integers(0, 30, 2_000).astype(np.uint16)
@@ -186,8 +187,8 @@ def test_resumed_run_equals_uninterrupted(name: str, tmp_path: Path) -> None:
     expected = train(straight, TOKENS, config, folder=tmp_path / "a", validate=validate)
     for stop in (1, 4, 8, 12):
 
-        def interrupt(step: int, loss: float, stop: int = stop) -> None:
-            if step == stop:
+        def interrupt(report: StepReport, stop: int = stop) -> None:
+            if report.step == stop:
                 raise InterruptionError
 
         with pytest.raises(InterruptionError):

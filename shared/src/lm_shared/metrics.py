@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 from lm_shared.files import write_bytes
 
@@ -21,6 +21,7 @@ Value = float | int | str | bool | None
 _NON_FINITE = ("nan", "inf", "-inf")
 
 
+@runtime_checkable
 class MetricsSink(Protocol):
     """A second place that metrics go to, for example TensorBoard."""
 

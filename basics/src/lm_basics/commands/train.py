@@ -13,7 +13,7 @@ from lm_basics.model_config import TransformerConfig, uniform_transformer
 from lm_basics.optim import AdamWConfig, MuonConfig
 from lm_basics.tokenizer import END_OF_TEXT, TokenFile, Tokenizer, open_token_file
 from lm_basics.tokenizer.tokenizer_json import read_end_of_text
-from lm_basics.training import TrainingConfig, evaluate_loss, train
+from lm_basics.training import StepReport, TrainingConfig, evaluate_loss, train
 from lm_basics.transformer import TransformerLM
 from lm_shared.command_line import with_recipes
 from lm_shared.display import progress
@@ -112,7 +112,7 @@ def train_model(
     num_trained = 0
     with progress("train", recipe.training.steps) as advance:
 
-        def count_step(*_: float) -> None:
+        def count_step(_: StepReport) -> None:
             nonlocal num_trained
             num_trained += 1
             advance()
