@@ -25,8 +25,8 @@ from lm_basics.training import (
     save_checkpoint,
     train,
 )
-from lm_basics.training.batches import fingerprint
 from lm_basics.training.evaluation import _cut_windows
+from lm_basics.training.token_stream import fingerprint
 from lm_basics.transformer import TransformerLM
 
 TOKENS = np.random.default_rng(0).integers(0, 30, 2_000).astype(np.uint16)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lm_basics.model_config import TransformerConfig
-from lm_basics.training.loop import TrainingConfig
+from lm_basics.training.config import TrainingConfig
 from lm_scaling.backends import Backend, ReplayBackend, SimulatorBackend, TrainerBackend
 from lm_scaling.experiment import ExperimentConfig, ExperimentResult
 from lm_scaling.laws.parametric import ParametricLaw

@@ -4,7 +4,7 @@ import pytest
 
 from lm_basics.model_config import TransformerConfig
 from lm_basics.optim.adamw import AdamWConfig
-from lm_basics.training.loop import TrainingConfig
+from lm_basics.training.config import TrainingConfig
 from lm_basics.transformer import TransformerLM
 from lm_scaling.experiment import (
     ExperimentConfig,

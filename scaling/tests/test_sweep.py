@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from lm_basics.model_config import TransformerConfig
-from lm_basics.training.loop import TrainingConfig
+from lm_basics.training.config import TrainingConfig
 from lm_scaling.backends import SimulatorBackend
 from lm_scaling.experiment import flops_per_token
 from lm_scaling.laws.isoflop import fit_isoflop

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from lm_basics.accounting import count_parameters, training_flops_per_token
 from lm_basics.model_config import TransformerConfig
-from lm_basics.training.loop import TrainingConfig
+from lm_basics.training.config import TrainingConfig
 from lm_scaling.laws.points import ScalingPoint
 from lm_shared.config import hash_config
 

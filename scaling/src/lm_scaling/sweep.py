@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from lm_basics.model_config import TransformerConfig
-from lm_basics.training.loop import TrainingConfig
+from lm_basics.training.config import TrainingConfig
 from lm_scaling.backends import Backend
 from lm_scaling.experiment import ExperimentConfig, ExperimentResult, flops_per_token
 

@@ -3,73 +3,33 @@
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
+from jaxtyping import Int64
 from numpy.typing import NDArray
 
 from lm_basics.accounting import training_flops_per_token
-from lm_basics.model_config import TransformerConfig
-from lm_basics.optim.adamw import AdamWConfig
-from lm_basics.optim.build import OptimizerConfig, build_optimizer
-from lm_basics.optim.schedules import CosineSchedule, ScheduleConfig
-from lm_basics.training.batches import ShuffledWindows, fingerprint, read_windows
-from lm_basics.training.checkpoint import load_checkpoint, save_checkpoint
-from lm_basics.training.step_report import StepReport
+from lm_basics.optim.build import build_optimizer
+from lm_basics.training.batches import Loader
+from lm_basics.training.checkpoint_folder import EMA_PART, FOLDER_NAME, CheckpointFolder
+from lm_basics.training.config import TrainingConfig, TrainingRunConfig
+from lm_basics.training.divergence import DivergenceGuard
+from lm_basics.training.ema import WeightEMA
+from lm_basics.training.random_state import RandomState
+from lm_basics.training.snapshot import Stateful
+from lm_basics.training.step_report import StepReport, TokenRate
 from lm_basics.training.strategy import SerialStrategy, Strategy
+from lm_basics.training.token_stream import check_document_starts, check_tokens, fingerprint
 from lm_basics.transformer import TransformerLM
 from lm_shared.config import hash_config
 from lm_shared.runs import MetricsSink, RunRecord, read_metrics, record_run
 from lm_shared.tensors import choose_dtype
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrainingConfig:
-    """Everything but data and model that decides a run's result."""
-
-    steps: int
-    """Optimizer steps."""
-    batch_size: int = 16
-    """Sequences a step."""
-    micro_batch_size: int | None = None
-    """Sequences a pass; None means the whole batch at once."""
-    optimizer: OptimizerConfig = field(default_factory=AdamWConfig)
-    """The update rule."""
-    schedule: ScheduleConfig = field(default_factory=CosineSchedule)
-    """Learning rate over time."""
-    max_grad_norm: float = 1.0
-    """Gradients are clipped to this global norm."""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Type of the matrix products; parameters stay float32."""
-    validate_every: int | None = None
-    """Steps between validations; None means only after the last step."""
-    checkpoint_every: int | None = None
-    """Steps between checkpoints; None means only after the last step."""
-    seed: int = 0
-    """Decides the order of the data."""
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "max_grad_norm"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("micro_batch_size", "validate_every", "checkpoint_every"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise ValueError(f"{name} must be positive or None, got {value}")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrainingRunConfig:
-    """What a run folder's ``config.json`` holds."""
-
-    model: TransformerConfig
-    """Shape of the model."""
-    training: TrainingConfig
-    """The run's settings."""
-    data: str
-    """Fingerprint of the training tokens."""
+VALIDATION_LOSS = "val_loss"
+"""The number of a validation that decides which checkpoint is the best."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,16 +45,18 @@ class TrainingResult:
     elapsed_s: float
     """Seconds of training, earlier processes included."""
     final_loss: float
-    """Mean training loss of the last tenth of the steps, in nats per token."""
+    """Mean training loss of the updates of the last tenth of the steps, in nats per token."""
     validation: dict[str, float]
     """What ``validate`` returned after the last step."""
+    ema: WeightEMA | None
+    """The averaged weights, if any; inside of ``ema.applied()`` the model has them."""
 
 
 Validation = Callable[[TransformerLM], dict[str, float]]
 """Called on the model; returns named numbers for the record."""
 
 OnStep = Callable[[StepReport], None]
-"""Told about each step after it."""
+"""Called after each step."""
 
 
 def train(
@@ -103,11 +65,12 @@ def train(
     config: TrainingConfig,
     *,
     folder: Path,
+    document_starts: Int64[np.ndarray, " documents"] | None = None,
     validate: Validation | None = None,
     on_step: OnStep | None = None,
     sinks: Sequence[MetricsSink] = (),
 ) -> TrainingResult:
-    """Train ``model`` in place and leave config, metrics, checkpoint and receipt in ``folder``.
+    """Train ``model`` in place and leave config, metrics, checkpoints and receipt in ``folder``.
 
     A folder with an interrupted run of the same configuration is continued from its last
     checkpoint. On a CPU the result has the same bits as that of an uninterrupted run; with several
@@ -118,35 +81,42 @@ def train(
         tokens: Training tokens, may be memory-mapped.
         config: The run's settings.
         folder: The run folder.
-        validate: Measures the model from time to time.
-        on_step: Told about each step, for displays and samples.
-        sinks: Further places for the metrics.
+        document_starts: Position of each document's first token, for ``mask_documents``.
+        validate: Measures the model from time to time, with averaged weights if there are any. What
+            it calls ``val_loss`` decides which checkpoint is the best.
+        on_step: Called after each step, for displays.
+        sinks: Second places for the metrics.
 
     Raises:
-        ValueError: The folder holds another run, or the data is too short.
-        FloatingPointError: The loss or the gradient is not finite.
+        TypeError: The tokens are no integers.
+        ValueError: The folder holds another run, the data is too short or not of the model's
+            vocabulary, or what the settings need is missing.
+        FloatingPointError: The run diverged, by ``config.on_divergence``.
     """
     # Before the folder is claimed: a run that cannot begin leaves no trace.
-    windows = ShuffledWindows(
-        num_tokens=len(tokens),
-        length=model.config.context_length,
-        batch_size=config.batch_size,
-        seed=config.seed,
+    if config.keep_best and validate is None:
+        raise ValueError("keep_best needs a function to validate with, got None")
+    loader = _make_loader(model, tokens, config, document_starts)
+    starts = loader.document_starts
+    run_config = TrainingRunConfig(
+        model=model.config,
+        training=config,
+        data=fingerprint(tokens),
+        documents=None if starts is None else fingerprint(starts),
     )
-    run_config = TrainingRunConfig(model=model.config, training=config, data=fingerprint(tokens))
     with record_run(folder, run_config, sinks=sinks) as record:
-        loop = _Loop(model, tokens, windows, config, record, identity=hash_config(run_config))
+        loop = _Loop(model, loader, config, record, identity=hash_config(run_config))
         validation = loop.run(validate, on_step)
         record.add(flops=loop.flops_per_step * config.steps, tokens=loop.step_tokens * config.steps)
         elapsed_s = record.metrics.elapsed_s
-    losses = [line["loss"] for line in read_metrics(folder / "metrics.jsonl") if "loss" in line]
     return TrainingResult(
         steps=config.steps,
         tokens=loop.step_tokens * config.steps,
         flops=loop.flops_per_step * config.steps,
         elapsed_s=elapsed_s,
-        final_loss=float(np.mean(losses[-max(1, config.steps // 10) :])),
+        final_loss=_final_loss(folder, config.steps),
         validation=validation,
+        ema=loop.ema,
     )
 
 
@@ -156,95 +126,155 @@ class _Loop:
     def __init__(
         self,
         model: TransformerLM,
-        tokens: NDArray[np.integer],
-        windows: ShuffledWindows,
+        loader: Loader,
         config: TrainingConfig,
         record: RunRecord,
         *,
         identity: str,
     ) -> None:
-        self.model, self.tokens, self.windows = model, tokens, windows
-        self.config, self.record, self.identity = config, record, identity
-        self.device = model.output_weight.device
-        self.length = model.config.context_length
-        self.step_tokens = config.batch_size * self.length
-        self.flops_per_step = self.step_tokens * training_flops_per_token(model.config, self.length)
+        self.model, self.loader, self.config, self.record = model, loader, config, record
+        self.step_tokens = config.batch_size * loader.length
+        self.flops_per_step = self.step_tokens * training_flops_per_token(
+            model.config, loader.length
+        )
         self.strategy: Strategy = SerialStrategy(
             model,
             build_optimizer(model, config.optimizer),
-            dtype=choose_dtype(config.dtype, self.device),
+            dtype=choose_dtype(config.dtype, loader.device),
             micro_batch_size=config.micro_batch_size,
         )
-        self.checkpoint_path = record.folder / "checkpoints" / "last.safetensors"
-        self.first_step, self.started_at = 0, time.perf_counter()
+        self.guard = DivergenceGuard(config.on_divergence)
+        self.ema = None if config.ema_decay is None else WeightEMA(model, config.ema_decay)
+        self.rate = TokenRate(self.step_tokens)
+        self.checkpoints = CheckpointFolder(
+            record.folder / FOLDER_NAME,
+            identity=identity,
+            keep=config.keep_checkpoints,
+            keep_best=config.keep_best,
+        )
 
     def run(self, validate: Validation | None, on_step: OnStep | None) -> dict[str, float]:
         """Do the remaining steps and return the last validation."""
-        first = self._resume()
-        self.first_step, self.started_at = first, time.perf_counter()
-        validation: dict[str, float] | None = None
-        for step in range(first, self.config.steps):
+        config = self.config
+        first = self.checkpoints.load(self._parts())
+        self.record.metrics.resume_at(first)
+        validation: dict[str, float] = {}
+        for step in range(first + 1, config.steps + 1):
             report = self._step(step)
             if on_step is not None:
                 on_step(report)
-            is_last = step + 1 == self.config.steps
-            if validate is not None and (is_last or _is_due(step, self.config.validate_every)):
-                validation = validate(self.model)
-                self.record.metrics.write(step=step + 1, **validation)
-            if is_last or _is_due(step, self.config.checkpoint_every):
-                self._save(step + 1)
+            is_last = step == config.steps
+            val_loss: float | None = None
+            if validate is not None and (is_last or _is_due(step, config.validate_every)):
+                validation = self._validate(validate)
+                self.record.metrics.write(step=step, **validation)
+                val_loss = self._validation_loss(validation)
+            is_best = val_loss is not None and self.checkpoints.would_be_best(val_loss)
+            if is_last or is_best or _is_due(step, config.checkpoint_every):
+                self.record.metrics.sync()
+                self.checkpoints.save(step, self._parts(), val_loss=val_loss)
         # A finished run that is opened again has its last line already.
-        if first == self.config.steps and validate is not None:
-            validation = validate(self.model)
-        return validation or {}
+        if first == config.steps and validate is not None:
+            validation = self._validate(validate)
+        return validation
 
     def _step(self, step: int) -> StepReport:
-        inputs, targets = read_windows(
-            self.tokens, self.windows.starts(step), self.length, self.device
-        )
-        loss = self.strategy.forward_backward(inputs, targets).item()
+        """Do the step of that number, counted from 1."""
+        began_at = time.perf_counter()
+        batch = self.loader.batch(step - 1)
+        loss = self.strategy.forward_backward(
+            batch.token_ids, batch.targets, batch.documents
+        ).item()
         self.strategy.reduce_gradients()
         grad_norm = self.strategy.clip(self.config.max_grad_norm).item()
-        if not (math.isfinite(loss) and math.isfinite(grad_norm)):
-            raise FloatingPointError(
-                f"the loss is {loss} and the norm of its gradient {grad_norm} at step {step + 1}: "
-                "lower the learning rate"
-            )
-        lr_scale = self.config.schedule.scale(step, self.config.steps)
-        self.strategy.step(lr_scale)
+        lr_scale = self.config.schedule.scale(step - 1, self.config.steps)
+        skipped = self._update(step, loss, grad_norm, lr_scale)
+        tokens = step * self.step_tokens
         self.record.metrics.write(
-            step=step + 1,
-            loss=loss,
-            grad_norm=grad_norm,
-            lr_scale=lr_scale,
-            tokens=(step + 1) * self.step_tokens,
+            step=step, loss=loss, grad_norm=grad_norm, lr_scale=lr_scale, tokens=tokens, **skipped
         )
-        num_done = step + 1 - self.first_step
         return StepReport(
-            step=step + 1,
+            step=step,
             steps=self.config.steps,
             loss=loss,
             grad_norm=grad_norm,
             lr_scale=lr_scale,
-            tokens=(step + 1) * self.step_tokens,
+            tokens=tokens,
             elapsed_s=self.record.metrics.elapsed_s,
-            tokens_per_s=num_done * self.step_tokens / (time.perf_counter() - self.started_at),
+            tokens_per_s=self.rate.add(time.perf_counter() - began_at),
         )
 
-    def _resume(self) -> int:
-        if not self.checkpoint_path.exists():
-            self.record.metrics.resume_at(0)
-            return 0
-        model, optimizer = self.strategy.state()
-        step = load_checkpoint(self.checkpoint_path, model, optimizer, config_hash=self.identity)
-        self.record.metrics.resume_at(step)
-        return step
+    def _update(self, step: int, loss: float, grad_norm: float, lr_scale: float) -> dict[str, str]:
+        """Update the weights, or skip that and return why, for the record."""
+        # No divergence: a smaller scale of the loss brings the next gradients back into range.
+        if math.isfinite(loss) and self.strategy.has_overflowed():
+            reason = "float16 overflow"
+        else:
+            reason = self.guard.judge(step, loss, grad_norm)
+        if reason is not None:
+            self.strategy.skip()
+            return {"skipped": reason}
+        self.strategy.step(lr_scale)
+        if self.ema is not None:
+            self.ema.update()
+        return {}
 
-    def _save(self, step: int) -> None:
-        self.record.metrics.sync()
-        model, optimizer = self.strategy.state()
-        save_checkpoint(model, optimizer, step, self.checkpoint_path, config_hash=self.identity)
+    def _validate(self, validate: Validation) -> dict[str, float]:
+        with nullcontext() if self.ema is None else self.ema.applied():
+            return validate(self.model)
+
+    def _validation_loss(self, validation: dict[str, float]) -> float | None:
+        if self.config.keep_best and VALIDATION_LOSS not in validation:
+            raise ValueError(
+                f"keep_best needs a validation that returns {VALIDATION_LOSS!r}, got "
+                f"{sorted(validation)}"
+            )
+        loss = validation.get(VALIDATION_LOSS)
+        return None if loss is None else float(loss)
+
+    def _parts(self) -> dict[str, Stateful]:
+        """Return all that a resumed run needs to go on with the same bits."""
+        parts = self.strategy.parts() | {
+            "guard": self.guard,
+            "random": RandomState(self.loader.device),
+        }
+        return parts if self.ema is None else parts | {EMA_PART: self.ema}
+
+
+def _make_loader(
+    model: TransformerLM,
+    tokens: NDArray[np.integer],
+    config: TrainingConfig,
+    document_starts: Int64[np.ndarray, " documents"] | None,
+) -> Loader:
+    """Return the loader, after a check of everything that it will read."""
+    check_tokens(tokens, model.config.vocab_size)
+    if config.mask_documents:
+        if document_starts is None:
+            raise ValueError("mask_documents needs document_starts, got None")
+        check_document_starts(document_starts, len(tokens))
+    sampler = config.data_order.sampler(
+        num_tokens=len(tokens),
+        length=model.config.context_length,
+        batch_size=config.batch_size,
+        seed=config.seed,
+    )
+    return Loader(
+        tokens=tokens,
+        vocab_size=model.config.vocab_size,
+        sampler=sampler,
+        length=model.config.context_length,
+        device=model.output_weight.device,
+        document_starts=document_starts if config.mask_documents else None,
+    )
+
+
+def _final_loss(folder: Path, steps: int) -> float:
+    lines = [line for line in read_metrics(folder / "metrics.jsonl") if "loss" in line]
+    last = lines[-max(1, steps // 10) :]
+    losses = [line["loss"] for line in last if "skipped" not in line]
+    return float(np.mean(losses)) if losses else math.nan
 
 
 def _is_due(step: int, every: int | None) -> bool:
-    return every is not None and (step + 1) % every == 0
+    return every is not None and step % every == 0

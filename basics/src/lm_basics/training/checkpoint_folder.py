@@ -1,0 +1,154 @@
+"""The checkpoints of one run: the last few of them, and the best one.
+
+A checkpoint of step 120 is ``step-00000120.safetensors``. It appears whole or not at all, and older
+ones go only when it is on the disk, so that a kill at any moment leaves one to go on from.
+"""
+
+import logging
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from torch import nn
+
+from lm_basics.training.checkpoint import check_identity
+from lm_basics.training.snapshot import (
+    Stateful,
+    TornSnapshotError,
+    pack,
+    read_about,
+    restore,
+    unpack,
+)
+from lm_shared.files import write_bytes
+
+_logger = logging.getLogger(__name__)
+
+FOLDER_NAME = "checkpoints"
+EMA_PART = "ema"
+
+KeyT = TypeVar("KeyT")
+
+
+class CheckpointFolder:
+    """Saves, finds and removes a run's checkpoints."""
+
+    def __init__(
+        self, path: Path, *, identity: str, keep: int = 1, keep_best: bool = False
+    ) -> None:
+        """Look at nothing yet.
+
+        Args:
+            path: The folder, made when the first checkpoint is saved.
+            identity: Hash of the run's configuration; a checkpoint of another one is refused.
+            keep: How many of the last ones stay.
+            keep_best: Whether that with the lowest validation loss stays, too.
+        """
+        self.path, self.identity, self.keep, self.keep_best = path, identity, keep, keep_best
+        self._losses: dict[int, float | None] = {}
+        """Validation loss, where there is one, of each whole checkpoint by its step."""
+
+    def load(self, parts: Mapping[str, Stateful]) -> int:
+        """Restore the newest checkpoint and return its step, or 0 where there is none.
+
+        Where the newest is torn, a warning names it and the run goes on from the one before. That
+        is safe: the steps in between come out the same again.
+
+        Raises:
+            ValueError: One belongs to another run, does not fit, or all are torn.
+        """
+        paths = _find(self.path)
+        for place, path in enumerate(reversed(paths), start=1):
+            try:
+                states, about = unpack(path.read_bytes(), str(path))
+            except TornSnapshotError as error:
+                if place == len(paths):
+                    raise
+                _logger.warning("%s; going on from the checkpoint before it", error)
+                continue
+            step = self._check(about, path)
+            restore(parts, states, str(path))
+            self._losses = self._read_losses(paths[: len(paths) - place + 1])
+            return step
+        return 0
+
+    def save(
+        self, step: int, parts: Mapping[str, Stateful], *, val_loss: float | None = None
+    ) -> None:
+        """Write a checkpoint, then remove those that are neither new nor good enough."""
+        about = {"iteration": step, "config_hash": self.identity, "val_loss": val_loss}
+        write_bytes(self.path / _name(step), pack(parts, about))
+        self._losses[step] = val_loss
+        kept = set(sorted(self._losses)[-self.keep :])
+        if self.keep_best and (best := _best(self._losses)) is not None:
+            kept.add(best)
+        # Torn ones are removed here as well: they are not among the losses.
+        for path in _find(self.path):
+            if path.name not in map(_name, kept):
+                path.unlink()
+        self._losses = {step: loss for step, loss in self._losses.items() if step in kept}
+
+    def would_be_best(self, val_loss: float) -> bool:
+        """Tell whether a checkpoint with this loss has to be saved because it is the best."""
+        others = [loss for loss in self._losses.values() if loss is not None]
+        return self.keep_best and val_loss < min(filter(math.isfinite, others), default=math.inf)
+
+    def _check(self, about: Mapping[str, Any], path: Path) -> int:
+        check_identity(about["config_hash"], self.identity, str(path))
+        step = int(about["iteration"])
+        if path.name != _name(step):
+            raise ValueError(f"{path} holds step {step}: it was renamed, delete it")
+        return step
+
+    def _read_losses(self, paths: list[Path]) -> dict[int, float | None]:
+        losses: dict[int, float | None] = {}
+        for path in paths:
+            try:
+                about = read_about(path)
+            except TornSnapshotError as error:
+                _logger.warning("%s; it is not needed", error)
+                continue
+            losses[self._check(about, path)] = about["val_loss"]
+        return losses
+
+
+def load_best_weights(run_folder: Path, model: nn.Module) -> int:
+    """Give ``model`` the weights of a run's checkpoint with the lowest validation loss.
+
+    They are the averaged ones where the run averages its weights: those were validated.
+
+    Returns:
+        Steps after which they were saved.
+
+    Raises:
+        FileNotFoundError: No checkpoint was saved together with a validation loss.
+        ValueError: A checkpoint is torn, or of another model.
+    """
+    losses = {path: read_about(path)["val_loss"] for path in _find(run_folder / FOLDER_NAME)}
+    path = _best(losses)
+    if path is None:
+        raise FileNotFoundError(
+            f"{run_folder / FOLDER_NAME} holds no checkpoint with a validation loss: train with "
+            "keep_best and validate_every"
+        )
+    states, about = unpack(path.read_bytes(), str(path))
+    # The averages name parameters only: whatever else a model's state holds comes from the model.
+    average = states.get(EMA_PART, {}).get("averages", {})
+    restore({"model": model}, {"model": states["model"] | average}, str(path))
+    return int(about["iteration"])
+
+
+def _best(losses: Mapping[KeyT, float | None]) -> KeyT | None:
+    """Return the key of the lowest finite loss, the first of equals."""
+    finite = {key: one for key, one in losses.items() if one is not None and math.isfinite(one)}
+    return min(finite, key=finite.__getitem__) if finite else None
+
+
+def _find(folder: Path) -> list[Path]:
+    """Return the checkpoints from old to new."""
+    return sorted(folder.glob("step-*.safetensors"))
+
+
+def _name(step: int) -> str:
+    return f"step-{step:08d}.safetensors"

@@ -1,0 +1,79 @@
+"""The settings of a training run."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from lm_basics.model_config import TransformerConfig
+from lm_basics.optim.adamw import AdamWConfig
+from lm_basics.optim.build import OptimizerConfig
+from lm_basics.optim.schedules import CosineSchedule, ScheduleConfig
+from lm_basics.training.data_order import DataOrder, ShuffledEpochs
+from lm_basics.training.divergence import DivergencePolicy, StopOnDivergence
+from lm_basics.training.ema import check_decay
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingConfig:
+    """Everything but data and model that decides a run's result."""
+
+    steps: int
+    """Optimizer steps."""
+    batch_size: int = 16
+    """Sequences a step."""
+    micro_batch_size: int | None = None
+    """Sequences a pass; None means the whole batch at once."""
+    optimizer: OptimizerConfig = field(default_factory=AdamWConfig)
+    """The update rule."""
+    schedule: ScheduleConfig = field(default_factory=CosineSchedule)
+    """Learning rate over time."""
+    max_grad_norm: float = 1.0
+    """Gradients are clipped to this global norm."""
+    on_divergence: DivergencePolicy = field(default_factory=StopOnDivergence)
+    """What to do when the loss or its gradient is not finite, or far too large."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Type of the matrix products; parameters stay float32. float16 comes with loss scaling."""
+    ema_decay: float | None = None
+    """Decay of the moving average of the weights, which is then validated; None: there is none."""
+    data_order: DataOrder = field(default_factory=ShuffledEpochs)
+    """Which windows of the data a step trains on."""
+    mask_documents: bool = False
+    """Whether attention keeps to the document of each token."""
+    validate_every: int | None = None
+    """Steps between validations; None means only after the last step."""
+    checkpoint_every: int | None = None
+    """Steps between checkpoints; None means only after the last step."""
+    keep_checkpoints: int = 1
+    """How many of the last checkpoints stay."""
+    keep_best: bool = False
+    """Whether the checkpoint with the lowest validation loss stays, too."""
+    seed: int = 0
+    """Decides the order of the data."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "max_grad_norm", "keep_checkpoints"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("micro_batch_size", "validate_every", "checkpoint_every"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"{name} must be positive or None, got {value}")
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative, got {self.seed}")
+        if self.ema_decay is not None:
+            check_decay(self.ema_decay)
+        if self.keep_best and self.validate_every is None:
+            raise ValueError("keep_best needs validate_every, got None: nothing says which is best")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingRunConfig:
+    """What a run folder's ``config.json`` holds."""
+
+    model: TransformerConfig
+    """Shape of the model."""
+    training: TrainingConfig
+    """The run's settings."""
+    data: str
+    """Fingerprint of the training tokens."""
+    documents: str | None
+    """Fingerprint of where documents begin, where attention keeps to them."""

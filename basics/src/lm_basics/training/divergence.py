@@ -1,0 +1,111 @@
+"""What a run does when a step would ruin the weights: stop, or leave the step out."""
+
+import math
+import statistics
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StopOnDivergence:
+    """End the run with an error when the loss or its gradient is not finite."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SkipStep:
+    """Leave out steps whose loss or gradient is not finite or far above the median of late.
+
+    A step that is left out changes neither weights nor moments; the learning rate and the data go
+    on. PaLM's training restarted around such spikes by hand (Chowdhery et al., 2022, section 5.1).
+    """
+
+    grad_norm_factor: float | None = 10.0
+    """A gradient norm above this many times the median is a spike; None: none is."""
+    loss_factor: float | None = 3.0
+    """A loss above this many times the median is a spike; None: none is."""
+    median_steps: int = 50
+    """Updates that the median is taken over; until there are so many, nothing is a spike."""
+    max_in_a_row: int = 10
+    """The run ends with an error when more steps than these in a row are left out."""
+
+    def __post_init__(self) -> None:
+        for name in ("grad_norm_factor", "loss_factor"):
+            factor = getattr(self, name)
+            if factor is not None and not factor > 1:
+                raise ValueError(f"{name} must be above 1 or None, got {factor}")
+        for name in ("median_steps", "max_in_a_row"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+
+
+DivergencePolicy = StopOnDivergence | SkipStep
+
+
+class DivergenceGuard:
+    """Applies a policy step by step; remembers the losses and norms of late."""
+
+    def __init__(self, policy: DivergencePolicy) -> None:
+        self.policy = policy
+        length = policy.median_steps if isinstance(policy, SkipStep) else 0
+        self._losses: deque[float] = deque(maxlen=length)
+        self._grad_norms: deque[float] = deque(maxlen=length)
+        self._num_skipped = 0
+
+    def judge(self, step: int, loss: float, grad_norm: float) -> str | None:
+        """Return why a step has to be left out, None if it need not.
+
+        Args:
+            step: Counted from 1.
+            loss: Of the step's batch, in nats.
+            grad_norm: Of its gradient, before clipping.
+
+        Raises:
+            FloatingPointError: The policy is to stop, or too many steps in a row were left out.
+        """
+        reason = self._find_reason(loss, grad_norm)
+        if reason is None:
+            self._num_skipped = 0
+            self._losses.append(loss)
+            self._grad_norms.append(grad_norm)
+            return None
+        what = f"the loss is {loss} and the norm of its gradient {grad_norm} at step {step}"
+        if isinstance(self.policy, StopOnDivergence):
+            raise FloatingPointError(f"{what}: lower the learning rate")
+        self._num_skipped += 1
+        if self._num_skipped > self.policy.max_in_a_row:
+            raise FloatingPointError(
+                f"{what} ({reason}): {self._num_skipped} steps in a row would be left out, but "
+                f"max_in_a_row is {self.policy.max_in_a_row}: lower the learning rate"
+            )
+        return reason
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the losses and norms of late."""
+        return {
+            "losses": list(self._losses),
+            "grad_norms": list(self._grad_norms),
+            "num_skipped": self._num_skipped,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what ``state_dict`` returned."""
+        self._losses = deque(state_dict["losses"], self._losses.maxlen)
+        self._grad_norms = deque(state_dict["grad_norms"], self._grad_norms.maxlen)
+        self._num_skipped = state_dict["num_skipped"]
+
+    def _find_reason(self, loss: float, grad_norm: float) -> str | None:
+        if not (math.isfinite(loss) and math.isfinite(grad_norm)):
+            return "not finite"
+        if isinstance(self.policy, StopOnDivergence):
+            return None
+        if _is_spike(loss, self._losses, self.policy.loss_factor):
+            return "spike of the loss"
+        if _is_spike(grad_norm, self._grad_norms, self.policy.grad_norm_factor):
+            return "spike of the gradient"
+        return None
+
+
+def _is_spike(value: float, earlier: deque[float], factor: float | None) -> bool:
+    is_full = len(earlier) == earlier.maxlen
+    return factor is not None and is_full and value > factor * statistics.median(earlier)
