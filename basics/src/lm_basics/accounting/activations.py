@@ -49,7 +49,7 @@ class StepConfig:
     checkpoint_blocks: bool = False
     """Whether only the inputs of blocks are kept, and each block computed again."""
     autocast_device: AutocastDevice = "cpu"
-    """Whose autocast: that of CUDA keeps exponentials in float32."""
+    """Whose autocast: that of CUDA computes exponentials and squares in float32."""
 
     def __post_init__(self) -> None:
         check_choice("dtype", self.dtype, StepDtype)
@@ -62,8 +62,8 @@ class StepConfig:
         return 4 if self.dtype == "float32" else 2
 
     @property
-    def exponential_bytes(self) -> int:
-        """Bytes of an exponential in the softmax of attention."""
+    def power_bytes(self) -> int:
+        """Bytes of exponentials and squares of what comes out of a product."""
         return 4 if self.autocast_device == "cuda" else self.product_bytes
 
 
@@ -188,7 +188,7 @@ class _Layers:
 
     def _scores(self, block: BlockConfig) -> int:
         rows = self.tokens * block.attention.num_heads
-        width, exponential = self.step.product_bytes, self.step.exponential_bytes
+        width, power = self.step.product_bytes, self.step.power_bytes
         if self.step.attention == "fused":
             # Rotated queries lie head by head; the output does as well, and is copied to be
             # projected. Without a rotation that copy is not needed.
@@ -198,7 +198,7 @@ class _Layers:
         mask = self.tokens * self.sequence_length
         # Each row has its maximum and its sum beside scores, exponentials and weights.
         scores = rows * (self.sequence_length + 1) * width
-        exponentials = rows * (self.sequence_length + 1) * exponential
+        exponentials = rows * (self.sequence_length + 1) * power
         return mask + scores + exponentials + rows * self.sequence_length * width
 
     def _feedforward(self, layer: FeedForward) -> int:
@@ -210,6 +210,9 @@ class _Layers:
         is_gated = isinstance(layer, SwiGLUConfig)
         num_tensors = _SWIGLU_TENSORS if is_gated else _MLP_TENSORS[layer.activation]
         inner = num_tensors * rows * layer.d_ff * self.step.product_bytes
+        if not is_gated and layer.activation == "relu_squared":
+            # What is squared.
+            inner += rows * layer.d_ff * (self.step.power_bytes - self.step.product_bytes)
         return self._product_inputs(rows, num_products=2 if is_gated else 1) + inner
 
     def _experts(self, layer: MixtureOfExpertsConfig) -> int:
