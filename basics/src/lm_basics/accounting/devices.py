@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 
@@ -49,6 +49,10 @@ class Device:
             raise ValueError(f"{self.name} has no rate for {dtype}: {', '.join(self.flops_per_s)}")
         return self.flops_per_s[dtype]
 
+
+_COPIED_BYTES = 64 << 20
+_PRODUCT_SIZES = (128, 256, 512, 1024, 2048)
+_LEAST_DURATION_S = 0.01
 
 DEVICES: Mapping[str, Device] = {
     "a100": Device(
@@ -94,7 +98,7 @@ DEVICES: Mapping[str, Device] = {
 
 
 def find_device(name: str) -> Device:
-    """Return a device by its name; ``cpu`` is this machine, measured in about a second.
+    """Return a device by its name; ``cpu`` is this machine, measured in a second or two.
 
     Raises:
         ValueError: There is no such device; the message holds the nearest name.
@@ -108,28 +112,36 @@ def find_device(name: str) -> Device:
     raise ValueError(f"no device {name!r}: did you mean {nearest}? There are {', '.join(names)}")
 
 
-def measure_cpu(*, size: int = 1024, seconds: float = 0.3) -> Device:
+def measure_cpu(*, seconds: float = 0.3) -> Device:
     """Time products and copies on this machine, with the threads that torch uses now.
 
     Args:
-        size: Rows and columns of the matrices.
         seconds: Time of each measurement; the fastest repetition counts.
     """
-    flops_per_s: dict[MatmulDtype, float] = {}
-    for name in ("float32", "bfloat16"):
-        a, b = torch.randn(2, size, size).to(getattr(torch, name))
-        flops_per_s[name] = 2 * size**3 / _fastest(lambda a=a, b=b: a @ b, seconds)
     # Larger than the caches; what is copied is read and written.
-    source = torch.zeros(64 << 20, dtype=torch.uint8)
+    source = torch.zeros(_COPIED_BYTES, dtype=torch.uint8)
     target = torch.empty_like(source)
     bytes_per_s = 2 * source.nbytes / _fastest(lambda: target.copy_(source), seconds)
     threads = torch.get_num_threads()
     return Device(
         name=f"this CPU, {threads} thread{'s' * (threads != 1)}, measured",
-        flops_per_s=flops_per_s,
+        flops_per_s={
+            "float32": _measure_products(torch.float32, seconds),
+            "bfloat16": _measure_products(torch.bfloat16, seconds),
+        },
         memory_bytes=float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")),
         bytes_per_s=bytes_per_s,
     )
+
+
+def _measure_products(dtype: torch.dtype, seconds: float) -> float:
+    """Return the FLOP/s of square products, of a size that is slow enough to be timed."""
+    # Without instructions for bfloat16, 1,024 rows take seconds.
+    for size in _PRODUCT_SIZES:
+        a, b = torch.randn(2, size, size).to(dtype)
+        if _fastest(lambda a=a, b=b: a @ b, 0.0) >= _LEAST_DURATION_S:
+            break
+    return 2 * size**3 / _fastest(lambda: a @ b, seconds)
 
 
 def _fastest(call: Callable[[], object], seconds: float) -> float:

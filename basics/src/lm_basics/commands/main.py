@@ -13,6 +13,7 @@ _COMMANDS = {
     "tokenizer-page": "tokenizer_page:serve_tokenizer_page",
     "train": "train:train_by_recipe",
     "generate": "generate:generate_text",
+    "account": "account:account_for_model",
 }
 
 
