@@ -77,7 +77,7 @@ def load_model(folder: Path | str, *, ops: Ops = REFERENCE_OPS) -> TransformerLM
         ValueError: Another architecture, an option that this model lacks, or damaged weights.
     """
     folder = Path(folder)
-    config, is_own = _read_config(folder)
+    config, is_own = parse_config(read_json(folder / CONFIG_NAME), folder / CONFIG_NAME)
     weights_path = folder / WEIGHTS_NAME
     if not weights_path.is_file():
         raise FileNotFoundError(f"{weights_path} does not exist")
@@ -104,14 +104,21 @@ def load_model(folder: Path | str, *, ops: Ops = REFERENCE_OPS) -> TransformerLM
     return model
 
 
-def _read_config(folder: Path) -> tuple[TransformerConfig, bool]:
-    """Return the configuration, and whether it is in the layout of our own."""
-    data: Any = read_json(folder / CONFIG_NAME)
+def parse_config(data: Any, path: Path) -> tuple[TransformerConfig, bool]:
+    """Return the configuration of a ``config.json``, and whether it is in the layout of our own.
+
+    Args:
+        data: What the file holds.
+        path: Where it lies, for errors.
+
+    Raises:
+        ValueError: Another architecture, an option that this model lacks, or something else.
+    """
     try:
         if data.get("model_type") == OWN_TYPE:
             return from_dict(TransformerConfig, data["transformer"]), True
-        return parse_description(data, folder), False
+        return parse_description(data, path.parent), False
     except (KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
         raise ValueError(
-            f"{folder / CONFIG_NAME} does not describe a model: {type(error).__name__} {error}"
+            f"{path} does not describe a model: {type(error).__name__} {error}"
         ) from error

@@ -17,6 +17,7 @@ _COMMANDS = {
     "ablate": "ablate:ablate_by_recipe",
     "report": "report:report_runs",
     "generate": "generate:generate_text",
+    "account": "account:account_for_model",
 }
 
 

@@ -1,0 +1,133 @@
+"""Everything that a model costs, in one record."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from lm_basics.accounting.activations import AttentionKind, StepConfig
+from lm_basics.accounting.cost import (
+    InferenceCost,
+    TrainingBudget,
+    TrainingCost,
+    inference_cost,
+    training_cost,
+)
+from lm_basics.accounting.devices import find_device
+from lm_basics.accounting.flops import ForwardFlops, forward_flops
+from lm_basics.accounting.memory import (
+    OptimizerName,
+    TrainingMemory,
+    largest_batch,
+    training_memory,
+)
+from lm_basics.accounting.parameters import ParameterCounts, count_parameters, parameter_counts
+from lm_basics.model_config import TransformerConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AccountConfig:
+    """What is done with a model."""
+
+    context: int | None = None
+    """Tokens of a sequence; None means the model's context length."""
+    batch_size: int = 1
+    """Sequences of a step on each device."""
+    device: str = "h100"
+    """a100, h100, h200, b200, or cpu, which is this machine and is measured."""
+    num_devices: int = 1
+    """Devices that share a step; each has a copy of everything."""
+    mfu: float = 0.4
+    """Share of the peak that training and the reading of prompts reach."""
+    tokens: float = 1e12
+    """Tokens that the model is trained on."""
+    dtype: Literal["float32", "tfloat32", "bfloat16"] = "bfloat16"
+    """Type of the matrix products in training; bfloat16 means autocast."""
+    optimizer: OptimizerName = "adamw"
+    """Whose state is kept between steps."""
+    attention: AttentionKind = "reference"
+    """Whether attention keeps its scores, or is a fused kernel that does not."""
+    checkpoint_blocks: bool = False
+    """Whether blocks are computed again in the backward pass."""
+    dollars_per_hour: float | None = None
+    """Price of one device; without it no money is counted."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Account:
+    """What one model costs."""
+
+    name: str
+    """What the model was called."""
+    model: TransformerConfig
+    """The model."""
+    options: AccountConfig
+    """What is done with it."""
+    sequence_length: int
+    """Tokens of a sequence."""
+    device_name: str
+    """The device in words."""
+    device_memory_bytes: float
+    """Its memory."""
+    parameters: ParameterCounts
+    """Parameters by component."""
+    active_parameters: int
+    """Those that a token goes through; fewer than all where there are experts."""
+    forward: ForwardFlops
+    """FLOPs of one sequence's forward pass."""
+    memory: TrainingMemory
+    """Memory of a step on each device."""
+    largest_batch: int
+    """Sequences that fit into the device; 0 if not even one does."""
+    least_devices: int
+    """Devices over which weights, gradients and optimizer state have to be spread to fit."""
+    training: TrainingCost
+    """Time and price of the training."""
+    inference: InferenceCost
+    """Speed of reading and writing, with weights and cache in bfloat16."""
+
+
+def account_for(name: str, model: TransformerConfig, options: AccountConfig) -> Account:
+    """Work out everything about a model.
+
+    Raises:
+        ValueError: A number makes no sense, or there is no such device.
+    """
+    length = model.context_length if options.context is None else options.context
+    budget = TrainingBudget(
+        tokens=options.tokens,
+        batch_size=options.batch_size * options.num_devices,
+        sequence_length=length,
+        mfu=options.mfu,
+        num_devices=options.num_devices,
+        dtype=options.dtype,
+        dollars_per_hour=options.dollars_per_hour,
+    )
+    device = find_device(options.device)
+    step = StepConfig(
+        dtype="bfloat16" if options.dtype == "bfloat16" else "float32",
+        attention=options.attention,
+        checkpoint_blocks=options.checkpoint_blocks,
+        autocast_device="cpu" if options.device.lower() == "cpu" else "cuda",
+    )
+    memory = training_memory(
+        model, options.batch_size, length, optimizer=options.optimizer, step=step
+    )
+    state = memory.total - memory.activations.total
+    return Account(
+        name=name,
+        model=model,
+        options=options,
+        sequence_length=length,
+        device_name=device.name,
+        device_memory_bytes=device.memory_bytes,
+        parameters=parameter_counts(model),
+        active_parameters=count_parameters(model, active=True),
+        forward=forward_flops(model, length),
+        memory=memory,
+        largest_batch=largest_batch(
+            model, length, device.memory_bytes, optimizer=options.optimizer, step=step
+        ),
+        least_devices=math.ceil(state / device.memory_bytes),
+        training=training_cost(model, budget, device),
+        inference=inference_cost(model, options.batch_size, length, device, mfu=options.mfu),
+    )

@@ -1,0 +1,179 @@
+"""The HTML page of an account."""
+
+from dataclasses import fields
+from typing import Any
+
+from lm_basics.accounting.account import Account
+from lm_basics.accounting.coursework_page import add_coursework
+from lm_basics.accounting.figures import share_by_context_figure, share_by_size_figure
+from lm_basics.accounting.parameters import count_parameters
+from lm_basics.accounting.published import PUBLISHED
+from lm_basics.accounting.quantities import in_bytes, in_count, in_flops, in_time
+from lm_shared.figures import figure_svg
+from lm_shared.report import Report
+
+_NAMES = {
+    "qkv": "projections to queries, keys, values",
+    "attention": "attention",
+    "output": "projection from the heads",
+    "feedforward": "feed-forward layers",
+    "head": "output head",
+    "embedding": "embedding",
+    "norms": "norms",
+    "block_inputs": "inputs of checkpointed blocks",
+    "weight_copies": "bfloat16 copies of matrices",
+}
+
+
+def account_page(account: Account) -> Report:
+    """Lay an account out on a self-contained page, with the course's questions at the end."""
+    options = account.options
+    page = Report(
+        f"What {account.name} costs",
+        f"{options.batch_size:,} × {account.sequence_length:,} tokens on {account.device_name}.",  # noqa: RUF001 - a times sign
+    )
+    _add_overview(page, account)
+    _add_parameters_and_flops(page, account)
+    _add_memory(page, account)
+    _add_training(page, account)
+    _add_inference(page, account)
+    _add_figures(page, account)
+    _add_published(page)
+    add_coursework(page)
+    return page
+
+
+def _add_overview(page: Report, account: Account) -> None:
+    memory, training = account.memory, account.training
+    page.section("At a glance").key_numbers(
+        [
+            ("Parameters", in_count(account.parameters.total), f"{account.parameters.total:,}"),
+            ("Forward FLOPs", in_flops(account.forward.total), "of one sequence"),
+            ("Memory of a step", in_bytes(memory.total), "weights to activations"),
+            ("Largest batch", account.largest_batch, "sequences on one device"),
+            ("Training", in_time(training.elapsed_s), f"{in_count(account.options.tokens)} tokens"),
+            (
+                "Decoding",
+                f"{account.inference.decode_tokens_per_s:,.0f} tokens/s",
+                "upper bound of one device",
+            ),
+        ]
+    )
+
+
+def _add_parameters_and_flops(page: Report, account: Account) -> None:
+    total, flops = account.parameters.total, account.forward
+    page.section("Parameters").table(
+        ["component", "parameters", "share, %"],
+        [
+            [_NAMES[name], number, 100 * number / total]
+            for name, number in _values(account.parameters)
+        ],
+    )
+    if account.active_parameters < total:
+        page.paragraph(f"A token goes through {account.active_parameters:,} of them.")
+    page.section(
+        "FLOPs of a forward pass",
+        f"Matrix products of one sequence of {account.sequence_length:,} tokens; the backward pass "
+        "costs exactly twice as much.",
+    ).table(
+        ["component", "FLOPs", "share, %"],
+        [
+            [_NAMES[name], in_flops(number), 100 * number / flops.total]
+            for name, number in _values(flops)
+        ],
+    )
+
+
+def _add_memory(page: Report, account: Account) -> None:
+    memory = account.memory
+    rows: list[list[Any]] = [
+        ["weights", in_bytes(memory.weights)],
+        ["gradients", in_bytes(memory.gradients)],
+        [f"state of {account.options.optimizer}", in_bytes(memory.optimizer_state)],
+        *(
+            [f"activations: {_NAMES[name]}", in_bytes(number)]
+            for name, number in _values(memory.activations)
+            if number
+        ),
+        ["all", in_bytes(memory.total)],
+    ]
+    lead = f"A step of {account.options.batch_size:,} sequences; 1 GB is 1e9 bytes."
+    if account.options.checkpoint_blocks:
+        lead += " Activations are those of the largest block; head and block do not meet."
+    page.section("Memory of training", lead).table(["what", "bytes"], rows)
+    fits = f"{in_bytes(account.device_memory_bytes)} hold {account.largest_batch:,} sequences"
+    if account.least_devices > 1:
+        fits = f"weights, gradients and state must be spread over {account.least_devices:,} devices"
+    page.paragraph(f"{account.device_name}: {fits}. Working memory comes on top.")
+
+
+def _add_training(page: Report, account: Account) -> None:
+    training, options = account.training, account.options
+    rows: list[list[Any]] = [
+        ["FLOPs in all", in_flops(training.flops)],
+        ["time of a step", in_time(training.step_s)],
+        ["tokens per second", f"{training.tokens_per_s:,.0f}"],
+        ["steps", f"{training.steps:,.0f}"],
+        ["time in all", in_time(training.elapsed_s)],
+        ["device hours", f"{training.device_hours:,.0f}"],
+        ["dollars", None if training.dollars is None else f"{training.dollars:,.0f}"],
+    ]
+    page.section(
+        "Time and money",
+        f"{in_count(options.tokens)} tokens on {options.num_devices:,} devices "
+        f"({account.device_name}) at {options.mfu:.0%} of their {options.dtype} peak.",
+    ).table(["what", "value"], rows)
+
+
+def _add_inference(page: Report, account: Account) -> None:
+    inference = account.inference
+    bound = "memory" if inference.is_memory_bound else "arithmetic"
+    page.section(
+        "Inference",
+        "Weights and cache in bfloat16. Reading a prompt is bound by arithmetic; each step of "
+        f"writing reads all weights and the cache, and waits for {bound} here.",
+    ).table(
+        ["what", "value"],
+        [
+            ["prompt tokens per second", f"{inference.prefill_tokens_per_s:,.0f}"],
+            ["time of a step", in_time(inference.decode_step_s)],
+            ["written tokens per second", f"{inference.decode_tokens_per_s:,.0f}"],
+            ["weights", in_bytes(inference.weight_bytes)],
+            ["cache of one sequence", in_bytes(inference.cache_bytes_per_sequence)],
+            ["sequences that fit", f"{inference.largest_batch:,}"],
+        ],
+    )
+
+
+def _add_figures(page: Report, account: Account) -> None:
+    page.section("Where the FLOPs go")
+    page.figure(
+        figure_svg(share_by_size_figure()),
+        "Against size, at 2,048 tokens: models of one shape, 128 wide for each of their layers.",
+    )
+    page.figure(
+        figure_svg(share_by_context_figure(account.model)),
+        f"Against the length of the sequence: {account.name}.",
+    )
+
+
+def _add_published(page: Report) -> None:
+    page.section("Published models", "As near as this code's configuration comes.").table(
+        ["model", "parameters", "published", "difference, %", "what differs", "source"],
+        [
+            [
+                name,
+                count_parameters(model.config),
+                model.parameters,
+                100 * (count_parameters(model.config) / model.parameters - 1),
+                model.differences or "nothing that is counted",
+                model.source,
+            ]
+            for name, model in PUBLISHED.items()
+        ],
+    )
+
+
+def _values(record: Any) -> list[tuple[str, int]]:
+    return [(field.name, getattr(record, field.name)) for field in fields(record)]

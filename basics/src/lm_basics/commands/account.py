@@ -1,0 +1,79 @@
+"""``basics account``: parameters, FLOPs, memory, time and money of a model."""
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from lm_basics.accounting.account import Account, AccountConfig, account_for
+from lm_basics.accounting.figures import share_by_context_figure, share_by_size_figure
+from lm_basics.accounting.model_lookup import find_model
+from lm_basics.accounting.page import account_page
+from lm_basics.accounting.quantities import in_bytes, in_count, in_flops, in_time
+from lm_basics.tokenizer.figures import write_png
+from lm_shared.config import save_config
+
+
+def account_for_model(
+    model: Annotated[
+        str,
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="[NAME|config.json]", help_behavior_hint="(default: gpt2-xl)"),
+    ] = "gpt2-xl",
+    /,
+    *,
+    options: Annotated[AccountConfig, tyro.conf.arg(name="")] = AccountConfig(),
+    output: Path = Path("runs/account"),
+) -> None:
+    """Account for a model: parameters, FLOPs, memory, time and money.
+
+    Args:
+        model: gpt2-small, -medium, -large or -xl, llama3-8b, -70b or -405b, gpt3-175b; or a
+            config.json as this code or Hugging Face (Llama, Qwen3) writes it, or its folder.
+        options: What is done with it.
+        output: Folder for account.json, account.html and two figures.
+    """
+    account = account_for(model, find_model(model), options)
+    Console().print(_table(account))
+    save_config(account, output / "account.json")
+    account_page(account).write(output / "account.html")
+    write_png(share_by_size_figure(), output / "shares-by-size.png")
+    write_png(share_by_context_figure(account.model), output / "shares-by-context.png")
+    print(f"wrote {output / 'account.html'}")
+
+
+def _table(account: Account) -> Table:
+    options, training, inference = account.options, account.training, account.inference
+    memory, flops = account.memory, account.forward
+    parts = ", ".join(f"{name} {share:.0%}" for name, share in flops.shares().items())
+    rows = {
+        "parameters": in_count(account.parameters.total),
+        "forward FLOPs of a sequence": in_flops(flops.total),
+        "of these": parts,
+        "weights, gradients, state": in_bytes(memory.total - memory.activations.total),
+        "activations": in_bytes(memory.activations.total),
+        "memory of a step": in_bytes(memory.total),
+        "largest batch of one device": f"{account.largest_batch:,}",
+        "devices to spread that state over": f"{account.least_devices:,}",
+        "time of a step": in_time(training.step_s),
+        "training tokens per second": f"{training.tokens_per_s:,.0f}",
+        f"{in_count(options.tokens)} tokens": in_time(training.elapsed_s),
+        "device hours": f"{training.device_hours:,.0f}",
+        "prompt tokens per second": f"{inference.prefill_tokens_per_s:,.0f}",
+        "written tokens per second": f"{inference.decode_tokens_per_s:,.0f}",
+        "cache of a sequence": in_bytes(inference.cache_bytes_per_sequence),
+        "sequences that fit beside weights": f"{inference.largest_batch:,}",
+    }
+    if training.dollars is not None:
+        rows["dollars"] = f"{training.dollars:,.0f}"
+    if account.active_parameters < account.parameters.total:
+        rows["active parameters"] = in_count(account.active_parameters)
+    size = f"{options.batch_size:,} × {account.sequence_length:,} tokens"  # noqa: RUF001 - a times sign
+    table = Table(title=f"{account.name}: {size}, {account.device_name}", show_header=False)
+    table.add_column("what", overflow="fold")
+    table.add_column("value", overflow="fold")
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table
