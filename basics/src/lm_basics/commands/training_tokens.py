@@ -1,10 +1,10 @@
 """What ``basics train`` learns from: token files and the tokenizer that made them."""
 
-import importlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from lm_basics.commands.tokenizer_folder import find_folder
+from lm_basics.default_corpus import prepare_default_corpus
 from lm_basics.tokenizer import END_OF_TEXT, TokenFile, Tokenizer, open_token_file
 from lm_basics.tokenizer.tokenizer_json import read_end_of_text
 
@@ -78,13 +78,9 @@ def default_tokens(folder: Path) -> TrainingTokens:
     """Tokenize the default corpus into ``folder``, or open what an earlier run left there.
 
     Raises:
-        ValueError: the corpus is not installed.
+        FileNotFoundError: the corpus is not installed.
     """
-    try:
-        module = importlib.import_module("lm_basics.default_corpus")
-        corpus = module.prepare_default_corpus(folder, vocab_size=DEFAULT_VOCAB_SIZE)
-    except ModuleNotFoundError as error:
-        raise ValueError(f"without --tokens there must be the default corpus: {error}") from error
+    corpus = prepare_default_corpus(folder, vocab_size=DEFAULT_VOCAB_SIZE)
     return TrainingTokens(
         train=corpus.train,
         validation=corpus.validation,
