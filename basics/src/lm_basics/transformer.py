@@ -1,7 +1,7 @@
 """The decoder-only transformer: residual blocks between an embedding and an output head."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -22,9 +22,11 @@ from lm_basics.nn.ops import REFERENCE_OPS, Ops
 from lm_basics.nn.rope import SinusoidalPositionalEmbedding
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Surroundings:
-    """What a block needs to know beside the residual stream."""
+class Surroundings(NamedTuple):
+    """What a block needs to know beside the residual stream.
+
+    A named tuple, because torch.compile leaves its graph where a frozen dataclass is made.
+    """
 
     positions: Int[Tensor, "batch seq"] | None = None
     """Absolute position of each token; None means 0, 1, 2, … in every row."""
