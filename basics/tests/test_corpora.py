@@ -15,7 +15,7 @@ from lm_basics.commands.main import main
 from lm_basics.corpora import CORPORA, download_corpus, download_file, http_download, unpack_gzip
 
 CONTENT = random.Random(0).randbytes(300_000)
-OTHER = random.Random(1).randbytes(200_000)
+OTHER = random.Random(1).randbytes(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
