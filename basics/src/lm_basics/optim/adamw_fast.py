@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lm_basics.optim.adamw_update import AdamWCoefficients, start_state, update_adamw
-from lm_basics.optim.kernels import KERNELS, update_adamw_slice
+from lm_basics.optim.kernels import KERNELS, adamw_kernel
 from lm_shared.machine_code import MachineCodeError, address_of
 
 Implementation = Literal["auto", "fast", "reference"]
@@ -56,8 +56,8 @@ def update_adamw_groups(
     """
     is_compiled = _is_worth_it(groups, implementation) and _load(is_wanted=implementation == "fast")
     jobs: list[_Job] = []
-    for group in groups:
-        coefficients = _Coefficients(group)
+    all_coefficients = [_Coefficients(group) for group in groups]
+    for group, coefficients in zip(groups, all_coefficients, strict=True):
         on_gpu: list[tuple[Tensor, Tensor, dict[str, Any]]] = []
         for parameter in group["params"]:
             if (gradient := parameter.grad) is None:
@@ -71,7 +71,8 @@ def update_adamw_groups(
             else:
                 update_adamw(parameter, gradient, state, group)
         _update_together(on_gpu, group)
-    _run(jobs)
+    if jobs:
+        _run(jobs)
 
 
 class _Job(NamedTuple):
@@ -79,7 +80,8 @@ class _Job(NamedTuple):
 
     parameter: Tensor
     addresses: tuple[int, int, int, int]
-    coefficients: NDArray[np.float32]
+    coefficients: int
+    """Their address."""
 
 
 class _Coefficients:
@@ -87,13 +89,14 @@ class _Coefficients:
 
     def __init__(self, group: Group) -> None:
         self._group = group
-        self._arrays: dict[int, NDArray[np.float32]] = {}
+        self._arrays: dict[int, tuple[NDArray[np.float32], int]] = {}
 
-    def at_step(self, t: int) -> NDArray[np.float32]:
+    def at_step(self, t: int) -> int:
+        """Return the address of those of step ``t``; it is good as long as this object lives."""
         if t not in self._arrays:
-            numbers = AdamWCoefficients.at_step(t, self._group)
-            self._arrays[t] = np.array(numbers, dtype=np.float32)
-        return self._arrays[t]
+            array = np.array(AdamWCoefficients.at_step(t, self._group), dtype=np.float32)
+            self._arrays[t] = array, address_of(array)
+        return self._arrays[t][1]
 
 
 def _is_worth_it(groups: Iterable[Group], implementation: Implementation) -> bool:
@@ -123,13 +126,17 @@ def _warn_once(message: str) -> None:
 
 def _is_suitable(parameter: Tensor, gradient: Tensor, state: Mapping[str, Any]) -> bool:
     """Tell whether the loop may run through the memory; a wrong shape is the plain path's error."""
-    return all(
-        tensor.device.type == "cpu"
-        and tensor.dtype == torch.float32
-        and tensor.shape == parameter.shape
-        and tensor.is_contiguous()
-        for tensor in (parameter, gradient, state["m"], state["v"])
-    )
+    shape = parameter.shape
+    # Written out: these few microseconds, for every parameter, are a noticeable part of a step.
+    for tensor in (parameter, gradient, state["m"], state["v"]):
+        if not (
+            tensor.dtype is torch.float32
+            and tensor.is_cpu
+            and tensor.is_contiguous()
+            and tensor.shape == shape
+        ):
+            return False
+    return True
 
 
 def _prepare(
@@ -150,6 +157,7 @@ def _prepare(
 
 def _run(jobs: Sequence[_Job]) -> None:
     """Run the compiled loop on as many threads as torch's own operations use."""
+    update = adamw_kernel()
     total = sum(job.parameter.numel() for job in jobs)
     num_threads = min(torch.get_num_threads(), 1 + total // _ELEMENTS_PER_THREAD)
 
@@ -157,15 +165,8 @@ def _run(jobs: Sequence[_Job]) -> None:
         for parameter, (theta, g, m, v), coefficients in jobs:
             size = parameter.numel()
             start, end = size * index // num_threads, size * (index + 1) // num_threads
-            skipped = start * _FLOAT32_BYTES
-            update_adamw_slice(
-                theta + skipped,
-                g + skipped,
-                m + skipped,
-                v + skipped,
-                end - start,
-                address_of(coefficients),
-            )
+            skip = start * _FLOAT32_BYTES
+            update(theta + skip, g + skip, m + skip, v + skip, end - start, coefficients)
 
     if num_threads == 1:
         run_share(0)

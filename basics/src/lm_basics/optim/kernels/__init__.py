@@ -3,7 +3,7 @@
 The module beside this one is compiled by numba; importing this package does not import numba.
 """
 
-from lm_shared.machine_code import Library
+from lm_shared.machine_code import Function, Library
 
 _MODULE = "lm_basics.optim.kernels.adamw"
 _UPDATE_ADAMW = f"{_MODULE}:update_adamw"
@@ -15,8 +15,6 @@ KERNELS = Library(
 """The compiled functions, by ``module:function``."""
 
 
-def update_adamw_slice(
-    theta: int, gradient: int, m: int, v: int, num_elements: int, coefficients: int
-) -> None:
-    """Update the numbers behind four addresses; see ``kernels.adamw``."""
-    KERNELS[_UPDATE_ADAMW](theta, gradient, m, v, num_elements, coefficients)
+def adamw_kernel() -> Function:
+    """Return the function of ``kernels.adamw``, which takes addresses for arrays."""
+    return KERNELS[_UPDATE_ADAMW]
