@@ -120,7 +120,8 @@ def activation_bytes(
             f"batch_size={batch_size} and sequence_length={sequence_length} must be positive"
         )
     layers = _Layers(config, batch_size, sequence_length, step)
-    blocks = [layers.block(block) for block in config.blocks()]
+    distinct = [layers.block(block) for block in config.pattern]
+    blocks = [distinct[i % len(distinct)] for i in range(config.num_layers)]
     if step.checkpoint_blocks:
         inputs = config.num_layers * layers.tokens * config.d_model * _FLOAT32
         kept = max(blocks, key=lambda block: sum(block.values()))

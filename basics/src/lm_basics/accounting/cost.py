@@ -89,7 +89,9 @@ class InferenceCost:
     """Sequences whose keys and values fit beside the weights; 0 if the weights alone do not."""
 
 
-def training_cost(config: TransformerConfig, budget: TrainingBudget, device: Device) -> TrainingCost:
+def training_cost(
+    config: TransformerConfig, budget: TrainingBudget, device: Device
+) -> TrainingCost:
     """Return the time and the price of a training.
 
     The time of the optimizer and of communication are in the MFU.
@@ -140,7 +142,9 @@ def inference_cost(
         ValueError: A size is not positive, or the device has no rate for ``dtype``.
     """
     if batch_size <= 0 or not 0 < mfu <= 1:
-        raise ValueError(f"expected a positive batch_size and mfu in (0, 1], got {batch_size}, {mfu}")
+        raise ValueError(
+            f"expected a positive batch_size and mfu in (0, 1], got {batch_size}, {mfu}"
+        )
     rate = mfu * device.peak(dtype)
     weight_bytes = value_bytes * count_parameters(config)
     cache = kv_cache_bytes(config, 1, context_length, value_bytes=value_bytes)

@@ -97,7 +97,7 @@ def _add_adamw_answers(page: Report) -> None:
     page.paragraph(
         f"AdamW does {ADAMW_FLOPS_PER_PARAMETER} operations a parameter: decay 1, first moment 3, "
         "second 4, root 1, epsilon 1, quotient, scaling and difference 3. Written as in the "
-        "handout, the decay is a product and a difference, which makes 14. Hours and days are those "
-        "of 400,000 steps of 1,024 sequences on one H100 in TF32 at half of its peak, where the "
-        "backward pass costs two forward passes."
+        "handout, the decay is a product and a difference, which makes 14. Hours and days are "
+        "those of 400,000 steps of 1,024 sequences on one H100 in TF32 at half of its peak, where "
+        "the backward pass costs two forward passes."
     )

@@ -4,8 +4,8 @@ Dense rates; NVIDIA's data sheets print twice as much, which needs sparse matric
 
 ======  ==============================================================================
 A100    data sheet of the A100 80GB SXM (2021)
-H100    data sheet of the H100 SXM (2023)
-H200    data sheet of the H200 SXM (2024)
+H100    architecture white paper, Table 1, H100 SXM (2022)
+H200    data sheet of the H200 SXM (2024), whose rates are the H100's
 B200    Blackwell architecture brief, HGX B200, and data sheet of the DGX B200 (2024),
         whose 1,440 GB and 64 TB/s are those of eight
 ======  ==============================================================================
@@ -51,7 +51,7 @@ class Device:
 
 
 _COPIED_BYTES = 64 << 20
-_PRODUCT_SIZES = (128, 256, 512, 1024, 2048)
+_SMALLEST_PRODUCT, _LARGEST_PRODUCT = 128, 2048
 _LEAST_DURATION_S = 0.01
 
 DEVICES: Mapping[str, Device] = {
@@ -64,10 +64,10 @@ DEVICES: Mapping[str, Device] = {
     "h100": Device(
         name="NVIDIA H100 SXM 80 GB",
         flops_per_s={
-            "float32": 67e12,
-            "tfloat32": 494.5e12,
-            "bfloat16": 989.5e12,
-            "float8": 1979e12,
+            "float32": 66.9e12,
+            "tfloat32": 494.7e12,
+            "bfloat16": 989.4e12,
+            "float8": 1978.9e12,
         },
         memory_bytes=80e9,
         bytes_per_s=3.35e12,
@@ -75,10 +75,10 @@ DEVICES: Mapping[str, Device] = {
     "h200": Device(
         name="NVIDIA H200 SXM 141 GB",
         flops_per_s={
-            "float32": 67e12,
-            "tfloat32": 494.5e12,
-            "bfloat16": 989.5e12,
-            "float8": 1979e12,
+            "float32": 66.9e12,
+            "tfloat32": 494.7e12,
+            "bfloat16": 989.4e12,
+            "float8": 1978.9e12,
         },
         memory_bytes=141e9,
         bytes_per_s=4.8e12,
@@ -136,12 +136,14 @@ def measure_cpu(*, seconds: float = 0.3) -> Device:
 
 def _measure_products(dtype: torch.dtype, seconds: float) -> float:
     """Return the FLOP/s of square products, of a size that is slow enough to be timed."""
-    # Without instructions for bfloat16, 1,024 rows take seconds.
-    for size in _PRODUCT_SIZES:
+    size = _SMALLEST_PRODUCT
+    # Not the largest at once: without instructions for bfloat16, 1,024 rows take seconds.
+    while True:
         a, b = torch.randn(2, size, size).to(dtype)
-        if _fastest(lambda a=a, b=b: a @ b, 0.0) >= _LEAST_DURATION_S:
-            break
-    return 2 * size**3 / _fastest(lambda: a @ b, seconds)
+        duration_s = _fastest(lambda a=a, b=b: a @ b, 0.0)
+        if duration_s >= _LEAST_DURATION_S or size >= _LARGEST_PRODUCT:
+            return 2 * size**3 / _fastest(lambda a=a, b=b: a @ b, seconds)
+        size *= 2
 
 
 def _fastest(call: Callable[[], object], seconds: float) -> float:

@@ -117,12 +117,12 @@ def largest_batch(
     step: StepConfig | None = None,
 ) -> int:
     """Return the most sequences of a training pass that fit into a memory; 0 if none does."""
+    step = step or StepConfig()
+    one = training_memory(config, 1, sequence_length, optimizer=optimizer, step=step)
+    free = memory_bytes - (one.total - one.activations.total)
 
     def fits(batch_size: int) -> bool:
-        memory = training_memory(
-            config, batch_size, sequence_length, optimizer=optimizer, step=step
-        )
-        return memory.total <= memory_bytes
+        return activation_bytes(config, batch_size, sequence_length, step).total <= free
 
     if not fits(1):
         return 0

@@ -14,8 +14,8 @@ from lm_basics.model_config import (
 )
 
 _GPT2_DIFFERENCES = (
-    "learned positions became sinusoids, LayerNorm became RMSNorm, there are no biases, and GELU is "
-    "the exact one"
+    "learned positions became sinusoids, LayerNorm became RMSNorm, there are no biases, and GELU "
+    "is the exact one"
 )
 
 

@@ -15,6 +15,8 @@ from lm_basics.accounting.quantities import in_bytes, in_count, in_flops, in_tim
 from lm_basics.tokenizer.figures import write_png
 from lm_shared.config import save_config
 
+_DEFAULTS = AccountConfig()
+
 
 def account_for_model(
     model: Annotated[
@@ -24,7 +26,7 @@ def account_for_model(
     ] = "gpt2-xl",
     /,
     *,
-    options: Annotated[AccountConfig, tyro.conf.arg(name="")] = AccountConfig(),
+    options: Annotated[AccountConfig, tyro.conf.arg(name="")] = _DEFAULTS,
     output: Path = Path("runs/account"),
 ) -> None:
     """Account for a model: parameters, FLOPs, memory, time and money.

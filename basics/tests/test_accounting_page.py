@@ -1,0 +1,135 @@
+"""The page, the figures, and the command that writes them."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from basics.tests.accounting_models import BASE, MODELS
+from lm_basics.accounting import count_parameters
+from lm_basics.accounting.account import Account, AccountConfig, account_for
+from lm_basics.accounting.figures import (
+    growing_models,
+    share_by_context_figure,
+    share_by_size_figure,
+)
+from lm_basics.accounting.page import account_page
+from lm_basics.accounting.quantities import in_bytes, in_count, in_flops, in_time
+from lm_basics.commands.main import main
+from lm_basics.export import save_model
+from lm_basics.transformer import TransformerLM
+from lm_shared.config import from_dict, to_dict
+from lm_shared.files import read_json
+
+
+def _run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["basics", "account", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert isinstance(stopped.value.code, int)
+    return stopped.value.code
+
+
+def test_an_account_survives_json() -> None:
+    account = account_for("experts", MODELS["experts"], AccountConfig(dollars_per_hour=2.0))
+    assert from_dict(Account, to_dict(account)) == account
+    assert account.active_parameters < account.parameters.total
+
+
+def test_the_page_holds_the_courses_answers_and_nothing_from_outside() -> None:
+    text = account_page(account_for("small", BASE, AccountConfig(tokens=1e6))).to_html()
+    for number in ("1,640,452,800", "3.517e+12", "162,148,608", "16.4 GB", "4,853", "61.7"):
+        assert number in text
+    for name in ("llama3-405b", "gpt3-175b"):
+        assert name in text
+    assert text.count("<svg") == 2
+    assert "<script" not in text
+    assert "src=" not in text
+
+
+def test_a_model_that_does_not_fit_says_over_how_many_devices_it_goes() -> None:
+    huge = account_for("llama3-405b", growing_models()[-1], AccountConfig())
+    text = account_page(huge).to_html()
+    assert huge.largest_batch == 0
+    assert huge.least_devices == -(-16 * huge.parameters.total // 80_000_000_000)
+    assert f"must be spread over {huge.least_devices} devices" in text
+
+
+def test_growing_models_span_10_million_to_175_billion() -> None:
+    models = growing_models()
+    sizes = [count_parameters(model) - model.vocab_size * model.d_model for model in models]
+    assert sizes == sorted(sizes)
+    assert sizes[0] < 10e6
+    assert sizes[-1] == pytest.approx(175e9, rel=0.01)
+
+
+def _lines(figure) -> dict[str, list[float]]:
+    (axes,) = figure.axes
+    return {line.get_label(): list(line.get_ydata()) for line in axes.get_lines()}
+
+
+def test_shares_add_up_in_the_figures() -> None:
+    for figure in (share_by_size_figure(), share_by_context_figure(BASE)):
+        lines = _lines(figure)
+        assert len(lines) == 4
+        for shares in zip(*lines.values(), strict=True):
+            assert sum(shares) == pytest.approx(100)
+
+
+def test_attention_takes_over_as_the_context_grows() -> None:
+    shares = _lines(share_by_context_figure(BASE))["attention: scores and sums"]
+    assert shares == sorted(shares)
+    assert shares[-1] > 80
+
+
+def test_the_command_writes_page_figures_and_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_model(TransformerLM(BASE), tmp_path / "model")
+    output = tmp_path / "account"
+    options = ("--context", 512, "--batch-size", 2, "--device", "b200", "--mfu", 0.5)
+    options += ("--tokens", "1e9", "--num-devices", 8, "--output", output)
+    assert _run(monkeypatch, tmp_path / "model", *options) == 0
+    printed = capsys.readouterr().out
+    assert f"{count_parameters(BASE):,}" in printed
+    assert "NVIDIA B200" in printed
+    names = {"account.html", "account.json", "shares-by-size.png", "shares-by-context.png"}
+    assert {path.name for path in output.iterdir()} == names
+    account = from_dict(Account, read_json(output / "account.json"))
+    assert account.sequence_length == 512
+    assert account.options.tokens == 1e9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("gpt3",), "no model and no file 'gpt3': did you mean gpt3-175b?"),
+        (("gpt2-xl", "--device", "h1000"), "no device 'h1000': did you mean h100?"),
+        (("gpt2-xl", "--mfu", "40"), "mfu must lie in (0, 1], got 40.0"),
+        (("gpt2-xl", "--context", "0"), "sequence_length must be positive, got 0"),
+        (("gpt2-xl", "--batch-size", "-1"), "batch_size must be positive, got -1"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    arguments: tuple[str, ...],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert _run(monkeypatch, *arguments, "--output", tmp_path / "account") == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "account").exists()
+
+
+def test_quantities_in_words() -> None:
+    assert in_bytes(26_247_244_800) == "26.2 GB"
+    assert in_bytes(7) == "7 B"
+    assert in_count(1_640_452_800) == "1.64 billion"
+    assert in_count(300) == "300"
+    assert in_flops(3.51677e12) == "3.517e+12"
+    assert in_time(0.0312) == "31.2 ms"
+    assert in_time(90) == "90 s"
+    assert in_time(202.3 * 86400) == "202.3 days"
