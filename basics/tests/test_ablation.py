@@ -366,7 +366,7 @@ def test_models_without_norms_have_none_and_others_differ_in_their_places() -> N
     assert names["base"] - names["post-norm"] == {"ln_final.weight"}
     rates = [arms[name].training.optimizer for name in ("no-norm", "no-norm-lower-lr")]
     assert all(isinstance(one, AdamWConfig) for one in rates)
-    assert rates[1].lr < rates[0].lr  # pyright: ignore[reportAttributeAccessIssue]
+    assert rates[1].lr < rates[0].lr
 
 
 def test_the_command_runs_a_shipped_study_and_writes_its_report(

@@ -5,16 +5,25 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from lm_basics.ablation import STUDIES, BaseRecipe, SeedPlan, StudyData, run_study, shipped_study
+from lm_basics.ablation import (
+    STUDIES,
+    BaseRecipe,
+    PairedEffect,
+    SeedPlan,
+    StudyData,
+    run_study,
+    shipped_study,
+)
 from lm_basics.ablation.outcome import Outcome
 from lm_basics.ablation.page import study_page
 from lm_basics.ablation.results import StudyResults
 from lm_basics.ablation.shipped import StudyName
 from lm_basics.ablation.study import Budget
-from lm_basics.ablation.table import describe, table_columns, table_rows
+from lm_basics.ablation.table import describe, table_rows
 from lm_basics.default_corpus import prepare_default_corpus
 from lm_shared.command_line import with_recipes
 from lm_shared.display import progress
@@ -94,12 +103,24 @@ def ablate(
 
 
 def _table(results: StudyResults) -> Table:
-    table = Table()
-    for name in table_columns(results):
-        table.add_column(name, justify="left" if name in ("variant", "verdict") else "right")
+    """Return what fits a terminal; the report has the rest."""
+    level = f"± {1 - results.alpha:.0%}"
+    table = Table(box=SIMPLE_HEAD)
+    for name in ("variant", "nats", "effect", level, "p (Holm)", "verdict"):
+        justify = "left" if name in ("variant", "verdict") else "right"
+        table.add_column(name, justify=justify, no_wrap=name != "verdict")
+    margins = {one.name: _margin(one.effect) for one in results.comparisons}
     for row in table_rows(results):
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
+        name, _, nats, _, effect, _, p_value, verdict, _ = row
+        shown = (name, nats, effect, margins.get(str(name)), p_value, verdict)
+        table.add_row(*("" if cell is None else str(cell) for cell in shown))
     return table
+
+
+def _margin(effect: PairedEffect | None) -> str:
+    if effect is None or effect.high is None:
+        return ""
+    return f"{effect.high - effect.mean:.4f}"
 
 
 ablate_by_recipe = with_recipes(ablate, RECIPES)
