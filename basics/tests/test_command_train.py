@@ -314,9 +314,11 @@ def test_the_default_corpus_needs_no_token_file(tmp_path: Path, capsys: Capture)
     assert (tmp_path / "run" / "data" / "train.bin").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.compiled
 # torch's own compiler warns of torch's own code while it is imported.
 @pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")
 def test_a_compiled_run_has_the_losses_of_a_plain_one(
     tmp_path: Path, train: tuple[object, ...], caplog: pytest.LogCaptureFixture
 ) -> None:

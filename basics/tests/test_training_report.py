@@ -86,11 +86,13 @@ def test_the_final_numbers_are_those_of_the_record(tmp_path: Path) -> None:
     assert (run.name, run.is_finished, run.steps, run.planned_steps) == ("run", True, 20, 20)
     assert (run.tokens, run.parameters) == (tokens, count_parameters(shape()))
     assert run.training_loss == pytest.approx((losses[-1] + losses[-2]) / 2)
+    assert run.training_loss is not None
     assert run.training_bits_per_byte == pytest.approx(run.training_loss / math.log(2) / 4)
     assert run.validation_loss == 4.0
     assert run.validation_bits_per_byte == pytest.approx(4.0 / math.log(2) / 2)
     assert run.flops == tokens * training_flops_per_token(shape(), 8)
     assert run.elapsed_s is not None
+    assert run.flops is not None
     assert run.mfu == pytest.approx(run.flops / run.elapsed_s / 1e9)
 
 

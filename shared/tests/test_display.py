@@ -80,9 +80,9 @@ def test_on_a_terminal_a_view_takes_the_place_of_the_one_before() -> None:
     script = """
 from lm_shared.display import live_view
 with live_view() as update:
-    update("step 1")
-    update("step 2")
+    update("first")
+    update("second")
 """
     result = run_python(["-c", script], environment={"FORCE_COLOR": "1", "TERM": "xterm"})
     assert result.returncode == 0, result.stderr
-    assert "step 2" in result.stderr
+    assert "second" in result.stderr

@@ -106,8 +106,11 @@ def test_what_the_work_says_is_left_alone(capsys: pytest.CaptureFixture[str]) ->
     with pytest.raises(SystemExit) as stopped:
         run_commands("toy", "A toy.", COMMANDS, arguments)
     assert stopped.value.code == 7
-    assert run_commands("toy", "A toy.", COMMANDS, [*arguments, "--num-steps", "0"]) == 2
-    assert capsys.readouterr().err.endswith("num_steps must be positive, got 0\n")
+
+
+def test_a_value_that_a_config_refuses_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("train", "tiny", "--folder", "x", "--num-steps", "0")
+    assert explain(*arguments, capsys=capsys).endswith("num_steps must be positive, got 0")
 
 
 def test_a_program_that_is_one_command_explains_too(capsys: pytest.CaptureFixture[str]) -> None:

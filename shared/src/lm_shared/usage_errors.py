@@ -16,7 +16,9 @@ ResultT = TypeVar("ResultT")
 Parse = Callable[[Sequence[str]], ResultT]
 
 _OPTION = re.compile(r"--[a-zA-Z][\w.-]*")
-_BOX = re.compile(r"[\u2500-\u257f]+")
+_BOX = re.compile(r"[\u2500-\u257f]+|^[|]|[|]$")
+# Where the terminal has no lines to draw with, tyro takes hyphens.
+_RULE = re.compile(r"[\u2500-\u257f]{3}|-{4}")
 _FOOTER = "For full helptext"
 
 
@@ -75,7 +77,6 @@ def _help_text(parse: Parse[ResultT], words: Sequence[str]) -> str:
 
 def _condense(text: str) -> str:
     """Return the text of tyro's box without the box, its title and its last paragraph."""
-    is_rule = re.compile(r"[╭╰│][ ]*─")
-    lines = [line for line in text.splitlines() if not is_rule.match(line)]
+    lines = [line for line in text.splitlines() if not _RULE.search(line)]
     words = " ".join(_BOX.sub(" ", line) for line in lines).split(_FOOTER)[0]
     return " ".join(words.split()) or "the command line cannot be read: --help shows how"
