@@ -48,7 +48,7 @@ def config(num_kills: int, dtype: Any) -> TrainingConfig:
         micro_batch_size=3,
         optimizer=MuonConfig(),
         # Narrow enough that some steps are skipped.
-        on_divergence=SkipStep(grad_norm_factor=1.2, median_steps=5, max_in_a_row=30),
+        on_divergence=SkipStep(grad_norm_factor=1.05, median_steps=8, max_in_a_row=30),
         dtype=dtype,
         ema_decay=0.9,
         data_order=RandomWindows(),
