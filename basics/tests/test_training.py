@@ -63,7 +63,7 @@ def test_an_epoch_covers_every_window_once_and_epochs_differ() -> None:
         assert len(set(starts // 10)) == 9
         assert len(set(starts % 10)) == 1
         assert starts.max() + 11 <= 101
-    assert not np.array_equal(*epochs)
+    assert not np.array_equal(epochs[0], epochs[1])
     np.testing.assert_array_equal(windows.starts(4), windows.starts(4))
 
 
