@@ -98,7 +98,7 @@ def _add_memory(page: Report, account: Account) -> None:
         ),
         ["all", in_bytes(memory.total)],
     ]
-    lead = f"A step of {account.options.batch_size:,} sequences; 1 GB is 1e9 bytes."
+    lead = f"A step; sequences in it: {account.options.batch_size:,}. 1 GB is 1e9 bytes."
     if account.options.checkpoint_blocks:
         lead += " Activations are those of the largest block; head and block do not meet."
     page.section("Memory of training", lead).table(["what", "bytes"], rows)
@@ -121,8 +121,8 @@ def _add_training(page: Report, account: Account) -> None:
     ]
     page.section(
         "Time and money",
-        f"{in_count(options.tokens)} tokens on {options.num_devices:,} devices "
-        f"({account.device_name}) at {options.mfu:.0%} of their {options.dtype} peak.",
+        f"{in_count(options.tokens)} tokens on {options.num_devices:,} × {account.device_name} "  # noqa: RUF001 - a times sign
+        f"at {options.mfu:.0%} of the {options.dtype} peak.",
     ).table(["what", "value"], rows)
 
 
@@ -160,19 +160,23 @@ def _add_figures(page: Report, account: Account) -> None:
 
 def _add_published(page: Report) -> None:
     page.section("Published models", "As near as this code's configuration comes.").table(
-        ["model", "parameters", "published", "difference, %", "what differs", "source"],
+        ["model", "parameters", "published", "difference, %"],
         [
             [
                 name,
                 count_parameters(model.config),
                 model.parameters,
                 100 * (count_parameters(model.config) / model.parameters - 1),
-                model.differences or "nothing that is counted",
-                model.source,
             ]
             for name, model in PUBLISHED.items()
         ],
     )
+    by_origin: dict[tuple[str, str], list[str]] = {}
+    for name, model in PUBLISHED.items():
+        by_origin.setdefault((model.source, model.differences), []).append(name)
+    for (source, differences), names in by_origin.items():
+        differs = f"Otherwise than there, {differences}" if differences else "Nothing differs"
+        page.paragraph(f"{', '.join(names)}: {source}. {differs}.")
 
 
 def _values(record: Any) -> list[tuple[str, int]]:
