@@ -32,7 +32,7 @@ from lm_basics.ablation.study import Arm, Study
 from lm_basics.model_config import TransformerConfig
 from lm_basics.tokenizer import open_token_file
 from lm_basics.training import TrainingConfig, evaluate_loss, train
-from lm_basics.training.batches import fingerprint
+from lm_basics.training.token_stream import fingerprint
 from lm_basics.transformer import TransformerLM
 from lm_shared.config import hash_config, save_config
 from lm_shared.files import lock_folder
