@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from lm_basics import optim
 from lm_basics.ablation.study import Arm, Budget, Study
 from lm_basics.model_config import (
     BlockConfig,
@@ -13,7 +12,13 @@ from lm_basics.model_config import (
     TransformerConfig,
     uniform_transformer,
 )
-from lm_basics.optim import AdamWConfig, CosineSchedule, MuonConfig, OptimizerConfig
+from lm_basics.optim import (
+    AdamWConfig,
+    CosineSchedule,
+    MuonConfig,
+    OptimizerConfig,
+    SOAPConfig,
+)
 from lm_basics.training import TrainingConfig
 from lm_shared.choices import check_choice
 
@@ -129,10 +134,7 @@ def _optimizer_variants(base: Arm) -> list[Arm]:
     adamw = base.training.optimizer
     if not isinstance(adamw, AdamWConfig):
         raise TypeError(f"expected a base with AdamW, got {type(adamw).__name__}")
-    configs: dict[str, OptimizerConfig] = {"muon": MuonConfig(others=adamw)}
-    soap = getattr(optim, "SOAPConfig", None)
-    if soap is not None:
-        configs["soap"] = soap()
+    configs: dict[str, OptimizerConfig] = {"muon": MuonConfig(others=adamw), "soap": SOAPConfig()}
     return [
         replace(base, name=name, training=replace(base.training, optimizer=config))
         for name, config in configs.items()

@@ -1,11 +1,13 @@
 """Memory of training and of inference."""
 
+import itertools
 from dataclasses import dataclass
 from typing import Literal
 
 from lm_basics.accounting.activations import ActivationBytes, StepConfig, activation_bytes
 from lm_basics.accounting.parameters import count_parameters, hidden_matrices
 from lm_basics.model_config import SlidingWindowAttention, TransformerConfig
+from lm_basics.optim import SOAPConfig
 from lm_shared.choices import check_choice
 
 OptimizerName = Literal["sgd", "adamw", "muon", "soap"]
@@ -65,11 +67,12 @@ def optimizer_state_bytes(config: TransformerConfig, optimizer: OptimizerName) -
     """Return what an optimizer keeps between steps, in float32.
 
     =========  ===========================================================================
-    ``sgd``    nothing (no momentum)
+    ``sgd``    the momentum of every parameter
     ``adamw``  two moments of every parameter
     ``muon``   the momentum of hidden matrices, AdamW's moments of the others
     ``soap``   AdamW's moments, and for each hidden ``m x n`` matrix two ``m x m`` and two
-               ``n x n`` matrices: averages and eigenvectors (Vyas et al., 2024, section 5)
+               ``n x n`` matrices: averages and eigenvectors (Vyas et al., 2024, section 5),
+               but for sides above ``SOAPConfig.max_precond_dim``
     =========  ===========================================================================
 
     Raises:
@@ -77,12 +80,14 @@ def optimizer_state_bytes(config: TransformerConfig, optimizer: OptimizerName) -
     """
     check_choice("optimizer", optimizer, OptimizerName)
     if optimizer == "sgd":
-        return 0
+        return _FLOAT32 * count_parameters(config)
     moments = 2 * count_parameters(config)
     if optimizer == "muon":
         moments -= sum(rows * columns for rows, columns in hidden_matrices(config))
     if optimizer == "soap":
-        moments += sum(2 * (rows**2 + columns**2) for rows, columns in hidden_matrices(config))
+        largest = SOAPConfig().max_precond_dim
+        sides = itertools.chain.from_iterable(hidden_matrices(config))
+        moments += sum(2 * side**2 for side in sides if side <= largest)
     return _FLOAT32 * moments
 
 

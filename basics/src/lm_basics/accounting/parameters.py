@@ -1,5 +1,6 @@
 """Parameters of a transformer by component."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
@@ -64,10 +65,15 @@ def count_parameters(config: TransformerConfig, *, active: bool = False) -> int:
 
 
 def hidden_matrices(config: TransformerConfig) -> Iterator[Shape]:
-    """Yield the shapes of the matrices between embedding and head, all experts included."""
+    """Yield the shapes of the matrices between embedding and head that Muon and SOAP take.
+
+    All experts are included; their routers follow AdamW, see ``lm_basics.optim.build``.
+    """
     for block in config.blocks():
         yield from attention_matrices(config, block)
-        yield from feedforward_matrices(config.d_model, block.feedforward)
+        num_routers = int(isinstance(block.feedforward, MixtureOfExpertsConfig))
+        matrices = feedforward_matrices(config.d_model, block.feedforward)
+        yield from itertools.islice(matrices, num_routers, None)
 
 
 def attention_matrices(config: TransformerConfig, block: BlockConfig) -> Iterator[Shape]:
