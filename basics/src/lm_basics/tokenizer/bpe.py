@@ -9,17 +9,23 @@ implementations with the same results: ``plain_encoding``, and the compiled one 
 import codecs
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain
 from operator import index
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import regex
 from numpy.typing import NDArray
 
+from lm_basics.tokenizer.encoding_arguments import (
+    AllowedSpecial,
+    check_batch,
+    check_text,
+    resolve_allowed,
+)
 from lm_basics.tokenizer.fast.path import FastPath, Implementation
 from lm_basics.tokenizer.fast.segments import SpecialTokenFinder
 from lm_basics.tokenizer.patterns import (
@@ -37,11 +43,8 @@ from lm_basics.tokenizer.tokenizer_json import (
     read_tokenizer_folder,
     write_tokenizer_folder,
 )
-from lm_basics.tokenizer.vocabulary import check_ids, load_vocabulary
+from lm_basics.tokenizer.vocabulary import check_ids, load_vocabulary, number_merges
 from lm_shared.choices import check_choice
-
-AllowedSpecial = Literal["all"] | Collection[str]
-"""The special tokens that text may spell; in untrusted text none, the empty tuple."""
 
 _BLOCK_CHARACTERS = 1 << 17
 
@@ -94,7 +97,7 @@ class Tokenizer:
         self._special_pattern = compile_special_tokens(special_tokens)
         self._special_finder = SpecialTokenFinder(self.special_token_ids)
         byte_ids = [ids.get(bytes([byte])) for byte in range(256)]
-        pairs, merged_ids = _number_merges(self.merges, ids)
+        pairs, merged_ids = number_merges(self.merges, ids)
         self._plain = PlainEncoder(
             byte_ids,
             pairs,
@@ -218,7 +221,7 @@ class Tokenizer:
             ValueError: the text holds half of a surrogate pair, which no UTF-8 can spell, or
                 ``allowed_special`` names what is no special token.
         """
-        _check_text(text)
+        check_text(text)
         if self._fast.takes(len(text)):
             finder = self._finder_of(allowed_special)
             if len(text) <= _BLOCK_CHARACTERS:
@@ -231,7 +234,7 @@ class Tokenizer:
         self, text: str, *, allowed_special: AllowedSpecial = "all"
     ) -> NDArray[np.unsignedinteger]:
         """Return the token ids in the smallest dtype that holds the vocabulary."""
-        _check_text(text)
+        check_text(text)
         if self._fast.takes(len(text)):
             finder = self._finder_of(allowed_special)
             if len(text) <= _BLOCK_CHARACTERS:
@@ -258,7 +261,7 @@ class Tokenizer:
             TypeError: ``texts`` is one string instead of several.
             ValueError: ``num_threads`` is below 1; see also ``encode``.
         """
-        texts = _check_batch(texts, num_threads)
+        texts = check_batch(texts, num_threads)
         if self._fast.takes(sum(map(len, texts))):
             return self._fast.encode_batch(texts, self._finder_of(allowed_special), num_threads)
         return [self.encode(text, allowed_special=allowed_special) for text in texts]
@@ -271,7 +274,7 @@ class Tokenizer:
         num_threads: int | None = None,
     ) -> list[NDArray[np.unsignedinteger]]:
         """Return the token ids of each text as arrays; see ``encode_batch``."""
-        texts = _check_batch(texts, num_threads)
+        texts = check_batch(texts, num_threads)
         if self._fast.takes(sum(map(len, texts))):
             finder = self._finder_of(allowed_special)
             return self._fast.encode_batch_to_numpy(texts, finder, num_threads)
@@ -313,11 +316,7 @@ class Tokenizer:
 
         The ids are those of ``encode("".join(pieces))``, however the text is cut into pieces.
         """
-        special_tokens = (
-            self.special_token_ids
-            if allowed_special == "all"
-            else self._check_allowed(allowed_special)
-        )
+        special_tokens = resolve_allowed(allowed_special, self.special_token_ids)
         blocks = cut_safely(pieces, self._pretoken_pattern, special_tokens)
         return chain.from_iterable(
             self.encode(block, allowed_special=allowed_special) for block in blocks
@@ -376,53 +375,16 @@ class Tokenizer:
     def _special_pattern_of(self, allowed: AllowedSpecial) -> "regex.Pattern[str] | None":
         if allowed == "all":
             return self._special_pattern
-        return compile_special_tokens(self._check_allowed(allowed))
+        return compile_special_tokens(resolve_allowed(allowed, self.special_token_ids))
 
     def _finder_of(self, allowed: AllowedSpecial) -> SpecialTokenFinder:
         if allowed == "all":
             return self._special_finder
-        return SpecialTokenFinder(self._check_allowed(allowed))
-
-    def _check_allowed(self, allowed: Collection[str]) -> Collection[str]:
-        if isinstance(allowed, str) or not isinstance(allowed, Collection):
-            raise TypeError(
-                f"allowed_special must be 'all' or a collection of special tokens, got {allowed!r}"
-            )
-        if unknown := set(allowed) - self.special_token_ids.keys():
-            raise ValueError(f"{sorted(unknown)} are no special tokens of this tokenizer")
-        return allowed
+        return SpecialTokenFinder(resolve_allowed(allowed, self.special_token_ids))
 
     def _cut_large(self, text: str, allowed: AllowedSpecial) -> Iterator[str]:
-        specials = self.special_token_ids if allowed == "all" else self._check_allowed(allowed)
+        specials = resolve_allowed(allowed, self.special_token_ids)
         return Cutter(self._pretoken_pattern, specials).cut(text, _BLOCK_CHARACTERS)
-
-
-def _check_text(text: str) -> None:
-    if not isinstance(text, str):
-        raise TypeError(f"expected a str to encode, got {type(text).__name__}")
-
-
-def _check_batch(texts: Iterable[str], num_threads: int | None) -> Sequence[str]:
-    """Return the texts as a sequence."""
-    if isinstance(texts, str):
-        raise TypeError(f"expected several texts, got the string {texts[:40]!r}")
-    if num_threads is not None and num_threads < 1:
-        raise ValueError(f"num_threads={num_threads} leaves nobody to encode")
-    return texts if isinstance(texts, Sequence) else list(texts)
-
-
-def _number_merges(
-    merges: Sequence[tuple[bytes, bytes]], ids: Mapping[bytes, int]
-) -> tuple[list[tuple[int, int]], list[int]]:
-    """Return, for each merge, the ids of its two tokens and the id of the token that it makes."""
-    pairs, merged_ids = [], []
-    for rank, (left, right) in enumerate(merges):
-        for token in (left, right, left + right):
-            if token not in ids:
-                raise ValueError(f"merge {rank} needs the token {token!r}, which vocab lacks")
-        pairs.append((ids[left], ids[right]))
-        merged_ids.append(ids[left + right])
-    return pairs, merged_ids
 
 
 def _rebuild(

@@ -37,6 +37,20 @@ def check_ids(vocab: Mapping[int, Any]) -> None:
             raise ValueError(f"ids must be integers from 0 to {_LARGEST_ID}, got {token_id!r}")
 
 
+def number_merges(
+    merges: Sequence[tuple[bytes, bytes]], ids: Mapping[bytes, int]
+) -> tuple[list[tuple[int, int]], list[int]]:
+    """Return, for each merge, the ids of its two tokens and the id of the token that it makes."""
+    pairs, merged_ids = [], []
+    for rank, (left, right) in enumerate(merges):
+        for token in (left, right, left + right):
+            if token not in ids:
+                raise ValueError(f"merge {rank} needs the token {token!r}, which vocab lacks")
+        pairs.append((ids[left], ids[right]))
+        merged_ids.append(ids[left + right])
+    return pairs, merged_ids
+
+
 def to_visible(token: bytes) -> str:
     """Return ``token`` as GPT-2 writes it in its files."""
     return "".join(_CHARACTERS[byte] for byte in token)
