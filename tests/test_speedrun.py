@@ -126,10 +126,12 @@ def test_a_checkpoint_of_another_run_is_refused_by_name(straight: Path, tmp_path
     (stage / "stage.json").unlink()
     write_json(stage / "started.json", {"key": key, "at": time.time(), "earlier_s": 0.0})
     foreign = folder / "smoke" / "align" / "grpo" / "checkpoints" / "last.safetensors"
-    shutil.copy(foreign, stage / "run" / "checkpoints")
+    newest = max((stage / "run" / "checkpoints").glob("step-*.safetensors"))
+    shutil.copy(foreign, newest)
     result = _run(folder)
     assert result.returncode == 2, result.stderr
-    assert "last.safetensors belongs to another configuration" in result.stderr
+    assert newest.name in result.stderr
+    assert "another" in result.stderr
     assert "Traceback" not in result.stderr
     assert (folder / "smoke" / "align" / "stage.json").exists()
 
