@@ -306,7 +306,6 @@ def test_a_sink_is_opened_by_its_first_line(tmp_path: Path) -> None:
 
 
 def test_the_default_corpus_needs_no_token_file(tmp_path: Path, capsys: Capture) -> None:
-    pytest.importorskip("lm_basics.default_corpus", reason="needs the default corpus")
     small = ("--d-model", 16, "--num-layers", 1, "--num-heads", 2, "--context-length", 16)
     options = ("--steps", 1, "--batch-size", 2, "--output", tmp_path / "run")
     assert run("train", "default", *small, *options, "--prompt", "The") == 0
@@ -318,7 +317,6 @@ def test_the_default_corpus_needs_no_token_file(tmp_path: Path, capsys: Capture)
 @pytest.mark.compiled
 # torch's own compiler warns of torch's own code while it is imported.
 @pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")
-@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")
 def test_a_compiled_run_has_the_losses_of_a_plain_one(
     tmp_path: Path, train: tuple[object, ...], caplog: pytest.LogCaptureFixture
 ) -> None:
