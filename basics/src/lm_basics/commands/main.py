@@ -15,6 +15,7 @@ _COMMANDS = {
     "ngram": "ngram:compare_ngram_models",
     "train": "train:train_by_recipe",
     "ablate": "ablate:ablate_by_recipe",
+    "leaderboard": "leaderboard:take_part",
     "report": "report:report_runs",
     "generate": "generate:generate_text",
     "account": "account:account_for_model",

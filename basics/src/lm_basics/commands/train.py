@@ -1,7 +1,5 @@
 """``basics train``: train a transformer on a token file."""
 
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,7 +20,7 @@ from lm_basics.commands.training_tokens import (
 from lm_basics.commands.training_watch import TrainingWatch, bytes_per_token
 from lm_basics.commands.wording import counted
 from lm_basics.export import save_model
-from lm_basics.nn.ops import REFERENCE_OPS
+from lm_basics.nn.ops import COMPILED_OPS, REFERENCE_OPS
 from lm_basics.peak_flops import find_peak_flops
 from lm_basics.training import TrainingResult, train
 from lm_basics.training.progress import TrainingProgress
@@ -39,10 +37,6 @@ from lm_shared.tensors import (
 )
 
 _NONE = tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: none)")
-# torch.compile of the training step; validations and samples are not worth a second graph.
-_COMPILED_OPS = replace(
-    REFERENCE_OPS, name="compiled", compile_step=partial(torch.compile, dynamic=False)
-)
 
 
 def train_model(
@@ -82,7 +76,7 @@ def train_model(
     samples = _sample_writer(output, data, prompt, sample_every, seed=config.seed)
     require_determinism()
     seed_everything(config.seed)
-    ops = _COMPILED_OPS if recipe.compile else REFERENCE_OPS
+    ops = COMPILED_OPS if recipe.compile else REFERENCE_OPS
     model = TransformerLM(shape, ops=ops).to(chosen_device)
     dtype = choose_dtype(config.dtype, chosen_device)
     setting = _setting(data, chosen_device, dtype, ops.name)
@@ -108,6 +102,7 @@ def train_model(
             data.train.tokens,
             config,
             folder=output,
+            document_starts=data.train.document_starts,
             validate=watch.validate,
             on_step=watch.on_step,
             sinks=sinks,

@@ -12,8 +12,8 @@ from lm_basics.training import TrainingConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainRecipe:
-    """A model and its training; the vocabulary comes from the token file."""
+class ModelRecipe:
+    """A model and its training; the vocabulary comes from the tokens."""
 
     # No prefix: its fields are options of their own, such as --steps and --optimizer.lr.
     training: Annotated[TrainingConfig, tyro.conf.arg(name="")]
@@ -34,8 +34,6 @@ class TrainRecipe:
     """Whether blocks start as the identity."""
     compile: bool = False
     """Whether torch.compile traces the training step."""
-    default_corpus: bool = False
-    """Whether to train on the default corpus where no token file is given."""
 
     def resolve(self, vocab_size: int) -> tuple[TransformerConfig, TrainingConfig]:
         """Return the model and its training.
@@ -54,6 +52,14 @@ class TrainRecipe:
             zero_init_residual=self.zero_init_residual,
         )
         return model, self.training
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainRecipe(ModelRecipe):
+    """What ``basics train`` runs."""
+
+    default_corpus: bool = False
+    """Whether to train on the default corpus where no token file is given."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

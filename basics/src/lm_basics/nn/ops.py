@@ -5,7 +5,8 @@ signatures from compiled code or Triton kernels, so no layer ever asks which one
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -172,3 +173,8 @@ REFERENCE_OPS = Ops(
     linear_cross_entropy=linear_cross_entropy,
     compile_step=_unchanged,
 )
+
+COMPILED_OPS = replace(
+    REFERENCE_OPS, name="compiled", compile_step=partial(torch.compile, dynamic=False)
+)
+"""The same, and the training step as ``torch.compile`` traces it; see ``Ops.compile_step``."""

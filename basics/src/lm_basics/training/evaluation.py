@@ -31,13 +31,14 @@ def evaluate_loss(
     tokens: NDArray[np.integer],
     *,
     first_context: int,
+    context_length: int | None = None,
     stride: int | None = None,
     batch_size: int = 32,
     dtype: torch.dtype = torch.float32,
 ) -> HeldOutLoss:
     """Predict every token of ``tokens`` exactly once.
 
-    Windows of the model's context length advance by ``stride``; of each only the tokens that no
+    Windows of ``context_length`` tokens advance by ``stride``; of each only the tokens that no
     earlier window has covered count, so all but the first ``context - stride`` tokens see at least
     that much context.
 
@@ -45,14 +46,19 @@ def evaluate_loss(
         model: Moved nowhere, left in its mode.
         tokens: A token stream.
         first_context: The token before the first one, usually end-of-text.
+        context_length: Length of the windows; None means all that the model can take.
         stride: Tokens by which windows advance; None means the context length, no overlap.
         batch_size: Windows a pass.
         dtype: Type of the matrix products.
 
     Raises:
-        ValueError: No tokens, or a stride that is not in 1..context length.
+        ValueError: No tokens, windows longer than the model can take, or a stride that is not in
+            1..context length.
     """
-    context = model.config.context_length
+    longest = model.config.context_length
+    context = longest if context_length is None else context_length
+    if not 1 <= context <= longest:
+        raise ValueError(f"context_length={context} is not in 1..{longest}, what the model takes")
     stride = context if stride is None else stride
     if len(tokens) == 0 or not 1 <= stride <= context:
         raise ValueError(f"got {len(tokens)} tokens and stride={stride}, context={context}")

@@ -1,0 +1,234 @@
+"""``basics leaderboard``: enter a division, verify an entry, export it, make the table."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from lm_basics.accounting import training_flops_per_token
+from lm_basics.commands.leaderboard_recipes import BEST_RECIPES
+from lm_basics.commands.train_recipes import ModelRecipe
+from lm_basics.commands.training_display import training_display
+from lm_basics.leaderboard import (
+    DIVISIONS,
+    About,
+    Division,
+    DivisionData,
+    DivisionName,
+    EntryRecipe,
+    make_laptop_data,
+    open_division_data,
+    run_entry,
+    verify_entry,
+    with_milestones,
+)
+from lm_basics.leaderboard.export import export_entry
+from lm_basics.leaderboard.recipe import RECIPE_NAME
+from lm_basics.leaderboard.table import leaderboard_tables, write_tables
+from lm_basics.leaderboard.verify import division_of
+from lm_basics.training import StepReport
+from lm_basics.training.progress import TrainingProgress
+from lm_shared.command_line import with_recipes
+from lm_shared.config import load_config
+from lm_shared.leaderboard import Verification
+from lm_shared.tensors import DeviceName
+
+_NONE = tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: none)")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Enter:
+    """Train by a division's rules and write an entry."""
+
+    output: Path = tyro.MISSING
+    """Folder of the entry; the same command again goes on."""
+    name: str = "unnamed"
+    """What the table calls the entry."""
+    authors: str = "anonymous"
+    """Who made it."""
+    description: str = ""
+    """What is in it, in a sentence or two."""
+    data: Annotated[Path | None, _NONE] = None
+    """Folder with train.bin, validation.bin and tokenizer; the laptop's is made where none is
+    given."""
+    device: DeviceName = "auto"
+    """Where to train."""
+    recipe: Annotated[ModelRecipe, tyro.conf.arg(name="")]
+    """Model and training."""
+    vocab_size: int
+    """Tokens of the vocabulary; OpenWebText's is given by its data."""
+    division: tyro.conf.Suppress[DivisionName]
+    """Which rules."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verify:
+    """Measure an entry's score again, replay parts of its run, and apply every rule."""
+
+    entry: tyro.conf.Positional[Path] = tyro.MISSING
+    """Folder of the entry."""
+    data: Annotated[Path | None, _NONE] = None
+    """The verifier's own folder with train.bin, validation.bin and tokenizer; the laptop's is made
+    where none is given."""
+    steps: int = 10
+    """Steps that are replayed from the start and from every checkpoint."""
+    full: bool = False
+    """Whether to replay all steps."""
+    device: DeviceName = "auto"
+    """Where to compute."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Export:
+    """Turn an entry into a project of its own that reproduces it with uv run main.py."""
+
+    entry: tyro.conf.Positional[Path] = tyro.MISSING
+    """Folder of the entry."""
+    output: Path = tyro.MISSING
+    """Folder of the project."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MakeTable:
+    """Print the table of the entries below a folder, or put it into a document."""
+
+    entries: tyro.conf.Positional[Path] = tyro.MISSING
+    """Folder with entries."""
+    document: Annotated[Path | None, _NONE] = None
+    """Markdown file whose marked block is replaced."""
+
+
+Action = Enter | Verify | Export | MakeTable
+
+ACTIONS: dict[str, tuple[str, Action]] = {
+    **{
+        name: (
+            f"Enter: {DIVISIONS[name].title}",
+            Enter(recipe=best.recipe, vocab_size=best.vocab_size, division=name),
+        )
+        for name, best in BEST_RECIPES.items()
+    },
+    "verify": (
+        "Measure an entry's score again, replay parts of its run, and apply every rule.",
+        Verify(),
+    ),
+    "export": ("Turn an entry into a project of its own.", Export()),
+    "table": ("Print the table of the entries below a folder.", MakeTable()),
+}
+
+
+def leaderboard(action: Action) -> None:
+    """Take part in the leaderboard: enter a division, verify an entry, export it, make the table.
+
+    Args:
+        action: What to do.
+    """
+    match action:
+        case Enter():
+            _enter(action)
+        case Verify():
+            _verify(action)
+        case Export():
+            _export(action)
+        case MakeTable():
+            _make_table(action)
+
+
+def _enter(action: Enter) -> None:
+    division = DIVISIONS[action.division]
+    about = About(name=action.name, authors=action.authors, description=action.description)
+    with _division_data(division, action.data, action.vocab_size) as data:
+        model, training = action.recipe.resolve(data.train.vocab_size)
+        recipe = EntryRecipe(
+            model=model, training=with_milestones(training), compile=action.recipe.compile
+        )
+        progress = TrainingProgress(
+            flops_per_token=training_flops_per_token(model, model.context_length)
+        )
+        with training_display() as display:
+
+            def on_step(report: StepReport) -> None:
+                display.show_numbers(progress.add(report))
+
+            submission = run_entry(
+                division,
+                recipe,
+                data,
+                action.output,
+                about=about,
+                device=action.device,
+                on_step=on_step,
+            )
+    limit_s = division.time_limit_s
+    print(f"{submission.score:.4f} {division.score}, {submission.wall_s:.1f} of {limit_s:.0f} s")
+    if submission.wall_s > limit_s:
+        print("too slow for this division: choose fewer --steps or a smaller model")
+    print(f"wrote {action.output}")
+
+
+def _verify(action: Verify) -> None:
+    if action.steps < 1:
+        raise ValueError(f"steps must be positive, got {action.steps}")
+    division = division_of(action.entry)
+    recipe = load_config(EntryRecipe, action.entry / RECIPE_NAME)
+    with _division_data(division, action.data, recipe.model.vocab_size) as data:
+        verification = verify_entry(
+            action.entry, data, num_steps=action.steps, full=action.full, device=action.device
+        )
+    Console().print(_checks_table(verification))
+    if not verification.passed:
+        broken = [check.rule for check in verification.checks if check.passed is False]
+        raise ValueError(f"the entry breaks {', '.join(dict.fromkeys(broken))}")
+    print("the entry keeps every rule that could be judged here")
+
+
+def _export(action: Export) -> None:
+    export_entry(action.entry, action.output)
+    print(f"wrote {action.output}: uv run main.py makes the entry again")
+
+
+def _make_table(action: MakeTable) -> None:
+    if action.document is None:
+        print(leaderboard_tables(action.entries))
+        return
+    write_tables(action.entries, action.document)
+    print(f"wrote {action.document}")
+
+
+@contextmanager
+def _division_data(
+    division: Division, folder: Path | None, vocab_size: int
+) -> Iterator[DivisionData]:
+    """Open the data of a folder, or make the laptop's in a folder that goes away again."""
+    if folder is not None:
+        yield open_division_data(folder, division)
+        return
+    if division.name != "laptop":
+        raise ValueError(
+            f"the division {division.name} needs --data FOLDER with train.bin, validation.bin and "
+            "tokenizer; the README of lm-basics says how they are made"
+        )
+    with tempfile.TemporaryDirectory() as temporary:
+        yield make_laptop_data(Path(temporary) / "data", vocab_size=vocab_size)
+
+
+def _checks_table(verification: Verification) -> Table:
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("rule", no_wrap=True)
+    table.add_column("kept", no_wrap=True)
+    table.add_column("found", overflow="fold")
+    words = {True: "yes", False: "NO", None: "open"}
+    for check in verification.checks:
+        table.add_row(check.rule, words[check.passed], check.detail)
+    return table
+
+
+take_part = with_recipes(leaderboard, ACTIONS)
+"""``basics leaderboard``: an action by its name."""

@@ -1,0 +1,62 @@
+"""Our best recipe for each division of the leaderboard, as far as our ablations justify it."""
+
+from dataclasses import dataclass, replace
+
+from lm_basics.commands.train_recipes import ModelRecipe
+from lm_basics.leaderboard.divisions import DivisionName
+from lm_basics.optim import AdamWConfig, MuonConfig, WarmupStableDecaySchedule
+from lm_basics.training import TrainingConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BestRecipe:
+    """Model, training and vocabulary."""
+
+    recipe: ModelRecipe
+    """Model and training."""
+    vocab_size: int
+    """Tokens of the vocabulary."""
+
+
+# Not measured on these GPUs: steps are set so that 40% of the peak would do.
+_OPENWEBTEXT = ModelRecipe(
+    training=TrainingConfig(
+        steps=9_000,
+        batch_size=512,
+        micro_batch_size=64,
+        optimizer=MuonConfig(others=AdamWConfig(lr=0.0075, weight_decay=0.0)),
+        schedule=WarmupStableDecaySchedule(),
+        dtype="bfloat16",
+        validate_every=500,
+    ),
+    d_model=768,
+    num_layers=12,
+    num_heads=6,
+    context_length=512,
+    compile=True,
+)
+
+BEST_RECIPES: dict[DivisionName, BestRecipe] = {
+    "laptop": BestRecipe(
+        recipe=ModelRecipe(
+            training=TrainingConfig(
+                steps=2_000,
+                batch_size=8,
+                optimizer=MuonConfig(others=AdamWConfig(lr=0.015, weight_decay=0.0)),
+                dtype="float32",
+                validate_every=200,
+            ),
+            d_model=128,
+            num_layers=3,
+            num_heads=2,
+            context_length=256,
+        ),
+        vocab_size=4_096,
+    ),
+    "openwebtext": BestRecipe(recipe=_OPENWEBTEXT, vocab_size=32_000),
+    "openwebtext-b200": BestRecipe(
+        recipe=replace(_OPENWEBTEXT, training=replace(_OPENWEBTEXT.training, steps=10_000)),
+        vocab_size=32_000,
+    ),
+}
+"""For each division what ``basics leaderboard`` runs."""

@@ -1,0 +1,153 @@
+"""Parts of an entry's run, done again from its seed and its checkpoints with the official data."""
+
+import itertools
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lm_basics.export import load_model
+from lm_basics.leaderboard.division_data import DivisionData
+from lm_basics.leaderboard.entry_run import MODEL_NAME
+from lm_basics.leaderboard.recipe import EntryRecipe, build_model
+from lm_basics.leaderboard.rules import RUN_NAME, EntryRecord
+from lm_basics.training import StepReport, train
+from lm_basics.training.checkpoint_folder import EMA_PART, FOLDER_NAME
+from lm_basics.training.snapshot import unpack
+from lm_basics.transformer import TransformerLM
+from lm_shared.runs import CONFIG_NAME, METRICS_NAME
+from lm_shared.tensors import DeviceName
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Replay:
+    """Some steps in a row."""
+
+    first_step: int
+    """Number of the first of them, from 1."""
+    losses: tuple[float, ...]
+    """Training losses, in nats per token."""
+    step_s: tuple[float, ...]
+    """Seconds that each took; the first may have compiled."""
+    model: TransformerLM
+    """After the last of them."""
+
+    @property
+    def last_step(self) -> int:
+        """Number of the last of them."""
+        return self.first_step + len(self.losses) - 1
+
+
+class _EnoughError(Exception):
+    """Ends the training loop after the last step that is replayed."""
+
+
+def milestones(folder: Path) -> dict[int, Path]:
+    """Return the checkpoints of an entry by their steps."""
+    paths = (folder / RUN_NAME / FOLDER_NAME).glob("step-*.safetensors")
+    return {int(path.stem.removeprefix("step-")): path for path in sorted(paths)}
+
+
+def replay(
+    record: EntryRecord,
+    data: DivisionData,
+    *,
+    after_step: int,
+    num_steps: int,
+    device: DeviceName = "auto",
+) -> Replay:
+    """Do the steps after a milestone again, or those after the start, which is step 0.
+
+    The loop of the run itself does them, in a folder that holds the milestone alone, so what is
+    replayed is the code that people train with.
+
+    Raises:
+        KeyError: there is no milestone at that step.
+        ValueError: the checkpoint is torn or belongs to another run, model or data.
+        FloatingPointError: the run diverged.
+    """
+    recipe, run = record.recipe, record.folder / RUN_NAME
+    model = build_model(recipe, device)
+    losses: list[float] = []
+    times = [time.perf_counter()]
+
+    def on_step(report: StepReport) -> None:
+        losses.append(report.loss)
+        times.append(time.perf_counter())
+        # The last step of the run ends by itself, with its validation and its checkpoint.
+        if len(losses) == num_steps and report.step < report.steps:
+            raise _EnoughError
+
+    with tempfile.TemporaryDirectory() as temporary:
+        copy = Path(temporary) / RUN_NAME
+        (copy / FOLDER_NAME).mkdir(parents=True)
+        shutil.copy(run / CONFIG_NAME, copy)
+        if after_step:
+            shutil.copy(run / METRICS_NAME, copy)
+            shutil.copy(milestones(record.folder)[after_step], copy / FOLDER_NAME)
+        try:
+            result = train(
+                model,
+                data.train.tokens,
+                recipe.training,
+                folder=copy,
+                document_starts=data.train.document_starts,
+                on_step=on_step,
+            )
+        except _EnoughError:
+            pass
+        else:
+            if result.ema is not None:
+                for name, weight in model.named_parameters():
+                    weight.data.copy_(result.ema.averages[name])
+    step_s = tuple(later - earlier for earlier, later in itertools.pairwise(times))
+    return Replay(first_step=after_step + 1, losses=tuple(losses), step_s=step_s, model=model)
+
+
+def checkpoint_weights(path: Path) -> Mapping[str, Tensor]:
+    """Return the weights that a checkpoint would be judged by: averaged ones if there are any.
+
+    Raises:
+        ValueError: the checkpoint is torn.
+    """
+    states, _ = unpack(path.read_bytes(), str(path))
+    average: dict[str, Any] = states.get(EMA_PART, {}).get("averages", {})
+    return states["model"] | average
+
+
+def entry_model(folder: Path, recipe: EntryRecipe) -> TransformerLM:
+    """Load the model of an entry.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: a file is damaged, or the model is not the recipe's.
+    """
+    model = load_model(folder / MODEL_NAME)
+    expected = {name: tensor.shape for name, tensor in _meta_state(recipe).items()}
+    found = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    if found != expected:
+        raise ValueError(f"the model in {folder / MODEL_NAME} has not the shape of the recipe")
+    # The folder's own description may lack what the layout cannot say, such as the context.
+    judged = TransformerLM(recipe.model)
+    judged.load_state_dict(model.state_dict())
+    return judged
+
+
+def largest_difference(model: TransformerLM, weights: Mapping[str, Tensor]) -> float:
+    """Return the largest distance between two equal weights; infinity where some are missing."""
+    ours = model.state_dict()
+    if ours.keys() != weights.keys():
+        return float("inf")
+    differences = [(ours[name].cpu().float() - weights[name].float()).abs().max() for name in ours]
+    return float(torch.stack(differences).max())
+
+
+def _meta_state(recipe: EntryRecipe) -> Mapping[str, Tensor]:
+    with torch.device("meta"):
+        return TransformerLM(recipe.model).state_dict()

@@ -1,0 +1,46 @@
+"""The generated table of all divisions."""
+
+from pathlib import Path
+
+from lm_basics.leaderboard.divisions import DIVISIONS
+from lm_shared.files import write_text
+from lm_shared.leaderboard import find_entries, markdown_table
+
+BEGIN = "<!-- leaderboard: begin -->"
+END = "<!-- leaderboard: end -->"
+
+
+def leaderboard_tables(folder: Path) -> str:
+    """Return the table of every division that has entries below ``folder``, as Markdown.
+
+    Raises:
+        ValueError: an entry is damaged or of no known division.
+        FileNotFoundError: there is no entry.
+    """
+    entries = find_entries(folder)
+    if not entries:
+        raise FileNotFoundError(f"{folder} holds no entries")
+    unknown = {one.submission.division for one in entries} - {*DIVISIONS}
+    if unknown:
+        raise ValueError(f"{folder} holds entries of unknown divisions: {sorted(unknown)}")
+    parts = []
+    for division in DIVISIONS.values():
+        own = [one for one in entries if one.submission.division == division.name]
+        if own:
+            table = markdown_table(own, score_name=division.score)
+            parts.append(f"**{division.name}**: {division.title}\n\n{table}")
+    return "\n".join(parts)
+
+
+def write_tables(folder: Path, document: Path) -> None:
+    """Replace the marked block of a Markdown file.
+
+    Raises:
+        ValueError: an entry is damaged, or the markers are missing.
+    """
+    text = document.read_text(encoding="utf-8")
+    if text.count(BEGIN) != 1 or text.count(END) != 1:
+        raise ValueError(f"{document} must hold {BEGIN} and {END} once each")
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    write_text(document, f"{before}{BEGIN}\n\n{leaderboard_tables(folder)}\n{END}{after}")

@@ -1,0 +1,322 @@
+"""The verifier finds nothing in an honest entry, and finds every cheat that we could think of."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lm_basics.export import load_model
+from lm_basics.leaderboard import (
+    DIVISIONS,
+    About,
+    DivisionData,
+    EntryRecipe,
+    entry_run,
+    run_entry,
+    verify,
+    verify_entry,
+    with_milestones,
+)
+from lm_basics.leaderboard.score import score_model
+from lm_basics.model_config import uniform_transformer
+from lm_basics.optim import AdamWConfig
+from lm_basics.tokenizer import END_OF_TEXT, Tokenizer, encode_documents
+from lm_basics.training import TrainingConfig, loop
+from lm_shared.config import load_config, save_config
+from lm_shared.files import read_json, write_json, write_text
+from lm_shared.leaderboard import SUBMISSION_NAME, Check, Submission, hash_entry
+from lm_shared.receipt import Receipt
+from lm_shared.runs import read_metrics
+
+LAPTOP = DIVISIONS["laptop"]
+ABOUT = About(name="test", authors="nobody", description="small")
+WORDS = ("time", "river", "stone", "a", "the", "and", "moves", "sleeps", "under", "over")
+
+
+def make_texts(seed, num):
+    random = np.random.default_rng(seed)
+    return [" ".join(random.choice(WORDS, size=300)) for _ in range(num)]
+
+
+def make_data(folder, train_texts, validation_texts):
+    vocab = {i: bytes([i]) for i in range(256)} | {256: END_OF_TEXT.encode()}
+    tokenizer = Tokenizer(vocab, [], [END_OF_TEXT])
+    return DivisionData(
+        train=encode_documents(tokenizer, train_texts, folder / "train.bin"),
+        validation=encode_documents(tokenizer, validation_texts, folder / "validation.bin"),
+        tokenizer=tokenizer,
+    )
+
+
+def make_recipe(*, steps=20, context_length=32, d_model=16):
+    return EntryRecipe(
+        model=uniform_transformer(
+            vocab_size=257,
+            context_length=context_length,
+            d_model=d_model,
+            num_layers=1,
+            num_heads=2,
+        ),
+        training=with_milestones(
+            TrainingConfig(
+                steps=steps,
+                batch_size=4,
+                optimizer=AdamWConfig(lr=1e-2),
+                dtype="float32",
+                validate_every=10,
+            )
+        ),
+    )
+
+
+@pytest.fixture(autouse=True)
+def _busy_machine(monkeypatch):
+    """Other processes may slow a replay down, and steps of milliseconds suffer most."""
+    monkeypatch.setattr(verify, "SPEED_TOLERANCE", 30)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    return make_data(folder, make_texts(0, 8), make_texts(1, 2))
+
+
+@pytest.fixture(scope="module")
+def honest(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("honest") / "entry"
+    run_entry(LAPTOP, make_recipe(), data, folder, about=ABOUT, device="cpu")
+    return folder
+
+
+@pytest.fixture
+def entry(tmp_path, honest):
+    """A copy to cheat with."""
+    return shutil.copytree(honest, tmp_path / "entry")
+
+
+def submit(entry, **changes):
+    """Write the submission again, with the files as they are now."""
+    path = entry / SUBMISSION_NAME
+    changed = replace(load_config(Submission, path), files=hash_entry(entry), **changes)
+    save_config(changed, path)
+
+
+def broken_rules(entry, data, **options):
+    verification = verify_entry(entry, data, num_steps=2, device="cpu", **options)
+    assert verification.passed == (not any(c.passed is False for c in verification.checks))
+    return {check.rule for check in verification.checks if check.passed is False}
+
+
+def detail(entry, rule):
+    checks = read_json(entry / "verification.json")["checks"]
+    return " ".join(check["detail"] for check in checks if check["rule"] == rule)
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_honest_entry_breaks_no_rule(entry, data, full):
+    assert broken_rules(entry, data, full=full) == set()
+    assert "differ by at most 0 nats" in detail(entry, "replay")
+    last = "steps 19 to 20" if not full else "steps 1 to 3"
+    assert last in detail(entry, "replay")
+
+
+def test_other_validation_data_is_found(tmp_path, data):
+    easy = make_data(tmp_path, make_texts(0, 8), ["the the the the " * 50])
+    run_entry(LAPTOP, make_recipe(), easy, tmp_path / "entry", about=ABOUT, device="cpu")
+    assert {"data", "score"} <= broken_rules(tmp_path / "entry", data)
+    submit(tmp_path / "entry", data=data.hashes())
+    assert broken_rules(tmp_path / "entry", data) == {"score"}
+
+
+def test_longer_context_is_found(tmp_path, monkeypatch):
+    # The third letter after a pair is known from the pair alone, so short windows cost much.
+    letters, text = "abcdefgh", list("ab")
+    for _ in range(6_000):
+        text.append(letters[(3 * letters.index(text[-1]) + letters.index(text[-2]) + 1) % 8])
+        if np.random.default_rng(len(text)).random() < 0.2:
+            text.append(letters[len(text) * 7 % 8])
+    texts = ["".join(text[:5_000]), "".join(text[5_000:])]
+    data = make_data(tmp_path, texts[:1], texts[1:])
+    monkeypatch.setitem(DIVISIONS, "laptop", replace(LAPTOP, context_length=4))
+    recipe = make_recipe(steps=100, context_length=24, d_model=32)
+    entry = tmp_path / "entry"
+    run_entry(DIVISIONS["laptop"], recipe, data, entry, about=ABOUT, device="cpu")
+    assert broken_rules(entry, data) == set()
+    score = score_model(load_model(entry / "model"), data, LAPTOP, context_length=24)
+    submit(entry, score=score)
+    assert broken_rules(entry, data) == {"score"}
+    assert "the claim is that of a context of 24 tokens" in detail(entry, "score")
+
+
+def test_clock_that_was_turned_back_is_found(entry, data):
+    path = entry / "run" / "metrics.jsonl"
+    lines = path.read_text().splitlines()
+    for number, line in enumerate(read_metrics(path)):
+        elapsed = f'"elapsed_s": {line["elapsed_s"]}'
+        lines[number] = lines[number].replace(elapsed, f'"elapsed_s": {line["elapsed_s"] / 1000}')
+    write_text(path, "\n".join(lines) + "\n")
+    wall_s = read_metrics(path)[-1]["elapsed_s"]
+    submit(entry, wall_s=read_metrics(path)[-2]["elapsed_s"])
+    assert wall_s > 0
+    assert broken_rules(entry, data) == {"speed"}
+
+
+def test_clock_that_contradicts_the_record_is_found(entry, data):
+    submit(entry, wall_s=load_config(Submission, entry / SUBMISSION_NAME).wall_s / 2)
+    assert broken_rules(entry, data) == {"clock"}
+
+
+def test_impossible_speed_is_found(entry, data):
+    path = entry / "run" / "metrics.jsonl"
+    lines = [f'{{"step": {i}, "elapsed_s": 0.0, "loss": 1.0}}' for i in range(1, 21)]
+    write_text(path, "\n".join(lines) + "\n")
+    submit(entry, wall_s=0.0)
+    assert {"clock", "replay"} <= broken_rules(entry, data)
+    assert "more than the hardware can do" in detail(entry, "clock")
+
+
+def test_validation_text_in_training_is_refused_by_the_run(tmp_path):
+    data = make_data(tmp_path, [*make_texts(0, 8), *make_texts(1, 2)], make_texts(1, 2))
+    with pytest.raises(ValueError, match="of the held-out windows"):
+        run_entry(LAPTOP, make_recipe(), data, tmp_path / "entry", about=ABOUT, device="cpu")
+    assert not (tmp_path / "entry").exists()
+
+
+def test_validation_text_in_training_is_found_however_well_it_is_hidden(
+    tmp_path, data, monkeypatch
+):
+    # The last quarter of the training text is held-out text; length, hashes and the fingerprint
+    # in the run's configuration are forged.
+    texts = [*make_texts(0, 6), *make_texts(1, 2)]
+    bad = make_data(tmp_path, texts, make_texts(1, 2))
+    official = loop.fingerprint(data.train.tokens)
+    overlap = Check(rule="held-out text", passed=True, detail="")
+    monkeypatch.setattr(entry_run, "check_overlap", lambda _: overlap)
+    monkeypatch.setattr(loop, "fingerprint", lambda _: official)
+    run_entry(LAPTOP, make_recipe(), bad, tmp_path / "entry", about=ABOUT, device="cpu")
+    monkeypatch.undo()
+    submit(tmp_path / "entry", data=data.hashes())
+    assert "replay" in broken_rules(tmp_path / "entry", data)
+    assert broken_rules(tmp_path / "entry", bad) >= {"held-out text"}
+
+
+def test_model_that_knows_the_validation_text_better_is_found(tmp_path):
+    secret = ["river under stone"]
+    data = make_data(tmp_path / "official", make_texts(0, 8), secret * 4)
+    learned = make_data(tmp_path / "learned", secret * 40, make_texts(0, 2))
+    run_entry(LAPTOP, make_recipe(), learned, tmp_path / "entry", about=ABOUT, device="cpu")
+    assert "memory" in broken_rules(tmp_path / "entry", data)
+
+
+def test_weights_of_another_run_are_found(tmp_path, entry, data):
+    longer = tmp_path / "longer"
+    run_entry(LAPTOP, make_recipe(steps=60), data, longer, about=ABOUT, device="cpu")
+    shutil.rmtree(entry / "model")
+    shutil.copytree(longer / "model", entry / "model")
+    submit(entry, score=load_config(Submission, longer / SUBMISSION_NAME).score)
+    assert broken_rules(entry, data) == {"weights"}
+    # With the checkpoint forged as well, the replayed last part does not arrive there.
+    name = "run/checkpoints/step-000000{}.safetensors"
+    shutil.copy(longer / name.format(60), entry / name.format(20))
+    submit(entry)
+    assert "weights" in broken_rules(entry, data)
+
+
+def test_edited_losses_are_found(entry, data):
+    path = entry / "run" / "metrics.jsonl"
+    loss = read_metrics(path)[0]["loss"]
+    write_text(path, path.read_text().replace(str(loss), str(loss - 0.1)))
+    submit(entry)
+    assert broken_rules(entry, data) == {"replay"}
+
+
+def test_other_recipe_is_found(entry, data):
+    recipe = load_config(EntryRecipe, entry / "recipe.json")
+    optimizer = replace(recipe.training.optimizer, lr=2e-2)
+    training = replace(recipe.training, optimizer=optimizer)
+    save_config(replace(recipe, training=training), entry / "recipe.json")
+    submit(entry)
+    assert "replay" in broken_rules(entry, data)
+
+
+def test_too_many_cores_are_found(entry, data):
+    path = entry / "run" / "receipt.json"
+    receipt = load_config(Receipt, path)
+    hardware = replace(receipt.hardware, num_cores=16)
+    save_config(replace(receipt, hardware=hardware), path)
+    submit(entry, hardware=hardware)
+    assert broken_rules(entry, data) == {"hardware"}
+
+
+def test_too_much_time_is_found(entry, data, monkeypatch):
+    monkeypatch.setitem(DIVISIONS, "laptop", replace(LAPTOP, time_limit_s=1e-6))
+    assert broken_rules(entry, data) == {"time"}
+
+
+def test_other_vocabulary_is_found(entry, data, monkeypatch):
+    monkeypatch.setitem(DIVISIONS, "laptop", replace(LAPTOP, vocab_size=32_000))
+    assert broken_rules(entry, data) == {"vocabulary"}
+
+
+def test_files_that_changed_since_the_run_are_named(entry, data):
+    (entry / "curve.svg").write_text("")
+    (entry / "model" / "tokenizer.json").unlink()
+    assert "files" in broken_rules(entry, data)
+    found = detail(entry, "files")
+    assert "model/tokenizer.json" in found
+    assert "curve.svg" in found
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("model/model.safetensors", "score"),
+        ("run/checkpoints/step-00000003.safetensors", "replay"),
+        ("run/metrics.jsonl", "record"),
+        ("run/receipt.json", "record"),
+        ("recipe.json", "record"),
+    ],
+)
+def test_damaged_files_are_a_broken_rule_and_no_crash(entry, data, name, rule):
+    (entry / name).write_bytes((entry / name).read_bytes()[:-200] + b"\n")
+    submit(entry)
+    assert rule in broken_rules(entry, data)
+    assert detail(entry, rule)
+
+
+def test_missing_checkpoint_of_the_last_step_is_named(entry, data):
+    (entry / "run/checkpoints/step-00000020.safetensors").unlink()
+    submit(entry)
+    assert "replay" in broken_rules(entry, data)
+    assert "no checkpoint of its last step, 20" in detail(entry, "replay")
+
+
+def test_folder_that_is_no_entry_is_named(tmp_path, data):
+    with pytest.raises(FileNotFoundError, match="is no entry"):
+        verify_entry(tmp_path, data)
+
+
+def test_unknown_division_is_named(entry, data):
+    submission = read_json(entry / SUBMISSION_NAME)
+    write_json(entry / SUBMISSION_NAME, submission | {"division": "phone"})
+    with pytest.raises(ValueError, match="of the division 'phone': known are laptop"):
+        verify_entry(entry, data)
+
+
+def test_speed_on_other_hardware_stays_open(entry, data):
+    path = entry / "run" / "receipt.json"
+    receipt = load_config(Receipt, path)
+    hardware = replace(receipt.hardware, cpu="an abacus")
+    save_config(replace(receipt, hardware=hardware), path)
+    submit(entry, hardware=hardware)
+    verification = verify_entry(entry, data, num_steps=2, device="cpu")
+    assert verification.passed
+    assert verification.num_open == 1
+
+
+def test_averaged_weights_are_what_is_judged(tmp_path, data):
+    recipe = make_recipe()
+    recipe = replace(recipe, training=replace(recipe.training, ema_decay=0.9))
+    run_entry(LAPTOP, recipe, data, tmp_path / "entry", about=ABOUT, device="cpu")
+    assert broken_rules(tmp_path / "entry", data) == set()
