@@ -85,6 +85,14 @@ def test_a_run_leaves_samples_setting_and_report(
     assert f"wrote {folder / 'model'} and {folder / 'report.html'}" in printed
 
 
+def test_attention_can_keep_to_documents(tmp_path: Path, train: tuple[object, ...]) -> None:
+    assert run(*train) == 0
+    assert run(*train, "--output", tmp_path / "masked", "--mask-documents") == 0
+    configs = [read_json(tmp_path / name / "config.json") for name in ("run", "masked")]
+    assert configs[0]["documents"] is None
+    assert configs[1]["documents"] is not None
+
+
 def test_runs_are_compared(tmp_path: Path, train: tuple[object, ...], capsys: Capture) -> None:
     assert run(*train) == 0
     assert run(*train, "--output", tmp_path / "other", "--optimizer.lr", 0.001) == 0

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from basics.benchmarks import ablation_tables
 from basics.benchmarks.tokenizer_table import BEGIN, END, render_table
 from lm_basics.commands.main import main
+from lm_basics.leaderboard.table import write_tables as write_leaderboards
 from lm_shared.files import read_json
 from lm_shared.testing.processes import run_python
 from lm_shared.testing.readmes import (
@@ -66,3 +68,11 @@ def test_the_commands_of_the_table_parse(command: list[str]) -> None:
 def test_the_tokenizer_table_is_that_of_the_results() -> None:
     results = read_json(UNIT / "benchmarks" / "results" / "cpu" / "tokenizer.json")
     assert f"{BEGIN}\n{render_table(results)}{END}" in README
+
+
+def test_the_tables_of_results_are_those_of_the_committed_numbers(tmp_path: Path) -> None:
+    copy = tmp_path / "README.md"
+    copy.write_text(README, encoding="utf-8")
+    ablation_tables.write_tables(ablation_tables.RESULTS, copy)
+    write_leaderboards(UNIT / "leaderboard", copy)
+    assert copy.read_text(encoding="utf-8") == README
