@@ -249,6 +249,12 @@ def test_too_many_cores_are_found(entry, data):
     assert broken_rules(entry, data) == {"hardware"}
 
 
+def test_hardware_that_a_division_refuses_is_told_before_the_run(tmp_path, data, caplog):
+    division = replace(LAPTOP, gpu="H100")
+    run_entry(division, make_recipe(steps=1), data, tmp_path / "entry", about=ABOUT, device="cpu")
+    assert "allowed is one H100: an entry for laptop would be refused" in caplog.text
+
+
 def test_too_much_time_is_found(entry, data, monkeypatch):
     monkeypatch.setitem(DIVISIONS, "laptop", replace(LAPTOP, time_limit_s=1e-6))
     assert broken_rules(entry, data) == {"time"}

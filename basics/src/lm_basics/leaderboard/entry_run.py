@@ -1,6 +1,7 @@
 """Makes an entry: trains by the division's rules, scores the model and writes the submission."""
 
 import datetime as dt
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -20,14 +21,17 @@ from lm_basics.leaderboard.recipe import (
     build_model,
     check_recipe,
 )
-from lm_basics.leaderboard.rules import RUN_NAME, check_overlap
+from lm_basics.leaderboard.rules import RUN_NAME, check_overlap, hardware_problems
 from lm_basics.leaderboard.score import score_model
 from lm_basics.training import StepReport, train
 from lm_basics.transformer import TransformerLM
 from lm_shared.config import save_config
 from lm_shared.leaderboard import SUBMISSION_NAME, Submission, hash_entry
+from lm_shared.receipt import describe_hardware
 from lm_shared.runs import METRICS_NAME, load_receipt, read_metrics
 from lm_shared.tensors import DeviceName
+
+logger = logging.getLogger(__name__)
 
 MODEL_NAME = "model"
 CURVE_TOKENS = 32_768
@@ -86,6 +90,8 @@ def run_entry(
         return {"val_score": score_model(model, data, division, num_tokens=CURVE_TOKENS)}
 
     with restrict_cores(division.max_cores):
+        for problem in hardware_problems(describe_hardware(), division):
+            logger.warning("%s: an entry for %s would be refused", problem, division.name)
         model = build_model(recipe, device)
         result = train(
             model,

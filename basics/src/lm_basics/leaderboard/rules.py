@@ -121,22 +121,28 @@ def check_time(record: EntryRecord, division: Division) -> Check:
 def check_hardware(record: EntryRecord, division: Division) -> Check:
     """Compare what the run used with what the division allows."""
     hardware = record.receipt.hardware
-    problems = []
+    problems = hardware_problems(hardware, division)
     if hardware != record.submission.hardware:
         problems.append("the submission names other hardware than the run's receipt")
-    if division.max_cores is not None and hardware.num_cores > division.max_cores:
-        problems.append(f"{hardware.num_cores} cores, allowed are {division.max_cores}")
-    if division.gpu is None:
-        if hardware.gpus:
-            problems.append(f"there was a GPU ({', '.join(hardware.gpus)}), none is allowed")
-    elif len(hardware.gpus) != 1 or division.gpu not in hardware.gpus[0]:
-        found = ", ".join(hardware.gpus) or "none"
-        problems.append(f"GPUs: {found}, allowed is one {division.gpu}")
     return Check(
         rule="hardware",
         passed=not problems,
         detail="; ".join(problems) or _name(hardware),
     )
+
+
+def hardware_problems(hardware: Hardware, division: Division) -> list[str]:
+    """Return what a division does not allow."""
+    problems = []
+    if division.max_cores is not None and hardware.num_cores > division.max_cores:
+        problems.append(f"{hardware.num_cores} cores, allowed are {division.max_cores}")
+    if division.gpu is None:
+        if hardware.gpus:
+            problems.append(f"there is a GPU ({', '.join(hardware.gpus)}), none is allowed")
+    elif len(hardware.gpus) != 1 or division.gpu not in hardware.gpus[0]:
+        found = ", ".join(hardware.gpus) or "none"
+        problems.append(f"GPUs: {found}, allowed is one {division.gpu}")
+    return problems
 
 
 def check_clock(record: EntryRecord) -> Check:
