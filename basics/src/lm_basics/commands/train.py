@@ -1,7 +1,6 @@
 """``basics train``: train a transformer on a token file."""
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,15 +33,14 @@ from lm_shared.tensors import (
     DeviceName,
     choose_device,
     choose_dtype,
+    compile_for_one_shape,
     require_determinism,
     seed_everything,
 )
 
 _NONE = tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: none)")
 # torch.compile of the training step; validations and samples are not worth a second graph.
-_COMPILED_OPS = replace(
-    REFERENCE_OPS, name="compiled", compile_step=partial(torch.compile, dynamic=False)
-)
+_COMPILED_OPS = replace(REFERENCE_OPS, name="compiled", compile_step=compile_for_one_shape)
 
 
 def train_model(
