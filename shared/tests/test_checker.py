@@ -28,9 +28,9 @@ def add(
 
 
 def test_types_of_arguments_and_results_are_checked() -> None:
-    with pytest.raises(Exception, match="halve"):
+    with pytest.raises(TypeCheckError, match="halve"):
         halve("2")
-    with pytest.raises(Exception, match="halve"):
+    with pytest.raises(TypeCheckError, match="halve"):
         halve(3)
 
 

@@ -1,6 +1,7 @@
 """The run-time type checker of the test suites: beartype, with PEP 484's numeric tower.
 
-``float`` accepts an ``int``, as every static checker and every reader takes it to.
+``float`` accepts an ``int``, as every static checker and every reader takes it to. A violation is
+a ``TypeError``, as what Python itself would mostly find a little later.
 """
 
 from collections.abc import Callable
@@ -10,8 +11,9 @@ from typing import Any, get_args, get_type_hints
 
 import jaxtyping
 from beartype import BeartypeConf, beartype
+from jaxtyping import TypeCheckError
 
-check = beartype(conf=BeartypeConf(is_pep484_tower=True))
+check = beartype(conf=BeartypeConf(is_pep484_tower=True, violation_type=TypeCheckError))
 
 _jaxtyped = jaxtyping.jaxtyped
 
