@@ -168,6 +168,4 @@ def main(folder: Path, num_kills: int, seed: int, dtype: str) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    # The first optimizer of a process imports seconds of torch.
-    torch.optim.SGD([torch.zeros(1)])
     main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from lm_basics import default_corpus
 from lm_basics.commands.main import main
 from lm_basics.commands.train_recipes import RECIPES
 from lm_basics.commands.training_display import TrainingDisplay, describe_progress
@@ -16,10 +17,9 @@ from lm_basics.tokenizer import END_OF_TEXT, Tokenizer, encode_documents, write_
 from lm_basics.training.progress import ProgressNumbers
 from lm_basics.training.run_curves import read_run
 from lm_basics.training.run_setting import load_setting
-from lm_basics.training.samples import Sample
+from lm_basics.training.samples import Sample, read_samples
 from lm_shared import display
 from lm_shared.files import read_json
-from lm_shared.metrics import read_metrics
 
 Capture = pytest.CaptureFixture[str]
 NUMBERS = ProgressNumbers(
@@ -71,7 +71,7 @@ def test_a_run_leaves_samples_setting_and_report(
     printed = capsys.readouterr().out
     assert "val_bits_per_byte " in printed
     folder = tmp_path / "run"
-    assert [line["step"] for line in read_metrics(folder / "samples.jsonl")] == [3, 3, 4, 4]
+    assert [one.step for one in read_samples(folder / "samples.jsonl")[0]] == [3, 3, 4, 4]
     setting = load_setting(folder)
     assert setting is not None
     # A byte a token, but for the token behind the document.
@@ -313,8 +313,13 @@ def test_a_sink_is_opened_by_its_first_line(tmp_path: Path) -> None:
     assert written == [(5, {"loss": 1.0}), (6, {"loss": 0.5}), "closed"]
 
 
-def test_the_default_corpus_needs_no_token_file(tmp_path: Path, capsys: Capture) -> None:
-    small = ("--d-model", 16, "--num-layers", 1, "--num-heads", 2, "--context-length", 16)
+def test_the_default_corpus_needs_no_token_file(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Measuring the whole held-out part would take most of the time.
+    documents = default_corpus.read_default_corpus()[::8]
+    monkeypatch.setattr(default_corpus, "read_default_corpus", lambda: documents)
+    small = ("--d-model", 16, "--num-layers", 1, "--num-heads", 2, "--context-length", 64)
     options = ("--steps", 1, "--batch-size", 2, "--output", tmp_path / "run")
     assert run("train", "default", *small, *options, "--prompt", "The") == 0
     assert "val_bits_per_byte" in capsys.readouterr().out

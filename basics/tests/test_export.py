@@ -1,4 +1,4 @@
-"""Exported folders, loaded by transformers and by this code."""
+"""Exported folders, loaded by this code; ``test_transformers_models.py`` loads them elsewhere."""
 
 import json
 import logging
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-import transformers
 
+from basics.tests.exported_models import VARIANTS, varied_model
 from lm_basics.export import load_model, save_model
 from lm_basics.hugging_face_layout import describe, reason_against
 from lm_basics.model_config import (
@@ -18,47 +18,13 @@ from lm_basics.model_config import (
     NoPosition,
     SinusoidalConfig,
     SlidingWindowAttention,
-    uniform_transformer,
 )
 from lm_basics.transformer import TransformerLM
-
-VARIANTS = [
-    {},
-    {"num_kv_heads": 2, "rope_theta": 500.0},
-    {"qk_norm": True, "tie_embeddings": True},
-    {"qk_norm": True, "num_kv_heads": 1, "d_ff": 48},
-    {"num_kv_heads": 2, "d_head": 10},
-]
-
-
-def _model(variant: dict[str, object]) -> TransformerLM:
-    values: dict[str, object] = {
-        "vocab_size": 40,
-        "context_length": 16,
-        "d_model": 24,
-        "num_layers": 2,
-        "num_heads": 4,
-    }
-    config = uniform_transformer(**{**values, **variant})  # pyright: ignore[reportArgumentType]
-    model = TransformerLM(config)
-    # Gains of one would hide a permutation that is forgotten.
-    for parameter in model.parameters():
-        if parameter.ndim == 1:
-            torch.nn.init.uniform_(parameter, 0.5, 1.5)
-    return model
-
-
-@pytest.mark.parametrize("variant", VARIANTS, ids=str)
-def test_transformers_gives_the_same_logits(variant: dict[str, object], tmp_path: Path) -> None:
-    model, ids = _model(variant), torch.randint(40, (2, 16))
-    save_model(model, tmp_path / "model")
-    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "model")
-    torch.testing.assert_close(theirs(ids).logits, model(ids), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_a_saved_model_loads_to_the_bit(variant: dict[str, object], tmp_path: Path) -> None:
-    model = _model(variant)
+    model = varied_model(variant)
     save_model(model, tmp_path / "model")
     loaded = load_model(tmp_path / "model")
     assert loaded.config == model.config
@@ -66,24 +32,7 @@ def test_a_saved_model_loads_to_the_bit(variant: dict[str, object], tmp_path: Pa
         assert torch.equal(a, b)
 
 
-def test_a_model_of_transformers_loads(tmp_path: Path) -> None:
-    config = transformers.Qwen3Config(
-        vocab_size=40,
-        hidden_size=24,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=6,
-        max_position_embeddings=16,
-    )
-    theirs = transformers.Qwen3ForCausalLM(config)
-    theirs.save_pretrained(tmp_path)
-    ids = torch.randint(40, (2, 16))
-    torch.testing.assert_close(load_model(tmp_path)(ids), theirs(ids).logits, rtol=1e-4, atol=1e-4)
-
-
-BLOCK = _model({}).config.block(0)
+BLOCK = varied_model({}).config.block(0)
 NOT_LLAMA = {
     "its blocks differ": {"pattern": (BLOCK, replace(BLOCK, attention=FullAttention(num_heads=2)))},
     "its attention is SlidingWindowAttention": {
@@ -112,7 +61,7 @@ NOT_LLAMA = {
 def test_what_llama_cannot_express_is_loaded_by_us_alone(
     reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    config = replace(_model({}).config, **NOT_LLAMA[reason])
+    config = replace(varied_model({}).config, **NOT_LLAMA[reason])
     assert reason_against(config) == reason
     model, ids = TransformerLM(config), torch.randint(40, (2, 16))
     with caplog.at_level(logging.WARNING):
@@ -131,7 +80,7 @@ def test_folders_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     with pytest.raises(FileNotFoundError, match=r"config\.json"):
         load_model(folder)
-    save_model(_model({}), folder)
+    save_model(varied_model({}), folder)
     description = json.loads((folder / "config.json").read_text())
     for change, message in [
         ({"model_type": "gpt2"}, "type 'gpt2', expected llama or qwen3"),

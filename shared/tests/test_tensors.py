@@ -1,4 +1,6 @@
+import importlib
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import torch
 from lm_shared.tensors import (
     choose_device,
     choose_dtype,
+    compile_for_one_shape,
     require_determinism,
     seed_everything,
 )
@@ -92,5 +95,22 @@ def test_required_determinism_holds_for_the_gradient_of_a_lookup() -> None:
             (table[ids] * weights).sum().backward()
             gradients.append(table.grad)
         assert all(torch.equal(gradients[0], other) for other in gradients[1:])
+    finally:
+        torch.set_deterministic_debug_mode("default")
+
+
+@pytest.mark.slow
+# Torch's compiler warns of torch's own code while it is imported.
+@pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")
+@pytest.mark.parametrize("is_required", [True, False])
+def test_the_compiler_learns_whether_it_must_be_deterministic(is_required: bool) -> None:
+    compiler: Any = importlib.import_module("torch._inductor.config")
+    torch.use_deterministic_algorithms(False)
+    try:
+        if is_required:
+            require_determinism()
+        compile_for_one_shape(torch.sin)
+        assert compiler.deterministic == is_required
+        assert torch.are_deterministic_algorithms_enabled() == is_required
     finally:
         torch.use_deterministic_algorithms(False)

@@ -1,7 +1,8 @@
 """Where tensors live: device, number format and random state."""
 
 import random
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -33,9 +34,20 @@ def require_determinism() -> None:
     Without it, the gradient of an embedding adds up in the order in which threads arrive. On CUDA
     some operations have no deterministic form; torch then warns and goes on.
     """
-    torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
+    # The same as torch.use_deterministic_algorithms, without importing seconds of torch's compiler.
+    torch.set_deterministic_debug_mode("warn" if torch.cuda.is_available() else "error")
     # Filling fresh memory finds reads of uninitialized values; it changes no result and costs time.
     torch.utils.deterministic.fill_uninitialized_memory = False
+
+
+def compile_for_one_shape(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``torch.compile`` of the function, deterministic if this process must be so."""
+    if torch.are_deterministic_algorithms_enabled():
+        # Tells the compiler as well.
+        torch.use_deterministic_algorithms(
+            True, warn_only=torch.is_deterministic_algorithms_warn_only_enabled()
+        )
+    return torch.compile(function, dynamic=False)
 
 
 def choose_device(name: DeviceName = "auto") -> torch.device:

@@ -6,7 +6,6 @@ signatures from compiled code or Triton kernels, so no layer ever asks which one
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -15,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lm_basics.nn.functional import scaled_dot_product_attention, silu
+from lm_shared.tensors import compile_for_one_shape
 
 IGNORED_TARGET = -100
 """Targets with this value take no part in the loss."""
@@ -174,7 +174,5 @@ REFERENCE_OPS = Ops(
     compile_step=_unchanged,
 )
 
-COMPILED_OPS = replace(
-    REFERENCE_OPS, name="compiled", compile_step=partial(torch.compile, dynamic=False)
-)
+COMPILED_OPS = replace(REFERENCE_OPS, name="compiled", compile_step=compile_for_one_shape)
 """The same, and the training step as ``torch.compile`` traces it; see ``Ops.compile_step``."""

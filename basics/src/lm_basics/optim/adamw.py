@@ -1,14 +1,12 @@
 """AdamW: Adam with decoupled weight decay (Loshchilov & Hutter, 2019)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from lm_basics.optim.adamw_fast import Implementation, update_adamw_groups
 from lm_basics.optim.adamw_update import check_adamw
-from lm_basics.optim.closure import evaluate_closure
+from lm_basics.optim.optimizer import Optimizer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +26,7 @@ class AdamWConfig:
         check_adamw(self.lr, self.betas, self.eps, self.weight_decay)
 
 
-class AdamW(torch.optim.Optimizer):
+class AdamW(Optimizer):
     """The course's order of operations, decay first; ``adamw_update`` has the equation."""
 
     # A copied or unpickled optimizer has only what torch's base class restores.
@@ -49,9 +47,6 @@ class AdamW(torch.optim.Optimizer):
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         super().__init__(params, defaults)
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update every parameter that has a gradient; return the closure's loss, if any."""
-        loss = evaluate_closure(closure)
+    def update(self) -> None:
+        """Update every parameter that has a gradient."""
         update_adamw_groups(self.param_groups, self.state, self.implementation)
-        return loss

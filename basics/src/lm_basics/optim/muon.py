@@ -4,7 +4,6 @@ Hidden matrices take the Muon rule; embeddings, the output head, routers and vec
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,8 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lm_basics.optim.adamw import AdamWConfig
-from lm_basics.optim.adamw_fast import Implementation, update_adamw_groups
-from lm_basics.optim.closure import evaluate_closure
+from lm_basics.optim.two_rules import TwoRulesOptimizer
 
 # Odd polynomial a x + b x^3 + c x^5 whose iteration drives singular values towards one; tuned by
 # the authors for a steep slope at zero rather than for convergence to exactly one.
@@ -45,59 +43,13 @@ class MuonConfig:
             raise ValueError(f"iterations must be positive, got {self.iterations}")
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(TwoRulesOptimizer[MuonConfig]):
     """Muon for the matrices given, AdamW for the other parameters, in one optimizer."""
 
-    # A copied or unpickled optimizer has only what torch's base class restores.
-    implementation: Implementation = "auto"
+    rule = "muon"
 
-    def __init__(
-        self,
-        matrices: Iterable[Tensor],
-        others: Iterable[dict[str, Any]],
-        config: MuonConfig,
-        *,
-        implementation: Implementation = "auto",
-    ) -> None:
-        """Build the optimizer.
-
-        Args:
-            matrices: Two-dimensional hidden parameters.
-            others: AdamW parameter groups: ``params`` and, where it differs, ``weight_decay``.
-            config: Settings of both rules.
-            implementation: Of AdamW.
-        """
-        self.implementation = implementation
-        muon_group = {
-            "params": list(matrices),
-            "rule": "muon",
-            "lr": config.lr,
-            "momentum": config.momentum,
-            "iterations": config.iterations,
-            "weight_decay": config.weight_decay,
-        }
-        adamw = config.others
-        defaults = {
-            "rule": "adamw",
-            "lr": adamw.lr,
-            "betas": adamw.betas,
-            "eps": adamw.eps,
-            "weight_decay": adamw.weight_decay,
-        }
-        super().__init__([muon_group, *others], defaults)
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update every parameter that has a gradient; return the closure's loss, if any."""
-        loss = evaluate_closure(closure)
-        muon_groups = [group for group in self.param_groups if group["rule"] == "muon"]
-        for group in muon_groups:
-            self._update_matrices(group)
-        others = [group for group in self.param_groups if group["rule"] == "adamw"]
-        update_adamw_groups(others, self.state, self.implementation)
-        return loss
-
-    def _update_matrices(self, group: dict[str, Any]) -> None:
+    def update_matrices(self, group: dict[str, Any]) -> None:
+        """Update the matrices of a group that have a gradient."""
         # Matrices of one shape go through the iteration as a stack: fewer, larger products.
         by_shape: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
         for matrix in group["params"]:

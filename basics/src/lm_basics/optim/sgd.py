@@ -1,6 +1,6 @@
 """Stochastic gradient descent (Robbins & Monro, 1951), with heavy-ball momentum (Polyak, 1964)."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lm_basics.optim.closure import evaluate_closure
+from lm_basics.optim.optimizer import Optimizer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,7 +26,7 @@ class SGDConfig:
         _check(self.lr, self.momentum, self.weight_decay)
 
 
-class SGD(torch.optim.Optimizer):
+class SGD(Optimizer):
     """Decay first, as in AdamW here, then the step along the momentum ``b``.
 
     With ``g`` the gradient::
@@ -46,15 +46,12 @@ class SGD(torch.optim.Optimizer):
         _check(lr, momentum, weight_decay)
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update every parameter that has a gradient; return the closure's loss, if any."""
-        loss = evaluate_closure(closure)
+    def update(self) -> None:
+        """Update every parameter that has a gradient."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     _update(parameter, parameter.grad, self.state[parameter], group)
-        return loss
 
 
 def _update(

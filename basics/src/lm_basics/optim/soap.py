@@ -16,7 +16,7 @@ first bases, by an eigendecomposition: in its own eigenbasis all but the diagona
 rounding error, which Adam would blow up to full steps.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,9 +25,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lm_basics.optim.adamw import AdamWConfig
-from lm_basics.optim.adamw_fast import Implementation, update_adamw_groups
 from lm_basics.optim.adamw_update import AdamWCoefficients, check_adamw, start_state
-from lm_basics.optim.closure import evaluate_closure
+from lm_basics.optim.two_rules import TwoRulesOptimizer
 
 _SIDES = ("left", "right")
 
@@ -61,61 +60,16 @@ class SOAPConfig:
             raise ValueError(f"max_precond_dim must not be negative, got {self.max_precond_dim}")
 
 
-class SOAP(torch.optim.Optimizer):
+class SOAP(TwoRulesOptimizer[SOAPConfig]):
     """SOAP for the matrices given, AdamW for the other parameters, in one optimizer."""
 
-    # A copied or unpickled optimizer has only what torch's base class restores.
-    implementation: Implementation = "auto"
+    rule = "soap"
 
-    def __init__(
-        self,
-        matrices: Iterable[Tensor],
-        others: Iterable[dict[str, Any]],
-        config: SOAPConfig,
-        *,
-        implementation: Implementation = "auto",
-    ) -> None:
-        """Build the optimizer.
-
-        Args:
-            matrices: Two-dimensional hidden parameters.
-            others: AdamW parameter groups: ``params`` and, where it differs, ``weight_decay``.
-            config: Settings of both rules.
-            implementation: Of AdamW.
-        """
-        self.implementation = implementation
-        soap_group = {
-            "params": list(matrices),
-            "rule": "soap",
-            "lr": config.lr,
-            "betas": config.betas,
-            "eps": config.eps,
-            "weight_decay": config.weight_decay,
-            "precondition_frequency": config.precondition_frequency,
-            "max_precond_dim": config.max_precond_dim,
-        }
-        adamw = config.others
-        defaults = {
-            "rule": "adamw",
-            "lr": adamw.lr,
-            "betas": adamw.betas,
-            "eps": adamw.eps,
-            "weight_decay": adamw.weight_decay,
-        }
-        super().__init__([soap_group, *others], defaults)
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update every parameter that has a gradient; return the closure's loss, if any."""
-        loss = evaluate_closure(closure)
-        for group in self.param_groups:
-            if group["rule"] == "soap":
-                for matrix in group["params"]:
-                    if matrix.grad is not None:
-                        _update(matrix, matrix.grad, self.state[matrix], group)
-        others = [group for group in self.param_groups if group["rule"] == "adamw"]
-        update_adamw_groups(others, self.state, self.implementation)
-        return loss
+    def update_matrices(self, group: dict[str, Any]) -> None:
+        """Update the matrices of a group that have a gradient."""
+        for matrix in group["params"]:
+            if matrix.grad is not None:
+                _update(matrix, matrix.grad, self.state[matrix], group)
 
 
 def _update(

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from lm_basics.nn.ops import REFERENCE_OPS, Ops, TensorFunction
+from lm_shared.tensors import compile_for_one_shape
 from lm_systems.kernels.attention import attention
 from lm_systems.kernels.feedforward import swiglu
 from lm_systems.kernels.linear_cross_entropy import linear_cross_entropy
@@ -44,7 +45,7 @@ def compile_step(function: TensorFunction) -> TensorFunction:
     An evaluation would otherwise compile a second graph, for another gradient mode and often
     another batch shape, to save a fraction of a forward pass.
     """
-    compiled = torch.compile(function, dynamic=False)
+    compiled = compile_for_one_shape(function)
 
     @wraps(function)
     def step(*args: Any, **kwargs: Any) -> Tensor:
