@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from lm_shared.tensors import seed_everything
+from lm_shared.testing.checker import jaxtyped_where_needed
 from lm_shared.testing.processes import run_python as run_python_process
 
 
@@ -43,6 +44,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the markers that every unit may use."""
     for name, (meaning, _) in _MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
+    # The name that jaxtyping's import hook writes before every function.
+    jaxtyping.jaxtyped = jaxtyped_where_needed
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
