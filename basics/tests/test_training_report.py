@@ -5,6 +5,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,12 @@ def make_run(
     return folder
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run to read, or to copy before something happens to it."""
+    return make_run(tmp_path_factory.mktemp("finished") / "run")
+
+
 def page_of(*folders: Path) -> str:
     curves = read_runs(folders)
     return training_report_page(curves, summarize_runs(curves)).to_html()
@@ -77,8 +84,8 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_the_final_numbers_are_those_of_the_record(tmp_path: Path) -> None:
-    folder = make_run(tmp_path / "run")
+def test_the_final_numbers_are_those_of_the_record(finished: Path, tmp_path: Path) -> None:
+    folder = copytree(finished, tmp_path / "run")
     save_setting(SETTING, folder)
     (run,) = summarize_runs(read_runs([folder])).runs
     losses = [line["loss"] for line in metrics(folder) if "loss" in line]
@@ -96,8 +103,8 @@ def test_the_final_numbers_are_those_of_the_record(tmp_path: Path) -> None:
     assert run.mfu == pytest.approx(run.flops / run.elapsed_s / 1e9)
 
 
-def test_curves_know_steps_tokens_flops_and_time(tmp_path: Path) -> None:
-    run = read_run(make_run(tmp_path / "run"))
+def test_curves_know_steps_tokens_flops_and_time(finished: Path) -> None:
+    run = read_run(finished)
     assert run.training.steps.tolist() == list(range(1, 21))
     assert run.training.tokens.tolist() == [16.0 * step for step in range(1, 21)]
     assert run.validation.steps.tolist() == [5, 10, 15, 20]
@@ -129,8 +136,8 @@ def test_an_unfinished_run_is_shown_as_far_as_it_came(tmp_path: Path) -> None:
     assert "run is unfinished: 7 of 20 steps are recorded." in page_of(folder)
 
 
-def test_damaged_lines_are_left_out_and_counted(tmp_path: Path) -> None:
-    folder = make_run(tmp_path / "run")
+def test_damaged_lines_are_left_out_and_counted(finished: Path, tmp_path: Path) -> None:
+    folder = copytree(finished, tmp_path / "run")
     path = folder / "metrics.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
     lines[3] = b"\x00\xff{\n"
@@ -152,20 +159,20 @@ def test_damaged_lines_are_left_out_and_counted(tmp_path: Path) -> None:
     ],
 )
 def test_a_report_survives_any_damaged_file(
-    name: str, content: bytes | None, problem: str, tmp_path: Path
+    name: str, content: bytes | None, problem: str, finished: Path, tmp_path: Path
 ) -> None:
-    whole, broken = make_run(tmp_path / "whole"), make_run(tmp_path / "broken")
+    broken = copytree(finished, tmp_path / "broken")
     if content is None:
         (broken / name).unlink()
     else:
         (broken / name).write_bytes(content)
-    page = page_of(whole, broken)
+    page = page_of(finished, broken)
     assert problem in page
     assert ("broken is damaged" in page) == bool(problem)
 
 
-def test_a_diverged_run_has_a_curve_up_to_there(tmp_path: Path) -> None:
-    folder = make_run(tmp_path / "run")
+def test_a_diverged_run_has_a_curve_up_to_there(finished: Path, tmp_path: Path) -> None:
+    folder = copytree(finished, tmp_path / "run")
     with (folder / "metrics.jsonl").open("a") as file:
         file.write('{"step": 21, "elapsed_s": 99.0, "loss": "nan", "tokens": 336}\n')
     (run,) = summarize_runs(read_runs([folder])).runs
@@ -173,8 +180,8 @@ def test_a_diverged_run_has_a_curve_up_to_there(tmp_path: Path) -> None:
     assert page_of(folder).count("<svg") == 4
 
 
-def test_losses_of_different_tokenizers_are_warned_about(tmp_path: Path) -> None:
-    runs = [make_run(tmp_path / "a"), make_run(tmp_path / "b", vocab_size=40)]
+def test_losses_of_different_tokenizers_are_warned_about(finished: Path, tmp_path: Path) -> None:
+    runs = [copytree(finished, tmp_path / "a"), make_run(tmp_path / "b", vocab_size=40)]
     page = page_of(*runs)
     assert "different tokenizers (vocabularies: a 30, b 40)" in page
     assert "nats per token</text>" in page
@@ -186,16 +193,15 @@ def test_losses_of_different_tokenizers_are_warned_about(tmp_path: Path) -> None
     assert "nats per token</text>" not in page
 
 
-def test_equal_sizes_do_not_make_equal_tokenizers(tmp_path: Path) -> None:
-    runs = [make_run(tmp_path / name) for name in "ab"]
+def test_equal_sizes_do_not_make_equal_tokenizers(finished: Path, tmp_path: Path) -> None:
+    runs = [copytree(finished, tmp_path / name) for name in "ab"]
     for folder, vocab_hash in zip(runs, "ab", strict=True):
         save_setting(replace(SETTING, vocab_hash=vocab_hash), folder)
     (warning,) = summarize_runs(read_runs(runs)).warnings
     assert "different tokenizers" in warning
 
 
-def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
-    folder = make_run(tmp_path / "run")
+def test_what_is_no_run_is_refused(finished: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least one run folder, got none"):
         read_runs([])
     with pytest.raises(FileNotFoundError, match=r"there is no run folder .*absent"):
@@ -203,7 +209,7 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"is no run folder: it has no config\.json"):
         read_runs([tmp_path])
     with pytest.raises(ValueError, match="given twice"):
-        read_runs([folder, tmp_path / "run" / ".." / "run"])
+        read_runs([finished, finished / ".." / finished.name])
 
 
 def test_a_folder_with_another_command_s_configuration_is_a_problem(tmp_path: Path) -> None:
