@@ -1,9 +1,12 @@
 import re
 from collections.abc import Callable
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import matplotlib as mpl
+import numpy as np
 import pytest
+from matplotlib import image as mpl_image
 from matplotlib.figure import Figure
 
 from lm_shared.figures import (
@@ -13,6 +16,7 @@ from lm_shared.figures import (
     house_style,
     line_figure,
     waterfall_figure,
+    write_png,
 )
 
 LOSS = {"training": ([1, 2, 3], [3.0, 2.0, 1.5]), "validation": ([1, 3], [3.1, 1.7])}
@@ -43,6 +47,17 @@ def test_drawing_twice_gives_the_same_bytes_without_traces_of_the_time(
     assert first == second
     assert "metadata" not in first
     assert ET.fromstring(first).tag.endswith("svg")
+
+
+def test_an_image_is_whole_and_on_white(tmp_path: Path) -> None:
+    path = tmp_path / "figure.png"
+    write_png(loss_figure(), path)
+    pixels = mpl_image.imread(path)
+    assert pixels.shape[:2] == (510, 1080)
+    assert (pixels[0, 0] == 1).all()
+    # The marker of the grid would be nearly black.
+    light_gray = (np.abs(pixels[..., :3] * 255 - (0xD8, 0xDC, 0xE3)) < 3).all(-1)
+    assert light_gray.sum() > 500
 
 
 def test_the_page_decides_width_and_ink() -> None:

@@ -1,4 +1,4 @@
-"""Figures in one house style, drawn by matplotlib and written as inline SVG.
+"""Figures in one house style, drawn by matplotlib and written as inline SVG or PNG.
 
 Ink and grid are drawn in two marker colors that ``figure_svg`` turns into CSS: a figure takes the
 text color of the page around it, so one file reads well on a light and on a dark page.
@@ -8,6 +8,7 @@ import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib as mpl
@@ -16,6 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter, StrMethodFormatter
+
+from lm_shared.files import atomic_path
 
 Points = tuple[Sequence[float], Sequence[float]]
 """The x values and the y values of one series."""
@@ -27,9 +30,11 @@ PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
 _INK = "#010203"
 _GRID = "#010204"
-_CSS_COLORS = {_INK: "currentColor", _GRID: "var(--grid, #d8dce3)"}
+_GRID_ON_WHITE = "#d8dce3"
+_CSS_COLORS = {_INK: "currentColor", _GRID: f"var(--grid, {_GRID_ON_WHITE})"}
 _FONT = "system-ui, sans-serif"
 _WIDTH_INCHES = 7.2
+_PNG_DOTS_PER_INCH = 150
 _MAX_LABEL_LENGTH = 40
 _STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
@@ -92,6 +97,15 @@ def figure_svg(figure: Figure) -> str:
     for marker, color in _CSS_COLORS.items():
         svg = svg.replace(marker, color)
     return _drop_unused_ids(svg)
+
+
+def write_png(figure: Figure, path: Path | str) -> None:
+    """Write the figure as an image on white, atomically."""
+    for axes in figure.axes:
+        for line in (*axes.get_xgridlines(), *axes.get_ygridlines()):
+            line.set_color(_GRID_ON_WHITE)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=_PNG_DOTS_PER_INCH, facecolor="white")
 
 
 def line_figure(

@@ -12,8 +12,8 @@ from lm_basics.accounting.figures import share_by_context_figure, share_by_size_
 from lm_basics.accounting.model_lookup import find_model
 from lm_basics.accounting.page import account_page
 from lm_basics.accounting.quantities import in_bytes, in_count, in_flops, in_time
-from lm_basics.tokenizer.figures import write_png
 from lm_shared.config import save_config
+from lm_shared.figures import write_png
 
 _DEFAULTS = AccountConfig()
 

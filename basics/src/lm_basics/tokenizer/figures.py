@@ -1,7 +1,6 @@
 """The figure of a comparison of tokenizers."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -9,12 +8,9 @@ from matplotlib.ticker import EngFormatter, NullFormatter
 
 from lm_basics.tokenizer.comparison import TokenizerComparison
 from lm_shared.figures import PALETTE, house_style
-from lm_shared.files import atomic_path
 
 _WIDTH_INCHES = 7.2
 _BAR_HEIGHT = 0.38
-_GRID_COLOR = "#d8dce3"
-_PNG_DOTS_PER_INCH = 150
 
 
 def comparison_figure(rows: Sequence[TokenizerComparison]) -> Figure:
@@ -34,18 +30,6 @@ def comparison_figure(rows: Sequence[TokenizerComparison]) -> Figure:
         # Outside: bars and their numbers may reach any corner.
         figure.legend(*right.get_legend_handles_labels(), loc="outside upper right", ncols=2)
     return figure
-
-
-def write_png(figure: Figure, path: Path | str) -> None:
-    """Write the figure as an image on white, atomically.
-
-    The house style's grid gets its color from the page around it; an image has no page.
-    """
-    for axes in figure.axes:
-        for line in (*axes.get_xgridlines(), *axes.get_ygridlines()):
-            line.set_color(_GRID_COLOR)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=_PNG_DOTS_PER_INCH, facecolor="white")
 
 
 def _draw_compression(axes: Axes, rows: Sequence[TokenizerComparison]) -> None:
