@@ -373,7 +373,6 @@ def test_models_without_norms_have_none_and_others_differ_in_their_places() -> N
 def test_the_command_runs_a_shipped_study_and_writes_its_report(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("numba")
     folder = tmp_path / "out"
     small = "--d-model 24 --num-layers 1 --num-heads 2 --context-length 16 --vocab-size 300"
     arguments = f"ablate position --output {folder} --seeds 2 --steps 4 --batch-size 2 {small}"

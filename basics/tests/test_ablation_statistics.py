@@ -13,11 +13,13 @@ from lm_basics.ablation.student_t import (
     t_tail,
 )
 
+# Other units need it and this one does not.
+NEEDS_SCIPY = "needs the package scipy"
 DOFS = (1, 2, 3, 7, 50, 3_000)
 
 
 def test_the_incomplete_beta_function_is_that_of_scipy() -> None:
-    special = pytest.importorskip("scipy.special")
+    special = pytest.importorskip("scipy.special", reason=NEEDS_SCIPY)
     for a in (0.3, 1.0, 7.0, 200.0):
         for b in (0.5, 2.0, 30.0):
             for x in (0.0, 1e-9, 0.001, 0.3, 0.7, 0.999, 1.0):
@@ -27,7 +29,7 @@ def test_the_incomplete_beta_function_is_that_of_scipy() -> None:
 
 
 def test_tails_and_quantiles_are_those_of_scipy() -> None:
-    stats = pytest.importorskip("scipy.stats")
+    stats = pytest.importorskip("scipy.stats", reason=NEEDS_SCIPY)
     for dof in DOFS:
         for t in (-8.0, -1.0, 0.0, 0.1, 1.0, 2.5, 10.0):
             assert t_tail(t, dof) == pytest.approx(stats.t.sf(t, dof), rel=1e-10)
@@ -46,7 +48,7 @@ def test_quantiles_are_those_of_the_tables() -> None:
 
 
 def test_the_noncentral_tail_is_that_of_scipy() -> None:
-    stats = pytest.importorskip("scipy.stats")
+    stats = pytest.importorskip("scipy.stats", reason=NEEDS_SCIPY)
     for dof in DOFS:
         for shift in (-1.0, 0.0, 2.0, 8.0):
             for t in (-2.0, 0.0, 4.3, 12.7):
@@ -55,7 +57,7 @@ def test_the_noncentral_tail_is_that_of_scipy() -> None:
 
 
 def test_a_paired_effect_is_scipys_one_sample_test() -> None:
-    stats = pytest.importorskip("scipy.stats")
+    stats = pytest.importorskip("scipy.stats", reason=NEEDS_SCIPY)
     differences = np.random.default_rng(0).normal(0.01, 0.02, 7)
     expected = stats.ttest_1samp(differences, 0.0)
     effect = paired_effect(differences)

@@ -5,6 +5,8 @@ from typing import Any
 
 import jaxtyping
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from basics.tests.both_paths import END, train_both
@@ -174,16 +176,10 @@ def test_progress_is_reported_to_the_end(corpus: Path, monkeypatch: pytest.Monke
     assert ("merging", 1000, 1100) in reports
 
 
-@pytest.fixture
-def parquet() -> Any:
-    return pytest.importorskip("pyarrow.parquet", reason="needs pyarrow")
-
-
-def test_parquet_text_that_is_not_utf8_is_refused_or_replaced(parquet: Any, tmp_path: Path) -> None:
-    pyarrow = pytest.importorskip("pyarrow")
+def test_parquet_text_that_is_not_utf8_is_refused_or_replaced(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
-    texts = pyarrow.array([b"ab", b"\xff"], type=pyarrow.binary()).view(pyarrow.string())
-    parquet.write_table(pyarrow.table({"text": texts}), path)
+    texts = pa.array([b"ab", b"\xff"], type=pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"text": texts}), path)
     with pytest.raises(
         ValueError, match=r"a\.parquet: column 'text' holds bytes that are not UTF-8"
     ):
@@ -194,12 +190,11 @@ def test_parquet_text_that_is_not_utf8_is_refused_or_replaced(parquet: Any, tmp_
 
 
 def write_table(path: Path, column: str, values: list[Any]) -> None:
-    pyarrow = pytest.importorskip("pyarrow")
-    table = pyarrow.table({column: values, "number": list(range(len(values)))})
-    pytest.importorskip("pyarrow.parquet").write_table(table, path, row_group_size=3)
+    table = pa.table({column: values, "number": list(range(len(values)))})
+    pq.write_table(table, path, row_group_size=3)
 
 
-def test_parquet_rows_are_documents(parquet: Any, tmp_path: Path) -> None:
+def test_parquet_rows_are_documents(tmp_path: Path) -> None:
     rng = random.Random(7)
     texts = [nasty_text(rng, 20) for _ in range(20)]
     rows = [*texts[:10], None, "", *texts[10:]]
@@ -220,7 +215,7 @@ def test_parquet_rows_are_documents(parquet: Any, tmp_path: Path) -> None:
         assert found == train_both(limited, 400, [])
 
 
-def test_damaged_parquet_files_are_named(parquet: Any, tmp_path: Path) -> None:
+def test_damaged_parquet_files_are_named(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     write_table(path, "content", ["ab"])
     with pytest.raises(ValueError, match=r"a\.parquet has no column 'text', only \['content'"):
