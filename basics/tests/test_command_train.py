@@ -16,10 +16,9 @@ from lm_basics.tokenizer import END_OF_TEXT, Tokenizer, encode_documents, write_
 from lm_basics.training.progress import ProgressNumbers
 from lm_basics.training.run_curves import read_run
 from lm_basics.training.run_setting import load_setting
-from lm_basics.training.samples import Sample
+from lm_basics.training.samples import Sample, read_samples
 from lm_shared import display
 from lm_shared.files import read_json
-from lm_shared.metrics import read_metrics
 
 Capture = pytest.CaptureFixture[str]
 NUMBERS = ProgressNumbers(
@@ -71,7 +70,7 @@ def test_a_run_leaves_samples_setting_and_report(
     printed = capsys.readouterr().out
     assert "val_bits_per_byte " in printed
     folder = tmp_path / "run"
-    assert [line["step"] for line in read_metrics(folder / "samples.jsonl")] == [3, 3, 4, 4]
+    assert [one.step for one in read_samples(folder / "samples.jsonl")[0]] == [3, 3, 4, 4]
     setting = load_setting(folder)
     assert setting is not None
     # A byte a token, but for the token behind the document.

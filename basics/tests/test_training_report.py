@@ -155,7 +155,8 @@ def test_damaged_lines_are_left_out_and_counted(finished: Path, tmp_path: Path) 
         ("metrics.jsonl", None, "there is no metrics.jsonl"),
         ("config.json", None, "the configuration cannot be read"),
         ("samples.jsonl", b"x\n", "1 of 1 lines of samples.jsonl are damaged"),
-        ("samples.jsonl", b'{"step": 1, "elapsed_s": 0}\n', ""),
+        ("samples.jsonl", b'{"step": 1}\n', "1 of 1 lines of samples.jsonl are damaged"),
+        ("samples.jsonl", b"", ""),
     ],
 )
 def test_a_report_survives_any_damaged_file(

@@ -7,9 +7,14 @@ import torch
 from lm_basics.model_config import uniform_transformer
 from lm_basics.tokenizer.simple import ByteTokenizer
 from lm_basics.training import StepReport, TrainingConfig, train
-from lm_basics.training.samples import SAMPLES_NAME, SampleWriter, SamplingConfig, last_samples
+from lm_basics.training.samples import (
+    SAMPLES_NAME,
+    SampleWriter,
+    SamplingConfig,
+    last_samples,
+    read_samples,
+)
 from lm_basics.transformer import TransformerLM
-from lm_shared.metrics import read_metrics
 
 TOKENS = np.frombuffer(b"to be or not to be, that is the question. " * 20, dtype=np.uint8)
 
@@ -39,8 +44,9 @@ def test_samples_change_no_bit_of_the_training(tmp_path: Path) -> None:
     train(sampled, TOKENS, config, folder=tmp_path / "b", on_step=sample)
     pairs = zip(plain.parameters(), sampled.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
-    lines = read_metrics(tmp_path / "b" / SAMPLES_NAME)
-    assert [line["step"] for line in lines] == [1, 1, 2, 2, 3, 3, 4, 4]
+    samples, num_damaged = read_samples(tmp_path / "b" / SAMPLES_NAME)
+    assert [one.step for one in samples] == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert num_damaged == 0
 
 
 def test_a_resumed_run_has_the_samples_of_every_step_once(tmp_path: Path) -> None:
@@ -48,8 +54,22 @@ def test_a_resumed_run_has_the_samples_of_every_step_once(tmp_path: Path) -> Non
     first = make_writer(tmp_path)
     written = [first.write(model, step) for step in (1, 2, 3)]
     assert make_writer(tmp_path).write(model, 2) == written[1]
-    assert [line["step"] for line in read_metrics(tmp_path / SAMPLES_NAME)] == [1, 1, 2, 2]
-    assert last_samples(read_metrics(tmp_path / SAMPLES_NAME)) == written[1]
+    samples, num_damaged = read_samples(tmp_path / SAMPLES_NAME)
+    assert (samples, num_damaged) == ([*written[0], *written[1]], 0)
+    assert last_samples(samples) == written[1]
+
+
+def test_damaged_lines_are_told_and_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    writer = make_writer(tmp_path)
+    first = writer.write(make_model(), 1)
+    path = tmp_path / SAMPLES_NAME
+    path.write_bytes(path.read_bytes() + b'{"step": 2}\n[1]\n\xff{"ste')
+    assert read_samples(path) == (first, 3)
+    second = writer.write(make_model(), 2)
+    assert f"3 damaged lines of {path} are left out" in caplog.messages
+    assert read_samples(path) == ([*first, *second], 0)
 
 
 def test_step_and_seed_decide_the_samples(tmp_path: Path) -> None:

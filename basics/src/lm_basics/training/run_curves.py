@@ -16,7 +16,7 @@ from jaxtyping import Float64
 from lm_basics.accounting import count_parameters, training_flops_per_token
 from lm_basics.training.loop import TrainingRunConfig
 from lm_basics.training.run_setting import RunSetting, load_setting
-from lm_basics.training.samples import SAMPLES_NAME, Sample, last_samples
+from lm_basics.training.samples import SAMPLES_NAME, Sample, last_samples, read_samples
 from lm_shared.config import load_config
 from lm_shared.metrics import read_metrics
 from lm_shared.runs import CONFIG_NAME, METRICS_NAME, RECEIPT_NAME
@@ -163,4 +163,8 @@ def _parse(line: bytes) -> dict[str, Any] | None:
 def _read_samples(path: Path, problems: list[str]) -> tuple[Sample, ...]:
     if not path.is_file():
         return ()
-    return tuple(last_samples(_read_lines(path, problems)))
+    samples, num_damaged = read_samples(path)
+    if num_damaged:
+        num_lines = len(samples) + num_damaged
+        problems.append(f"{num_damaged} of {num_lines:,} lines of {path.name} are damaged")
+    return tuple(last_samples(samples))

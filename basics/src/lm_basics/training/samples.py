@@ -1,18 +1,22 @@
 """Samples while a model trains: what it makes of a few prompts, kept in ``samples.jsonl``."""
 
+import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from lm_basics.generation import generate
 from lm_basics.tokenizer.text_tokenizer import TextTokenizer
 from lm_basics.transformer import TransformerLM
-from lm_shared.metrics import MetricsWriter
+from lm_shared.config import from_dict, to_dict
+from lm_shared.files import write_text
 
 SAMPLES_NAME = "samples.jsonl"
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,8 +56,8 @@ class Sample:
 class SampleWriter:
     """Continues the prompts and appends the results to a run folder's ``samples.jsonl``.
 
-    It draws with a generator of its own: a run with samples has the bits of one without. The file
-    is touched by the first sample; what an interrupted run wrote at later steps goes away then.
+    It draws with a generator of its own: a run with samples has the bits of one without. What an
+    interrupted run wrote at later steps goes away when the resumed one writes.
     """
 
     def __init__(
@@ -66,17 +70,16 @@ class SampleWriter:
     ) -> None:
         self.path = folder / SAMPLES_NAME
         self.tokenizer, self.config, self.stop_token = tokenizer, config, stop_token
-        self._is_first = True
 
     def write(self, model: TransformerLM, step: int) -> list[Sample]:
         """Sample from ``model`` as it is after ``step`` steps."""
         samples = [self._sample(model, step, prompt) for prompt in self.config.prompts]
-        with MetricsWriter(self.path) as writer:
-            if self._is_first:
-                writer.truncate_after(step - 1)
-            for one in samples:
-                writer.write(step=step, prompt=one.prompt, continuation=one.continuation)
-        self._is_first = False
+        earlier, num_damaged = read_samples(self.path) if self.path.exists() else ([], 0)
+        if num_damaged:
+            logger.warning("%d damaged lines of %s are left out", num_damaged, self.path)
+        kept = [one for one in earlier if one.step < step]
+        lines = [json.dumps(to_dict(one)) + "\n" for one in (*kept, *samples)]
+        write_text(self.path, "".join(lines))
         return samples
 
     def _sample(self, model: TransformerLM, step: int, prompt: str) -> Sample:
@@ -93,11 +96,20 @@ class SampleWriter:
         return Sample(step=step, prompt=prompt, continuation=self.tokenizer.decode(ids))
 
 
-def last_samples(lines: Sequence[dict[str, Any]]) -> list[Sample]:
-    """Return the samples of the last step among the lines of a ``samples.jsonl``."""
-    last_step = lines[-1]["step"] if lines else None
-    return [
-        Sample(step=one["step"], prompt=str(one["prompt"]), continuation=str(one["continuation"]))
-        for one in lines
-        if one["step"] == last_step and {"prompt", "continuation"} <= one.keys()
-    ]
+def read_samples(path: Path) -> tuple[list[Sample], int]:
+    """Return the samples of a ``samples.jsonl``, and how many of its lines are damaged."""
+    lines = path.read_bytes().splitlines()
+    samples = [one for line in lines if (one := _parse(line)) is not None]
+    return samples, len(lines) - len(samples)
+
+
+def last_samples(samples: Sequence[Sample]) -> list[Sample]:
+    """Return those of the last step."""
+    return [one for one in samples if one.step == samples[-1].step]
+
+
+def _parse(line: bytes) -> Sample | None:
+    try:
+        return from_dict(Sample, json.loads(line))
+    except ValueError:
+        return None
