@@ -1,29 +1,20 @@
-"""The inspector over HTTP, and the command that starts it."""
+"""The inspector over HTTP."""
 
 import base64
 import hashlib
-import http.client
 import json
 import re
-import signal
 import socket
-import subprocess
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import IO, Any
 
 import pytest
 
-from lm_basics.commands.tokenizer_page import serve_tokenizer_page
+from basics.tests.inspector_client import JSON, request, served, tokenize, trained_byte_pairs
 from lm_basics.tokenizer import (
     END_OF_TEXT,
     ByteTokenizer,
     CharacterTokenizer,
     Tokenizer,
-    save_vocabulary,
-    train_bpe_from_texts,
 )
 from lm_basics.tokenizer.inspector_page import inspector_page
 from lm_basics.tokenizer.inspector_server import (
@@ -31,16 +22,11 @@ from lm_basics.tokenizer.inspector_server import (
     MAX_SHOWN_TOKENS,
     InspectorServer,
 )
-from lm_basics.tokenizer.tiktoken_file import ranks_from_tokenizer, write_rank_file
-from lm_shared.testing.processes import start_python
-
-JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(scope="module")
 def byte_pairs() -> Tokenizer:
-    vocab, merges = train_bpe_from_texts(["the cat sat on the mat " * 9], 265, [END_OF_TEXT])
-    return Tokenizer(vocab, merges, [END_OF_TEXT])
+    return trained_byte_pairs()
 
 
 @pytest.fixture(scope="module")
@@ -48,46 +34,6 @@ def server(byte_pairs: Tokenizer) -> Iterator[InspectorServer]:
     tokenizers = {"<b>ours</b>": byte_pairs, "bytes": ByteTokenizer(), "c": CharacterTokenizer()}
     with served(InspectorServer(tokenizers)) as server:
         yield server
-
-
-@contextmanager
-def served(server: InspectorServer) -> Iterator[InspectorServer]:
-    with server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
-
-class Response:
-    def __init__(self, response: http.client.HTTPResponse) -> None:
-        self.status = response.status
-        self.headers = response.headers
-        self.body = response.read()
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-def request(
-    server: InspectorServer,
-    method: str,
-    path: str,
-    body: bytes | str | None = None,
-    headers: dict[str, str] | None = None,
-) -> Response:
-    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=20)
-    try:
-        connection.request(method, path, body, headers or {})
-        return Response(connection.getresponse())
-    finally:
-        connection.close()
-
-
-def tokenize(server: InspectorServer, question: object) -> Response:
-    return request(server, "POST", "/tokenize", json.dumps(question), JSON)
 
 
 def test_every_tokenizer_answers_in_the_order_given(
@@ -314,101 +260,3 @@ def test_impossible_servers_are_refused() -> None:
         InspectorServer({"bytes": ByteTokenizer()}, port=65536)
     with pytest.raises(ValueError, match="at least one tokenizer"):
         InspectorServer({})
-
-
-COMMAND = """
-import sys
-from lm_basics.commands.tokenizer_page import serve_tokenizer_page
-from lm_shared.command_line import run_command
-sys.exit(run_command("basics", serve_tokenizer_page))
-"""
-
-
-@contextmanager
-def command(*arguments: str | Path) -> Iterator[tuple[subprocess.Popen[str], IO[str]]]:
-    """Run the command and yield its process and output; whatever happens, it ends."""
-    with start_python(["-c", COMMAND, *arguments]) as process:
-        timer = threading.Timer(60, process.kill)
-        timer.start()
-        try:
-            assert process.stdout is not None
-            yield process, process.stdout
-        finally:
-            process.kill()
-            timer.cancel()
-
-
-def test_the_command_shows_what_users_have_until_it_is_interrupted(
-    byte_pairs: Tokenizer, tmp_path: Path
-) -> None:
-    files = tmp_path / "vocab.json", tmp_path / "merges.txt"
-    save_vocabulary(byte_pairs.vocab, byte_pairs.merges, *files, special_tokens=[END_OF_TEXT])
-    byte_pairs.save(tmp_path / "folder")
-    ranks = ranks_from_tokenizer(byte_pairs)
-    write_rank_file(ranks, tmp_path / "cl100k_base.tiktoken")
-    write_rank_file(ranks, tmp_path / "0a1b")
-    arguments = [tmp_path / "folder", f"ours={tmp_path / 'folder'}", "--port", "0"]
-    arguments += ["--gpt2-vocab", files[0], "--gpt2-merges", files[1], "--rank-file"]
-    arguments += [tmp_path / "cl100k_base.tiktoken", f"o200k_base={tmp_path / '0a1b'}"]
-    with command(*arguments) as (process, output):
-        line = output.readline()
-        found = re.fullmatch(r"http://127\.0\.0\.1:(\d+)/ shows (.*); Ctrl-C ends it\n", line)
-        assert found is not None, line + output.read()
-        assert found[2] == "folder, ours, gpt2, cl100k_base, o200k_base"
-        connection = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=20)
-        connection.request("POST", "/tokenize", json.dumps({"text": "the cat"}), JSON)
-        answer = json.load(connection.getresponse())
-        connection.close()
-        process.send_signal(signal.SIGINT)
-        assert output.read() == "ended\n"
-        assert process.wait() == 0
-    expected = byte_pairs.encode("the cat")
-    for one in answer["tokenizers"]:
-        assert [token["id"] for token in one["tokens"]] == expected
-
-
-def test_without_a_tokenizer_the_command_shows_three_kinds() -> None:
-    with command("--port", "0") as (process, output):
-        line = output.readline()
-        process.send_signal(signal.SIGINT)
-        rest = output.read()
-        assert process.wait() == 0
-    assert "shows characters, bytes, byte pairs of Python's manual" in line, line + rest
-
-
-def test_a_port_in_use_is_one_line_of_the_command(server: InspectorServer) -> None:
-    with command("--port", str(server.server_port)) as (process, output):
-        printed = output.read()
-        assert process.wait() == 2
-    assert printed == (
-        f"basics: error: port {server.server_port} of 127.0.0.1: Address already in use; "
-        "port 0 takes a free one\n"
-    )
-
-
-def test_arguments_that_name_no_tokenizer_are_refused(
-    byte_pairs: Tokenizer, tmp_path: Path
-) -> None:
-    folder = tmp_path / "folder"
-    byte_pairs.save(folder)
-    with pytest.raises(FileNotFoundError, match="absent"):
-        serve_tokenizer_page(("ours=absent",))
-    with pytest.raises(ValueError, match="expected a path or name=path, got '=absent'"):
-        serve_tokenizer_page(("=absent",))
-    with pytest.raises(ValueError, match="expected different names, got folder, folder"):
-        serve_tokenizer_page((str(folder), str(folder)))
-    with pytest.raises(ValueError, match="needs both files"):
-        serve_tokenizer_page(gpt2_vocab=tmp_path / "vocab.json")
-    with pytest.raises(FileNotFoundError, match=r"there is no rank file .*other\.tiktoken"):
-        serve_tokenizer_page(rank_file=(str(tmp_path / "other.tiktoken"),))
-    (tmp_path / "other.tiktoken").touch()
-    with pytest.raises(ValueError, match=r"expected one of r50k_base, .*, got 'other'; for other"):
-        serve_tokenizer_page(rank_file=(str(tmp_path / "other.tiktoken"),))
-
-
-def test_a_folder_with_an_equals_sign_in_its_name_is_found(
-    byte_pairs: Tokenizer, tmp_path: Path
-) -> None:
-    byte_pairs.save(tmp_path / "lr=3")
-    with pytest.raises(ValueError, match="got lr=3, lr=3"):
-        serve_tokenizer_page((str(tmp_path / "lr=3"), str(tmp_path / "lr=3")))
