@@ -1,7 +1,7 @@
 """A text token by token."""
 
 import pytest
-from hypothesis import example, given, strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from lm_basics.tokenizer import (
     END_OF_TEXT,
@@ -37,6 +37,7 @@ def _shown(inspection: Inspection) -> list[str]:
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=lambda one: type(one).__name__)
 @given(text=st.text(alphabet=st.characters(codec="utf-8") | st.sampled_from(TRAINING_TEXT)))
+@settings(deadline=None)
 @example(text=TRAINING_TEXT)
 @example(text=f"a{END_OF_TEXT}b\r\n\t\u202eé")
 def test_bytes_and_pieces_join_to_the_text(tokenizer: TextTokenizer, text: str) -> None:
@@ -49,12 +50,14 @@ def test_bytes_and_pieces_join_to_the_text(tokenizer: TextTokenizer, text: str) 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=lambda one: type(one).__name__)
 @given(text=st.text())
+@settings(deadline=None)
 def test_every_token_knows_its_place(tokenizer: TextTokenizer, text: str) -> None:
     for token in inspect_text(tokenizer, text).tokens:
         assert text.encode()[token.start_byte :].startswith(token.data)
 
 
 @given(text=st.text())
+@settings(deadline=None)
 def test_a_token_is_a_fragment_if_and_only_if_it_is_no_utf8(text: str) -> None:
     for token in inspect_text(BYTE_PAIRS, text).tokens:
         is_text = token.data.decode(errors="replace").encode() == token.data

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 # The package has no builds for some systems.
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
 expect = sync_api.expect
+# Both cores may be busy with other tests.
+expect.set_options(timeout=15_000)
 
 pytestmark = pytest.mark.browser
 

@@ -130,6 +130,7 @@ def test_gpt2_files_round_trip(tokenizer: Tokenizer, tmp_path: Path) -> None:
 
 
 @given(st.binary())
+@settings(deadline=None)
 def test_visible_characters_are_invertible(token: bytes) -> None:
     visible = to_visible(token)
     assert from_visible(visible) == token

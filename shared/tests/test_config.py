@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from lm_shared.config import from_dict, hash_config, load_config, save_config, to_dict
 
@@ -84,6 +84,7 @@ trainings = st.builds(
 
 
 @given(trainings)
+@settings(deadline=None)
 def test_round_trip_through_json_text_keeps_values_and_types(config: Training) -> None:
     restored = from_dict(Training, json.loads(json.dumps(to_dict(config), allow_nan=False)))
     assert restored == config

@@ -5,7 +5,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from lm_shared.files import (
     atomic_folder,
@@ -200,6 +200,7 @@ json_values = st.recursive(
 
 
 @given(value=json_values)
+@settings(deadline=None)
 def test_json_round_trip(tmp_path_factory: pytest.TempPathFactory, value: object) -> None:
     path = tmp_path_factory.getbasetemp() / "value.json"
     write_json(path, value)

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from lm_shared.figures import bar_figure, figure_svg
 from lm_shared.report import Report
@@ -82,6 +82,7 @@ def test_everything_is_escaped() -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"])))
+@settings(deadline=None)
 def test_any_text_survives_in_a_block(text: str) -> None:
     assert text in Page(Report("t").text_block(text, "c").to_html()).text
 
