@@ -248,10 +248,10 @@ def test_a_killed_study_goes_on_and_ends_with_the_same_losses(
 def test_another_study_in_the_folder_is_refused(data: StudyData, tmp_path: Path) -> None:
     run_study(_study(SLOW), data, tmp_path / "out", seeds=1)
     other = replace(SLOW, training=replace(TRAINING, optimizer=AdamWConfig(lr=2e-5)))
-    with pytest.raises(ValueError, match="holds a run with other settings or data"):
+    with pytest.raises(ValueError, match="holds another study"):
         run_study(_study(other), data, tmp_path / "out", seeds=1)
     fewer = replace(data, num_validation_tokens=100)
-    with pytest.raises(ValueError, match="holds a run with other settings or data"):
+    with pytest.raises(ValueError, match="holds another study"):
         run_study(_study(SLOW), fewer, tmp_path / "out", seeds=1)
 
 

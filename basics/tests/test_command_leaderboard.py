@@ -1,6 +1,7 @@
 """``basics leaderboard`` as people use it: enter, verify, export, make the table."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "16",
     ]
     about = ("--name", "tiny", "--authors", "nobody", "--description", "as small as it gets")
+    options += ["--vocab-size", 257]
     arguments = ("--output", folder / "entry", "--data", folder / "data", *about, *options)
     assert run("laptop", *arguments) == 0
     return folder
@@ -122,6 +124,13 @@ def test_export_leaves_other_folders_alone(folder: Path, tmp_path: Path) -> None
     with pytest.raises(ValueError, match="holds something else"):
         export_entry(folder / "entry", tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
+    for output in (folder / "entry", folder, folder / "entry" / "project"):
+        with pytest.raises(ValueError, match="overlap"):
+            export_entry(folder / "entry", output)
+    other = shutil.copytree(folder / "entry", tmp_path / "other")
+    with pytest.raises(ValueError, match="holds something else"):
+        export_entry(folder / "entry", other)
+    assert (other / "submission.json").is_file()
 
 
 def test_bad_input_is_one_clear_line(folder: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -133,6 +142,13 @@ def test_bad_input_is_one_clear_line(folder: Path, tmp_path: Path, capsys: Captu
     assert "is no entry" in capsys.readouterr().err
     assert run("verify", folder / "entry", "--data", folder / "data", "--steps", 0) == 2
     assert "steps must be positive" in capsys.readouterr().err
+    assert run("laptop", "--output", tmp_path / "a", "--data", folder / "data") == 2
+    assert "of a vocabulary of 257, asked for is one of 4,096" in capsys.readouterr().err
+    options = ("--data", folder / "data", "--vocab-size", 257)
+    assert run("laptop", "--output", tmp_path / "a", *options, "--keep-checkpoints", 3) == 2
+    assert "entries keep eight checkpoints" in capsys.readouterr().err
+    assert run("laptop", "--output", folder / "entry", *options) == 2
+    assert "holds a finished entry" in capsys.readouterr().err
     assert run("table", tmp_path) == 2
     assert "holds no entries" in capsys.readouterr().err
     assert run("lapdog", "--output", tmp_path / "a") == 2

@@ -23,6 +23,7 @@ from lm_basics.model_config import uniform_transformer
 from lm_basics.optim import AdamWConfig
 from lm_basics.tokenizer import END_OF_TEXT, Tokenizer, encode_documents
 from lm_basics.training import TrainingConfig, loop
+from lm_basics.training.snapshot import pack, unpack
 from lm_shared.config import load_config, save_config
 from lm_shared.files import read_json, write_json, write_text
 from lm_shared.leaderboard import SUBMISSION_NAME, Check, Submission, hash_entry
@@ -46,6 +47,7 @@ def make_data(folder, train_texts, validation_texts):
         train=encode_documents(tokenizer, train_texts, folder / "train.bin"),
         validation=encode_documents(tokenizer, validation_texts, folder / "validation.bin"),
         tokenizer=tokenizer,
+        is_official=True,
     )
 
 
@@ -117,8 +119,9 @@ def detail(entry, rule):
 def test_honest_entry_breaks_no_rule(entry, data, full):
     assert broken_rules(entry, data, full=full) == set()
     assert "differ by at most 0 nats" in detail(entry, "replay")
-    last = "steps 19 to 20" if not full else "steps 1 to 3"
+    last = "steps 19 to 20" if not full else "steps 1 to 20"
     assert last in detail(entry, "replay")
+    assert "step 20: the checkpoint there" in detail(entry, "replay")
 
 
 def test_other_validation_data_is_found(tmp_path, data):
@@ -176,6 +179,32 @@ def test_impossible_speed_is_found(entry, data):
     assert "more than the hardware can do" in detail(entry, "clock")
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"step": 7, ', '"step": 8, '),
+        ('"elapsed_s": ', '"elapsed_s": -'),
+        ('"elapsed_s": ', '"elapsed_s": NaN, "was": '),
+        ('"loss": ', '"loss": null, "was": '),
+        ('"loss": ', '"loss": "abc", "was": '),
+    ],
+)
+def test_record_with_other_things_than_numbers_is_found(entry, data, old, new):
+    path = entry / "run" / "metrics.jsonl"
+    write_text(path, path.read_text().replace(old, new))
+    submit(entry)
+    assert broken_rules(entry, data) == {"record"}
+
+
+@pytest.mark.parametrize("field", ["d_model", "vocab_size", "context_length"])
+def test_absurd_numbers_break_a_rule_and_not_the_verifier(entry, data, field):
+    recipe = read_json(entry / "recipe.json")
+    recipe["model"][field] = 2**600
+    write_json(entry / "recipe.json", recipe)
+    submit(entry)
+    assert broken_rules(entry, data)
+
+
 def test_validation_text_in_training_is_refused_by_the_run(tmp_path):
     data = make_data(tmp_path, [*make_texts(0, 8), *make_texts(1, 2)], make_texts(1, 2))
     with pytest.raises(ValueError, match="of the held-out windows"):
@@ -209,6 +238,65 @@ def test_model_that_knows_the_validation_text_better_is_found(tmp_path):
     assert "memory" in broken_rules(tmp_path / "entry", data)
 
 
+def better_weights(entry, tmp_path, data, *, step):
+    """Put the weights of a longer run into a milestone, and let the run go on from there."""
+    longer = tmp_path / "longer"
+    run_entry(LAPTOP, make_recipe(steps=60), data, longer, about=ABOUT, device="cpu")
+    folder = entry / "run" / "checkpoints"
+    path = folder / f"step-{step:08d}.safetensors"
+    states, about = unpack(path.read_bytes(), "")
+    theirs = longer / "run" / "checkpoints" / "step-00000060.safetensors"
+    states["model"] = unpack(theirs.read_bytes(), "")[0]["model"]
+    parts = {name: Saved(state) for name, state in states.items()}
+    kept = {one: one.read_bytes() for one in folder.iterdir() if one < path}
+    for one in folder.iterdir():
+        if one >= path:
+            one.unlink()
+    path.write_bytes(pack(parts, about))
+    (entry / SUBMISSION_NAME).unlink()
+    run_entry(LAPTOP, make_recipe(), data, entry, about=ABOUT, device="cpu")
+    for one, content in kept.items():
+        one.write_bytes(content)
+    submit(entry)
+
+
+class Saved:
+    """A state that is what it is."""
+
+    def __init__(self, state):
+        self.state = state
+
+    def state_dict(self):
+        return self.state
+
+    def load_state_dict(self, state):
+        raise NotImplementedError
+
+
+def test_weights_that_came_in_between_are_found(tmp_path, entry, data):
+    honest = load_config(Submission, entry / SUBMISSION_NAME).score
+    better_weights(entry, tmp_path, data, step=9)
+    assert load_config(Submission, entry / SUBMISSION_NAME).score < honest
+    # All parts followed to their end, or the run done again, find it; two of seven may not.
+    assert broken_rules(entry, data, num_parts=7) == {"replay"}
+    assert "step 9: the checkpoint there and where the replay arrived" in detail(entry, "replay")
+    assert "replay" in broken_rules(entry, data, full=True)
+
+
+def test_too_few_milestones_are_found(tmp_path, data, monkeypatch):
+    # A recipe that keeps one checkpoint right before the end: nothing in between can be replayed.
+    recipe = make_recipe()
+    few = replace(recipe.training, checkpoint_every=19, keep_checkpoints=2)
+    with pytest.raises(ValueError, match="keeps 8 checkpoints"):
+        run_entry(
+            LAPTOP, replace(recipe, training=few), data, tmp_path / "a", about=ABOUT, device="cpu"
+        )
+    monkeypatch.setattr(entry_run, "check_recipe", lambda *_: None)
+    entry = tmp_path / "entry"
+    run_entry(LAPTOP, replace(recipe, training=few), data, entry, about=ABOUT, device="cpu")
+    assert broken_rules(entry, data) == {"checkpoints"}
+
+
 def test_weights_of_another_run_are_found(tmp_path, entry, data):
     longer = tmp_path / "longer"
     run_entry(LAPTOP, make_recipe(steps=60), data, longer, about=ABOUT, device="cpu")
@@ -220,7 +308,7 @@ def test_weights_of_another_run_are_found(tmp_path, entry, data):
     name = "run/checkpoints/step-000000{}.safetensors"
     shutil.copy(longer / name.format(60), entry / name.format(20))
     submit(entry)
-    assert "weights" in broken_rules(entry, data)
+    assert broken_rules(entry, data) == {"replay"}
 
 
 def test_edited_losses_are_found(entry, data):
@@ -242,10 +330,14 @@ def test_other_recipe_is_found(entry, data):
 
 def test_too_many_cores_are_found(entry, data):
     path = entry / "run" / "receipt.json"
-    receipt = load_config(Receipt, path)
-    hardware = replace(receipt.hardware, num_cores=16)
-    save_config(replace(receipt, hardware=hardware), path)
+    hardware = replace(load_config(Receipt, path).hardware, num_cores=16, gpus=("RTX 4060",))
+    save_config(replace(load_config(Receipt, path), hardware=hardware), path)
+    # What the machine has and the run does not use is free.
     submit(entry, hardware=hardware)
+    assert broken_rules(entry, data) == set()
+    submit(entry, num_threads=16)
+    assert broken_rules(entry, data) == {"hardware"}
+    submit(entry, num_threads=2, device="cuda")
     assert broken_rules(entry, data) == {"hardware"}
 
 
@@ -294,8 +386,33 @@ def test_damaged_files_are_a_broken_rule_and_no_crash(entry, data, name, rule):
 def test_missing_checkpoint_of_the_last_step_is_named(entry, data):
     (entry / "run/checkpoints/step-00000020.safetensors").unlink()
     submit(entry)
-    assert "replay" in broken_rules(entry, data)
-    assert "no checkpoint of its last step, 20" in detail(entry, "replay")
+    assert broken_rules(entry, data) == {"checkpoints"}
+    assert "no checkpoint of step 20" in detail(entry, "checkpoints")
+
+
+def test_finished_entry_is_not_written_again(entry, data):
+    before = (entry / SUBMISSION_NAME).read_bytes()
+    about = replace(ABOUT, name="another")
+    with pytest.raises(ValueError, match="holds a finished entry"):
+        run_entry(LAPTOP, make_recipe(), data, entry, about=about, device="cpu")
+    assert (entry / SUBMISSION_NAME).read_bytes() == before
+    with pytest.raises(ValueError, match="is for CPUs, got device='cuda'"):
+        run_entry(LAPTOP, make_recipe(), data, entry / "x", about=about, device="cuda")
+
+
+def test_folder_of_somebodys_models_is_left_alone(tmp_path, data):
+    thesis = tmp_path / "model" / "thesis.txt"
+    thesis.parent.mkdir()
+    thesis.write_text("years of work")
+    with pytest.raises(ValueError, match=r"holds thesis\.txt, which is no part of a model"):
+        run_entry(LAPTOP, make_recipe(), data, tmp_path, about=ABOUT, device="cpu")
+    assert thesis.read_text() == "years of work"
+
+
+def test_given_data_is_told(entry, data):
+    verification = verify_entry(entry, replace(data, is_official=False), num_steps=2, device="cpu")
+    assert verification.passed
+    assert [c.rule for c in verification.checks if c.passed is None] == ["origin"]
 
 
 def test_folder_that_is_no_entry_is_named(tmp_path, data):

@@ -35,6 +35,14 @@ def test_softmax_matches_torch_and_survives_large_inputs(dim: int) -> None:
     torch.testing.assert_close(log_softmax(x, dim), functional.log_softmax(x, dim))
 
 
+def test_sums_over_a_large_vocabulary_stay_in_the_range_of_float16() -> None:
+    x = torch.zeros(1, 70_000, dtype=torch.float16)
+    assert cross_entropy(x, torch.tensor([5])).item() == pytest.approx(math.log(70_000), rel=1e-3)
+    assert softmax(x, -1).float().sum().item() == pytest.approx(1, rel=0.02)
+    assert log_softmax(x, -1)[0, 0].item() == pytest.approx(-math.log(70_000), rel=1e-3)
+    assert softmax(x, -1).dtype == log_softmax(x, -1).dtype == torch.float16
+
+
 @pytest.mark.parametrize(
     ("activation", "expected"),
     [

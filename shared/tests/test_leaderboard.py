@@ -33,6 +33,8 @@ def make_entry(folder, *, score=1.0, passed=None, **changes):
         "score": score,
         "wall_s": 299.6,
         "hardware": LAPTOP,
+        "device": "cpu",
+        "num_threads": 2,
         "versions": {},
         "commit": None,
         "data": {},
@@ -51,28 +53,35 @@ def make_entry(folder, *, score=1.0, passed=None, **changes):
     return folder
 
 
-def test_entries_come_from_best_to_worst_and_the_disqualified_last(tmp_path):
+def test_verified_entries_come_first_from_best_to_worst_and_the_disqualified_last(tmp_path):
     make_entry(tmp_path / "a", score=1.2, passed=[True])
     make_entry(tmp_path / "deep" / "b", score=1.1)
     make_entry(tmp_path / "c", score=0.1, passed=[True, False])
     make_entry(tmp_path / "d", score=1.3, passed=[True, None])
-    entries = find_entries(tmp_path)
-    assert [one.folder.name for one in entries] == ["b", "a", "d", "c"]
+    make_entry(tmp_path / "e", score=0.2, passed=[])
+    entries, problems = find_entries(tmp_path)
+    assert not problems
+    assert [one.folder.name for one in entries] == ["a", "d", "e", "b", "c"]
     rows = markdown_table(entries, score_name="bits per byte").splitlines()
     assert rows[0] == (
         "| rank | entry | bits per byte | time | hardware | date | verified | description |"
     )
     cells = [[cell.strip() for cell in row.strip("|").split(" | ")] for row in rows[2:]]
-    assert [row[0] for row in cells] == ["1", "2", "3", "-"]
-    assert [row[6] for row in cells] == ["no", "yes", "yes, 1 open", "disqualified: rule 1"]
-    assert cells[0][1:6] == ["b", "1.1000", "300 s", "2 cores, Abacus 9", "2026-01-31"]
+    assert [row[0] for row in cells] == ["1", "2", "-", "-", "-"]
+    verdicts = ["yes", "yes, 1 open", "no", "no", "disqualified: rule 1"]
+    assert [row[6] for row in cells] == verdicts
+    assert cells[3][1:6] == ["b", "1.1000", "300 s", "2 cores, Abacus 9", "2026-01-31"]
 
 
 def test_text_of_others_cannot_break_the_table(tmp_path):
-    make_entry(tmp_path / "a", name="x | y", description="two\nlines")
-    row = markdown_table(find_entries(tmp_path), score_name="loss").splitlines()[2:]
-    assert len(row) == 1
-    assert "x \\| y" in row[0]
+    make_entry(tmp_path / "a", name="x | y\\| z", description="two\nlines <!-- end --> & more")
+    make_entry(tmp_path / "b", score=1e308, wall_s=1e308, name="n" * 10**5)
+    entries, _ = find_entries(tmp_path)
+    rows = markdown_table(entries, score_name="loss").splitlines()[2:]
+    assert len(rows) == 2
+    assert "x \\| y\\\\\\| z" in rows[0]
+    assert "two lines &lt;!-- end --&gt; &amp; more" in rows[0]
+    assert len(rows[1]) < 1_000
 
 
 def test_verification_of_an_earlier_submission_does_not_count(tmp_path):
@@ -89,8 +98,12 @@ def test_changed_missing_and_own_files(tmp_path):
     submission = read_entry(folder).submission
     assert submission.files.keys() == {"weights"}
     assert check_files(folder, submission).passed
-    (folder / "notes").write_text("a file more does no harm")
-    assert check_files(folder, submission).passed
+    (folder / "notes").write_text("a file more")
+    assert check_files(folder, submission).detail == "not in the submission: notes"
+    (folder / "notes").unlink()
+    (folder / "notes").symlink_to(folder / "weights")
+    assert "links: notes" in check_files(folder, submission).detail
+    (folder / "notes").unlink()
     (folder / "weights").write_bytes(b"better weights")
     assert check_files(folder, submission).detail == "changed since the run: weights"
     (folder / "weights").unlink()
@@ -102,5 +115,7 @@ def test_folder_without_submission_and_damaged_ones(tmp_path):
         read_entry(tmp_path)
     folder = make_entry(tmp_path / "a", passed=[True])
     (folder / VERIFICATION_NAME).write_text("{}")
-    with pytest.raises(ValueError, match=r"verification\.json"):
-        find_entries(tmp_path)
+    make_entry(tmp_path / "b", passed=[True])
+    entries, (problem,) = find_entries(tmp_path)
+    assert [one.folder.name for one in entries] == ["b"]
+    assert "verification.json" in problem

@@ -55,9 +55,10 @@ def scale_to_depth(
     Raises:
         ValueError: a number is not positive.
     """
-    if depth <= 0 or tokens_per_parameter <= 0:
+    if depth <= 0 or not 0 < tokens_per_parameter < math.inf:
         raise ValueError(
-            f"depth={depth} and tokens_per_parameter={tokens_per_parameter} must be positive"
+            f"depth={depth} and tokens_per_parameter={tokens_per_parameter} must be positive, and "
+            "finite"
         )
     for name, value in (("batch_size", batch_size), ("steps", steps)):
         if value is not None and value <= 0:

@@ -32,7 +32,8 @@ def next_token_distribution(
             (0, 1].
     """
     check_sampling(temperature, top_k, top_p)
-    if temperature == 0:
+    # So small a divisor would make 0 / 0 of the largest in float32.
+    if temperature < torch.finfo(torch.float32).tiny:
         return torch.zeros_like(logits).scatter(0, logits.argmax(keepdim=True), 1.0)
     # The largest is moved to 0 first: divided by a small temperature it would overflow.
     logits = logits.float()

@@ -5,6 +5,7 @@ An entry is a folder. ``submission.json`` says what is claimed and holds a hash 
 A unit decides what its rules are.
 """
 
+import html
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from lm_shared.receipt import Hardware
 SUBMISSION_NAME = "submission.json"
 VERIFICATION_NAME = "verification.json"
 
+_MAX_CELL_LENGTH = 300
 TABLE_COLUMNS = ("rank", "entry", "score", "time", "hardware", "date", "verified", "description")
 
 
@@ -38,7 +40,11 @@ class Submission:
     wall_s: float
     """Seconds that the division's clock ran."""
     hardware: Hardware
-    """What it ran on."""
+    """What the machine has."""
+    device: str
+    """Kind of device that it ran on."""
+    num_threads: int
+    """Threads that it computed with on the CPU."""
     versions: dict[str, str]
     """What it ran with."""
     commit: str | None
@@ -72,7 +78,7 @@ class Verification:
     hardware: Hardware
     """What it was checked on."""
     checks: tuple[Check, ...]
-    """One for each rule."""
+    """One or more for each rule."""
 
     @property
     def passed(self) -> bool:
@@ -94,7 +100,8 @@ class Entry:
     submission: Submission
     """The claim."""
     verification: Verification | None
-    """What was found, if it was checked as it is now."""
+    """What was found in this submission, if it was checked. Whoever wrote the file says so: keep
+    the verifications that you made yourself."""
 
 
 def hash_entry(folder: Path) -> dict[str, str]:
@@ -105,13 +112,20 @@ def hash_entry(folder: Path) -> dict[str, str]:
 
 
 def check_files(folder: Path, submission: Submission) -> Check:
-    """Check that an entry's files are those of its submission."""
+    """Check that an entry's files are those of its submission, no more and no fewer."""
     found, claimed = hash_entry(folder), submission.files
     missing = sorted(claimed.keys() - found.keys())
+    unknown = sorted(found.keys() - claimed.keys())
+    links = sorted(path.name for path in folder.rglob("*") if path.is_symlink())
     changed = sorted(name for name in claimed.keys() & found.keys() if claimed[name] != found[name])
     problems = [
         f"{what}: {', '.join(names[:5])}{' …' if len(names) > 5 else ''}"
-        for what, names in (("missing", missing), ("changed since the run", changed))
+        for what, names in (
+            ("missing", missing),
+            ("changed since the run", changed),
+            ("not in the submission", unknown),
+            ("links", links),
+        )
         if names
     ]
     return Check(
@@ -122,7 +136,7 @@ def check_files(folder: Path, submission: Submission) -> Check:
 
 
 def read_entry(folder: Path) -> Entry:
-    """Read an entry; a verification of an earlier submission does not count.
+    """Read an entry; a verification of an earlier submission, or without a check, does not count.
 
     Raises:
         FileNotFoundError: the folder holds no submission.
@@ -134,19 +148,23 @@ def read_entry(folder: Path) -> Entry:
     verification = None
     if (folder / VERIFICATION_NAME).is_file():
         verification = load_config(Verification, folder / VERIFICATION_NAME)
-        if verification.submission_sha256 != hash_file(path):
+        if verification.submission_sha256 != hash_file(path) or not verification.checks:
             verification = None
     return Entry(folder=folder, submission=load_config(Submission, path), verification=verification)
 
 
-def find_entries(folder: Path) -> list[Entry]:
-    """Return the entries below ``folder`` from best to worst, disqualified ones last.
+def find_entries(folder: Path) -> tuple[list[Entry], list[str]]:
+    """Return the entries below ``folder``, and what is wrong with those that cannot be read.
 
-    Raises:
-        ValueError: a file is damaged.
+    The verified ones come first, from best to worst, then those not checked, then the disqualified.
     """
-    entries = [read_entry(path.parent) for path in sorted(folder.rglob(SUBMISSION_NAME))]
-    return sorted(entries, key=lambda one: (_is_disqualified(one), one.submission.score))
+    entries, problems = [], []
+    for path in sorted(folder.rglob(SUBMISSION_NAME)):
+        try:
+            entries.append(read_entry(path.parent))
+        except ValueError as error:
+            problems.append(str(error))
+    return sorted(entries, key=lambda one: (_standing(one), one.submission.score)), problems
 
 
 def save_verification(folder: Path, verification: Verification) -> None:
@@ -158,27 +176,33 @@ def markdown_table(entries: Sequence[Entry], *, score_name: str) -> str:
     """Return the table of one division, entries in the order given."""
     columns = [score_name if name == "score" else name for name in TABLE_COLUMNS]
     lines: list[Iterable[str]] = [columns, ["---"] * len(columns)]
-    lines += [_row(rank, entry) for rank, entry in enumerate(entries, start=1)]
+    ranks = (str(rank) for rank in range(1, len(entries) + 1))
+    lines += [_row("-" if _standing(entry) else next(ranks), entry) for entry in entries]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _row(rank: int, entry: Entry) -> list[str]:
+def _row(rank: str, entry: Entry) -> list[str]:
     claim = entry.submission
-    hardware = ", ".join(claim.hardware.gpus) or (
-        f"{claim.hardware.num_cores} cores, {claim.hardware.cpu}"
-    )
+    hardware = ", ".join(claim.hardware.gpus)
+    if claim.device == "cpu":
+        hardware = f"{claim.num_threads} cores, {claim.hardware.cpu}"
     cells = [
-        "-" if _is_disqualified(entry) else str(rank),
+        rank,
         claim.name,
-        f"{claim.score:.4f}",
-        f"{claim.wall_s:.0f} s",
+        f"{claim.score:.4f}" if abs(claim.score) < 1e6 else f"{claim.score:.3g}",
+        f"{claim.wall_s:.0f} s" if abs(claim.wall_s) < 1e6 else f"{claim.wall_s:.3g} s",
         hardware,
         claim.date,
         _verdict(entry.verification),
         f"{claim.description} ({claim.authors})",
     ]
-    # Text of others: a bar or a line's end would break the table.
-    return [" ".join(cell.split()).replace("|", "\\|") for cell in cells]
+    return [_escape(cell) for cell in cells]
+
+
+def _escape(text: str) -> str:
+    """Return text of others so that it breaks neither the table nor the page around it."""
+    line = html.escape(" ".join(text.split())[:_MAX_CELL_LENGTH], quote=False)
+    return line.replace("\\", "\\\\").replace("|", "\\|")
 
 
 def _verdict(verification: Verification | None) -> str:
@@ -192,5 +216,8 @@ def _verdict(verification: Verification | None) -> str:
     return "yes"
 
 
-def _is_disqualified(entry: Entry) -> bool:
-    return entry.verification is not None and not entry.verification.passed
+def _standing(entry: Entry) -> int:
+    """Return 0 for a verified entry, 1 for one that nobody checked, 2 for a disqualified one."""
+    if entry.verification is None:
+        return 1
+    return 0 if entry.verification.passed else 2

@@ -169,7 +169,7 @@ def _whole_lines(path: Path) -> list[bytes]:
 
 def _parse(line: bytes, path: Path, number: int) -> dict[str, Any]:
     try:
-        record = json.loads(line)
+        record = json.loads(line, parse_constant=_refuse_constant)
         if not isinstance(record["step"], int) or not isinstance(record["elapsed_s"], int | float):
             raise TypeError("step or elapsed_s is not a number")
     except (ValueError, KeyError, TypeError) as error:
@@ -177,6 +177,11 @@ def _parse(line: bytes, path: Path, number: int) -> dict[str, Any]:
             f"line {number} of {path} is damaged, delete {path.parent} to start over: {error!r}"
         ) from error
     return {name: float(one) if one in _NON_FINITE else one for name, one in record.items()}
+
+
+def _refuse_constant(name: str) -> None:
+    """Refuse the bare NaN and Infinity that Python reads and JSON does not have."""
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _plain(name: str, value: Any) -> Value:

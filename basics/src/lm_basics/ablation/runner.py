@@ -34,8 +34,8 @@ from lm_basics.tokenizer import open_token_file
 from lm_basics.training import TrainingConfig, evaluate_loss, train
 from lm_basics.training.token_stream import fingerprint
 from lm_basics.transformer import TransformerLM
-from lm_shared.config import hash_config, save_config
-from lm_shared.files import lock_folder
+from lm_shared.config import hash_config, save_config, to_dict
+from lm_shared.files import lock_folder, read_json
 from lm_shared.runs import read_metrics
 from lm_shared.tensors import DeviceName, choose_device, choose_dtype, require_determinism
 
@@ -126,7 +126,7 @@ def run_study(
     choose_device(device)
     data.held_out()
     with lock_folder(folder):
-        save_config(study, folder / "study.json")
+        _claim_folder(study, folder / "study.json")
 
         def run_seeds(numbers: Iterable[int]) -> list[Outcome]:
             runs = _list_runs(study, data, folder, numbers, device)
@@ -144,6 +144,13 @@ def run_study(
         results = analyze_study(study, outcomes, seeds)
         save_config(results, folder / "results.json")
     return results
+
+
+def _claim_folder(study: Study, path: Path) -> None:
+    """Write the study, or check that the folder holds the same one."""
+    if path.exists() and read_json(path) != to_dict(study):
+        raise ValueError(f"{path.parent} holds another study: choose another folder or delete it")
+    save_config(study, path)
 
 
 def _list_runs(

@@ -105,6 +105,11 @@ def _load_writer(
     stop_tokens = () if end is None else (end,)
     device = choose_device()
     language_model = load_model(model).to(device)
+    if encoder.vocab_size < language_model.config.vocab_size:
+        raise ValueError(
+            f"the tokenizer in {folder} has {encoder.vocab_size:,} tokens, the model "
+            f"{language_model.config.vocab_size:,}: they do not belong together"
+        )
     generator = torch.Generator(device=device).manual_seed(seed)
     config = replace(config, stop_tokens=stop_tokens)
 

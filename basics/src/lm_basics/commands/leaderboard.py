@@ -79,8 +79,11 @@ class Verify:
     where none is given."""
     steps: int = 10
     """Steps that are replayed from the start and from every checkpoint."""
+    parts: int = 2
+    """Of the eight parts of the run, how many are followed to their end: the last, and others that
+    chance chooses."""
     full: bool = False
-    """Whether to replay all steps."""
+    """Whether to do the whole run again instead, from its seed."""
     device: DeviceName = "auto"
     """Where to compute."""
 
@@ -146,6 +149,11 @@ def _enter(action: Enter) -> None:
     about = About(name=action.name, authors=action.authors, description=action.description)
     with _division_data(division, action.data, action.vocab_size) as data:
         model, training = action.recipe.resolve(data.train.vocab_size)
+        if (training.checkpoint_every, training.keep_checkpoints) != (None, 1):
+            raise ValueError(
+                "entries keep eight checkpoints for the verifier: leave out --keep-"
+                "checkpoints and --checkpoint-every"
+            )
         recipe = EntryRecipe(
             model=model, training=with_milestones(training), compile=action.recipe.compile
         )
@@ -174,13 +182,19 @@ def _enter(action: Enter) -> None:
 
 
 def _verify(action: Verify) -> None:
-    if action.steps < 1:
-        raise ValueError(f"steps must be positive, got {action.steps}")
+    for name, value in (("steps", action.steps), ("parts", action.parts)):
+        if value < 1:
+            raise ValueError(f"{name} must be positive, got {value}")
     division = division_of(action.entry)
     recipe = load_config(EntryRecipe, action.entry / RECIPE_NAME)
     with _division_data(division, action.data, recipe.model.vocab_size) as data:
         verification = verify_entry(
-            action.entry, data, num_steps=action.steps, full=action.full, device=action.device
+            action.entry,
+            data,
+            num_steps=action.steps,
+            num_parts=action.parts,
+            full=action.full,
+            device=action.device,
         )
     Console().print(_checks_table(verification))
     if not verification.passed:
@@ -208,9 +222,15 @@ def _division_data(
 ) -> Iterator[DivisionData]:
     """Open the data of a folder, or make the laptop's in a folder that goes away again."""
     if folder is not None:
-        yield open_division_data(folder, division)
+        data = open_division_data(folder, division)
+        if division.has_default_corpus and data.tokenizer.vocab_size != vocab_size:
+            raise ValueError(
+                f"the tokens in {folder} are of a vocabulary of {data.tokenizer.vocab_size:,}, "
+                f"asked for is one of {vocab_size:,}"
+            )
+        yield data
         return
-    if division.name != "laptop":
+    if not division.has_default_corpus:
         raise ValueError(
             f"the division {division.name} needs --data FOLDER with train.bin, validation.bin and "
             "tokenizer; the README of lm-basics says how they are made"

@@ -19,7 +19,7 @@ from lm_basics.commands.training_tokens import (
 )
 from lm_basics.commands.training_watch import TrainingWatch, bytes_per_token
 from lm_basics.commands.wording import counted
-from lm_basics.export import save_model
+from lm_basics.export import check_model_folder, save_model
 from lm_basics.nn.ops import COMPILED_OPS, REFERENCE_OPS
 from lm_basics.peak_flops import find_peak_flops
 from lm_basics.training import TrainingResult, train
@@ -69,6 +69,7 @@ def train_model(
         wandb: Project at Weights & Biases that gets the metrics as well.
     """
     chosen_device = choose_device(device)
+    check_model_folder(output / "model")
     sinks = chosen_sinks(output, tensorboard=tensorboard, wandb=wandb)
     data = _open_data(recipe, output, tokens, validation, tokenizer)
     shape, config = recipe.resolve(data.train.vocab_size)

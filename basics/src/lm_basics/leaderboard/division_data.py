@@ -16,6 +16,7 @@ WINDOW_LENGTH = 64
 """Tokens in a row that count as the same text."""
 MAX_OVERLAP = 0.02
 """Share of held-out windows that may occur in training: web corpora repeat some text by nature."""
+MAX_LAPTOP_VOCAB_SIZE = 65_536
 _NUM_WINDOWS = 2_048
 _BLOCK_TOKENS = 1 << 22
 _MULTIPLIER = 0x9E3779B97F4A7C15
@@ -31,6 +32,8 @@ class DivisionData:
     """To measure the score on, all of it."""
     tokenizer: Tokenizer
     """Made both."""
+    is_official: bool
+    """Whether it was made here from the division's texts; files that were given are not."""
 
     @property
     def end_of_text(self) -> int:
@@ -51,11 +54,16 @@ def make_laptop_data(folder: Path, *, vocab_size: int) -> DivisionData:
 
     Raises:
         FileNotFoundError: the corpus is not installed.
-        ValueError: ``folder`` holds it in another vocabulary size.
+        ValueError: ``folder`` holds it in another vocabulary size, or that is too large.
     """
+    if vocab_size > MAX_LAPTOP_VOCAB_SIZE:
+        raise ValueError(f"vocab_size={vocab_size} is more than {MAX_LAPTOP_VOCAB_SIZE:,}")
     corpus = prepare_default_corpus(folder, vocab_size=vocab_size)
     return DivisionData(
-        train=corpus.train, validation=corpus.validation, tokenizer=corpus.tokenizer
+        train=corpus.train,
+        validation=corpus.validation,
+        tokenizer=corpus.tokenizer,
+        is_official=True,
     )
 
 
@@ -72,6 +80,7 @@ def open_division_data(folder: Path, division: Division) -> DivisionData:
         train=open_token_file(folder / "train.bin"),
         validation=open_token_file(folder / "validation.bin"),
         tokenizer=tokenizer,
+        is_official=False,
     )
     for file in (data.train, data.validation):
         if file.vocab_hash != tokenizer.vocab_hash:

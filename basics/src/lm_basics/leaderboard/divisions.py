@@ -29,6 +29,8 @@ class Division:
     """Cores that the process may use; None where a GPU does the work."""
     gpu: str | None
     """Word in the name of the one GPU; None where there is none."""
+    has_default_corpus: bool = False
+    """Whether the data is the default corpus, which everybody can make anew."""
     context_length: int = 512
     """Most tokens that a held-out token may be predicted from, its own window's beginning."""
 
@@ -42,6 +44,7 @@ DIVISIONS: dict[DivisionName, Division] = {
         vocab_size=None,
         max_cores=2,
         gpu=None,
+        has_default_corpus=True,
     ),
     "openwebtext": Division(
         name="openwebtext",

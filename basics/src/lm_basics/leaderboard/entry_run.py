@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from lm_basics.export import save_model
+from lm_basics.export import check_model_folder, save_model
 from lm_basics.leaderboard.curve import write_curve
 from lm_basics.leaderboard.division_data import DivisionData
 from lm_basics.leaderboard.divisions import Division
@@ -63,8 +63,8 @@ def run_entry(
     """Train, score and write an entry; an interrupted one goes on.
 
     The clock runs from the beginning of the training loop to its last step: compiling and the
-    validations on the way count, making the data and the final score do not. A run that takes too
-    long is scored as well, and the verifier will say so.
+    validations on the way count, making the data and the final score do not, nor do steps that a
+    kill made void. A run that takes too long is scored as well, and the verifier will say so.
 
     Args:
         division: Its rules.
@@ -76,11 +76,16 @@ def run_entry(
         on_step: Called after each step, for displays.
 
     Raises:
-        ValueError: the recipe breaks a rule, held-out text occurs in the training tokens, or the
-            folder holds another run.
+        ValueError: the recipe breaks a rule, held-out text occurs in the training tokens, the
+            division is not for that device, or the folder holds a finished entry, another run or
+            files of other kinds.
         FloatingPointError: the run diverged.
     """
     check_recipe(recipe, division)
+    if (folder / SUBMISSION_NAME).exists():
+        raise ValueError(f"{folder} holds a finished entry: choose another folder")
+    check_model_folder(folder / MODEL_NAME)
+    device = _choose_device(division, device)
     overlap = check_overlap(data)
     if not overlap.passed:
         raise ValueError(f"{data.train.path}: {overlap.detail}")
@@ -90,7 +95,9 @@ def run_entry(
         return {"val_score": score_model(model, data, division, num_tokens=CURVE_TOKENS)}
 
     with restrict_cores(division.max_cores):
-        for problem in hardware_problems(describe_hardware(), division):
+        for problem in hardware_problems(
+            describe_hardware(), division, device=device, num_threads=torch.get_num_threads()
+        ):
             logger.warning("%s: an entry for %s would be refused", problem, division.name)
         model = build_model(recipe, device)
         result = train(
@@ -105,17 +112,28 @@ def run_entry(
         with nullcontext() if result.ema is None else result.ema.applied():
             score = score_model(model, data, division)
             save_model(model, folder / MODEL_NAME, tokenizer=data.tokenizer)
+        used = (model.output_weight.device.type, torch.get_num_threads())
     save_config(recipe, folder / RECIPE_NAME)
     write_curve(folder / RUN_NAME, folder, division)
-    return _submit(division, data, folder, about=about, score=score)
+    submission = _claim(division, data, folder, about=about, score=score, used=used)
+    save_config(submission, folder / SUBMISSION_NAME)
+    return submission
 
 
-def _submit(
-    division: Division, data: DivisionData, folder: Path, *, about: About, score: float
+def _claim(
+    division: Division,
+    data: DivisionData,
+    folder: Path,
+    *,
+    about: About,
+    score: float,
+    used: tuple[str, int],
 ) -> Submission:
-    receipt = load_receipt(folder / RUN_NAME)
+    """Return the submission of a finished run; ``used`` are its device and threads."""
+    device, num_threads = used
     steps = [line for line in read_metrics(folder / RUN_NAME / METRICS_NAME) if "loss" in line]
-    submission = Submission(
+    receipt = load_receipt(folder / RUN_NAME)
+    return Submission(
         division=division.name,
         name=about.name,
         authors=about.authors,
@@ -124,13 +142,22 @@ def _submit(
         score=score,
         wall_s=steps[-1]["elapsed_s"],
         hardware=receipt.hardware,
+        device=device,
+        num_threads=num_threads,
         versions=receipt.versions,
         commit=receipt.git_commit,
         data=data.hashes(),
         files=hash_entry(folder),
     )
-    save_config(submission, folder / SUBMISSION_NAME)
-    return submission
+
+
+def _choose_device(division: Division, device: DeviceName) -> DeviceName:
+    """Return the device, which is the CPU where a division is for CPUs."""
+    if division.gpu is not None:
+        return device
+    if device not in ("auto", "cpu"):
+        raise ValueError(f"the division {division.name} is for CPUs, got device={device!r}")
+    return "cpu"
 
 
 @contextmanager

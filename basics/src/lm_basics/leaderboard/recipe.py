@@ -32,6 +32,12 @@ def with_milestones(training: TrainingConfig) -> TrainingConfig:
     return replace(training, checkpoint_every=every, keep_checkpoints=NUM_MILESTONES)
 
 
+def milestone_steps(training: TrainingConfig) -> list[int]:
+    """Return the steps after which ``with_milestones`` keeps a checkpoint."""
+    every = max(1, -(-training.steps // NUM_MILESTONES))
+    return sorted({*range(every, training.steps, every), training.steps})
+
+
 def build_model(recipe: EntryRecipe, device: DeviceName) -> TransformerLM:
     """Return the model as the run begins with it; the seed decides its weights."""
     chosen = choose_device(device)
@@ -45,8 +51,13 @@ def check_recipe(recipe: EntryRecipe, division: Division) -> None:
     """Refuse what the division's rules rule out before any time is spent.
 
     Raises:
-        ValueError: the vocabulary is not of the division's size.
+        ValueError: the vocabulary is not of the division's size, or the checkpoints are not those
+            that a verifier needs.
     """
+    if recipe.training != with_milestones(recipe.training):
+        raise ValueError(f"an entry keeps {NUM_MILESTONES} checkpoints, see with_milestones")
+    if recipe.training.keep_best:
+        raise ValueError("keep_best: an entry is judged by its last step, not by its best")
     size = recipe.model.vocab_size
     if division.vocab_size is not None and size != division.vocab_size:
         raise ValueError(

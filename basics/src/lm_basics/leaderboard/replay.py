@@ -51,7 +51,8 @@ class _EnoughError(Exception):
 def milestones(folder: Path) -> dict[int, Path]:
     """Return the checkpoints of an entry by their steps."""
     paths = (folder / RUN_NAME / FOLDER_NAME).glob("step-*.safetensors")
-    return {int(path.stem.removeprefix("step-")): path for path in sorted(paths)}
+    steps = {path.stem.removeprefix("step-"): path for path in sorted(paths)}
+    return {int(step): path for step, path in steps.items() if step.isdecimal()}
 
 
 def replay(
@@ -110,14 +111,14 @@ def replay(
     return Replay(first_step=after_step + 1, losses=tuple(losses), step_s=step_s, model=model)
 
 
-def checkpoint_weights(path: Path) -> Mapping[str, Tensor]:
-    """Return the weights that a checkpoint would be judged by: averaged ones if there are any.
+def checkpoint_weights(path: Path, *, averaged: bool) -> Mapping[str, Tensor]:
+    """Return the weights of a checkpoint; the averaged ones if they are asked for and there.
 
     Raises:
         ValueError: the checkpoint is torn.
     """
     states, _ = unpack(path.read_bytes(), str(path))
-    average: dict[str, Any] = states.get(EMA_PART, {}).get("averages", {})
+    average: dict[str, Any] = states.get(EMA_PART, {}).get("averages", {}) if averaged else {}
     return states["model"] | average
 
 

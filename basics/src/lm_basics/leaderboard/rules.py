@@ -1,12 +1,12 @@
 """The rules that need no computing: what an entry's files say about time, data and hardware."""
 
+from collections.abc import Container
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-from lm_basics.accounting import training_flops_per_token
+from lm_basics.accounting import count_parameters, training_flops_per_token
 from lm_basics.leaderboard.division_data import (
     MAX_OVERLAP,
     WINDOW_LENGTH,
@@ -14,7 +14,13 @@ from lm_basics.leaderboard.division_data import (
     validation_overlap,
 )
 from lm_basics.leaderboard.divisions import Division
-from lm_basics.leaderboard.recipe import RECIPE_NAME, EntryRecipe
+from lm_basics.leaderboard.recipe import (
+    NUM_MILESTONES,
+    RECIPE_NAME,
+    EntryRecipe,
+    milestone_steps,
+    with_milestones,
+)
 from lm_basics.peak_flops import listed_peak
 from lm_shared.config import load_config
 from lm_shared.leaderboard import Check, Submission
@@ -22,8 +28,9 @@ from lm_shared.receipt import Hardware, Receipt
 from lm_shared.runs import METRICS_NAME, load_receipt, read_metrics
 
 RUN_NAME = "run"
-_FASTEST_CORE_FLOPS = 5e11
-"""More than any CPU core does, matrix units included, in training."""
+MAX_PARAMETERS = 10**10
+_FASTEST_CORE_FLOPS = 4e12
+"""More than any CPU core does, matrix units included."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,10 +49,9 @@ class EntryRecord:
     """The metrics of each step, from the first to the last."""
 
     @property
-    def median_step_s(self) -> float:
-        """Seconds of a typical step; the first one, which may compile, does not count."""
-        times = [line["elapsed_s"] for line in self.steps]
-        return median(later - earlier for earlier, later in pairwise(times)) if times[1:] else 0.0
+    def mean_step_s(self) -> float:
+        """Seconds of a step, all that the clock counted spread over them."""
+        return self.submission.wall_s / len(self.steps)
 
 
 def read_record(folder: Path, submission: Submission) -> EntryRecord:
@@ -53,15 +59,26 @@ def read_record(folder: Path, submission: Submission) -> EntryRecord:
 
     Raises:
         FileNotFoundError: one is missing.
-        ValueError: one is damaged.
+        ValueError: one is damaged, or the record is not that of the recipe's steps.
     """
     lines = read_metrics(folder / RUN_NAME / METRICS_NAME)
+    steps = tuple(line for line in lines if "loss" in line)
+    recipe = load_config(EntryRecipe, folder / RECIPE_NAME)
+    # The numbers of others: nothing is computed from them before they are known to be sane.
+    if len(steps) != recipe.training.steps:
+        raise ValueError(f"the record has {len(steps)} of {recipe.training.steps} steps")
+    for number, line in enumerate(steps, start=1):
+        is_time = isinstance(line["elapsed_s"], int | float) and line["elapsed_s"] >= 0
+        if line["step"] != number or not is_time or not isinstance(line["loss"], float):
+            raise ValueError(f"line {number} of the record is not that of step {number}: {line}")
+    if count_parameters(recipe.model) > MAX_PARAMETERS:
+        raise ValueError(f"the model has more than {MAX_PARAMETERS:,} parameters")
     return EntryRecord(
         folder=folder,
         submission=submission,
-        recipe=load_config(EntryRecipe, folder / RECIPE_NAME),
+        recipe=recipe,
         receipt=load_receipt(folder / RUN_NAME),
-        steps=tuple(line for line in lines if "loss" in line),
+        steps=steps,
     )
 
 
@@ -80,6 +97,34 @@ def check_data(record: EntryRecord, data: DivisionData) -> Check:
             else "training tokens, held-out tokens and tokenizer are the division's"
         ),
     )
+
+
+def check_origin(data: DivisionData) -> Check:
+    """Tell whether the verifier made its data itself."""
+    return Check(
+        rule="origin",
+        passed=True if data.is_official else None,
+        detail=(
+            "the data was made anew from the division's texts"
+            if data.is_official
+            else "the data was given as files: that they are the division's is taken on trust"
+        ),
+    )
+
+
+def check_milestones(record: EntryRecord, saved: Container[int]) -> Check:
+    """Check that the entry has every checkpoint that a verifier replays from."""
+    training = record.recipe.training
+    wanted = milestone_steps(training)
+    missing = [step for step in wanted if step not in saved]
+    if training != with_milestones(training):
+        detail = f"the recipe does not keep {NUM_MILESTONES} evenly spread checkpoints"
+    elif missing:
+        detail = f"there is no checkpoint of step {missing[-1]}"
+    else:
+        detail = f"{len(wanted)} checkpoints"
+    passed = training == with_milestones(training) and not missing
+    return Check(rule="checkpoints", passed=passed, detail=detail)
 
 
 def check_overlap(data: DivisionData) -> Check:
@@ -120,8 +165,10 @@ def check_time(record: EntryRecord, division: Division) -> Check:
 
 def check_hardware(record: EntryRecord, division: Division) -> Check:
     """Compare what the run used with what the division allows."""
-    hardware = record.receipt.hardware
-    problems = hardware_problems(hardware, division)
+    hardware, claim = record.receipt.hardware, record.submission
+    problems = hardware_problems(
+        hardware, division, device=claim.device, num_threads=claim.num_threads
+    )
     if hardware != record.submission.hardware:
         problems.append("the submission names other hardware than the run's receipt")
     return Check(
@@ -131,14 +178,16 @@ def check_hardware(record: EntryRecord, division: Division) -> Check:
     )
 
 
-def hardware_problems(hardware: Hardware, division: Division) -> list[str]:
-    """Return what a division does not allow."""
+def hardware_problems(
+    hardware: Hardware, division: Division, *, device: str, num_threads: int
+) -> list[str]:
+    """Return what a division does not allow; a GPU that stands idle does no harm."""
     problems = []
-    if division.max_cores is not None and hardware.num_cores > division.max_cores:
-        problems.append(f"{hardware.num_cores} cores, allowed are {division.max_cores}")
+    if division.max_cores is not None and num_threads > division.max_cores:
+        problems.append(f"{num_threads} threads, allowed are {division.max_cores}")
     if division.gpu is None:
-        if hardware.gpus:
-            problems.append(f"there is a GPU ({', '.join(hardware.gpus)}), none is allowed")
+        if device != "cpu":
+            problems.append(f"the run was on {device}, allowed is cpu")
     elif len(hardware.gpus) != 1 or division.gpu not in hardware.gpus[0]:
         found = ", ".join(hardware.gpus) or "none"
         problems.append(f"GPUs: {found}, allowed is one {division.gpu}")
@@ -149,19 +198,13 @@ def check_clock(record: EntryRecord) -> Check:
     """Look for a clock that contradicts itself or the hardware."""
     times = [line["elapsed_s"] for line in record.steps]
     wall_s, problems = record.submission.wall_s, []
-    numbers = [line["step"] for line in record.steps]
-    if numbers != list(range(1, record.recipe.training.steps + 1)):
-        problems.append(
-            f"the record has {len(numbers)} of {record.recipe.training.steps} steps, or not in "
-            "their order"
-        )
     if any(later < earlier for earlier, later in pairwise(times)):
         problems.append("the clock runs backwards")
     if times and abs(times[-1] - wall_s) > 0.01:
         problems.append(f"the last step is at {times[-1]:.1f} s, claimed are {wall_s:.1f} s")
     if record.receipt.wall_s + 0.01 < wall_s:
         problems.append(f"the receipt has only {record.receipt.wall_s:.1f} s")
-    speed, peak = _speed(record), _peak(record.receipt.hardware)
+    speed, peak = _speed(record), _peak(record)
     if peak is not None and speed > peak:
         problems.append(
             f"{speed:.3g} FLOPs a second are more than the hardware can do, at most {peak:.3g}"
@@ -181,10 +224,11 @@ def _speed(record: EntryRecord) -> float:
     return flops / max(record.submission.wall_s, 1e-9)
 
 
-def _peak(hardware: Hardware) -> float | None:
-    if not hardware.gpus:
-        return hardware.num_cores * _FASTEST_CORE_FLOPS
-    listed = listed_peak(hardware.gpus[0])
+def _peak(record: EntryRecord) -> float | None:
+    if record.submission.device == "cpu":
+        return record.submission.num_threads * _FASTEST_CORE_FLOPS
+    gpus = record.receipt.hardware.gpus
+    listed = listed_peak(gpus[0]) if gpus else None
     return None if listed is None else listed.flops_per_s
 
 

@@ -1,10 +1,13 @@
 """The generated table of all divisions."""
 
+import logging
 from pathlib import Path
 
 from lm_basics.leaderboard.divisions import DIVISIONS
 from lm_shared.files import write_text
 from lm_shared.leaderboard import find_entries, markdown_table
+
+logger = logging.getLogger(__name__)
 
 BEGIN = "<!-- leaderboard: begin -->"
 END = "<!-- leaderboard: end -->"
@@ -13,16 +16,19 @@ END = "<!-- leaderboard: end -->"
 def leaderboard_tables(folder: Path) -> str:
     """Return the table of every division that has entries below ``folder``, as Markdown.
 
+    Entries that are damaged or of no known division are left out, with a warning.
+
     Raises:
-        ValueError: an entry is damaged or of no known division.
         FileNotFoundError: there is no entry.
     """
-    entries = find_entries(folder)
+    entries, problems = find_entries(folder)
     if not entries:
-        raise FileNotFoundError(f"{folder} holds no entries")
-    unknown = {one.submission.division for one in entries} - {*DIVISIONS}
-    if unknown:
-        raise ValueError(f"{folder} holds entries of unknown divisions: {sorted(unknown)}")
+        raise FileNotFoundError(f"{folder} holds no entries" + "".join(f"; {p}" for p in problems))
+    for one in entries:
+        if one.submission.division not in DIVISIONS:
+            problems.append(f"{one.folder}: unknown division {one.submission.division!r}")
+    for problem in problems:
+        logger.warning("left out: %s", problem)
     parts = []
     for division in DIVISIONS.values():
         own = [one for one in entries if one.submission.division == division.name]
@@ -36,7 +42,8 @@ def write_tables(folder: Path, document: Path) -> None:
     """Replace the marked block of a Markdown file.
 
     Raises:
-        ValueError: an entry is damaged, or the markers are missing.
+        FileNotFoundError: there is no entry.
+        ValueError: the markers are missing.
     """
     text = document.read_text(encoding="utf-8")
     if text.count(BEGIN) != 1 or text.count(END) != 1:

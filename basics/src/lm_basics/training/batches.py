@@ -75,9 +75,12 @@ def get_batch(
     global generator.
 
     Raises:
-        ValueError: The data set has no window of ``context_length + 1`` tokens.
+        ValueError: The data set has no window of ``context_length + 1`` tokens, or a size is not
+            positive.
     """
     num_starts = len(dataset) - context_length
+    if context_length < 1 or batch_size < 1:
+        raise ValueError(f"context_length={context_length} and batch_size={batch_size} must be > 0")
     if num_starts <= 0:
         raise ValueError(
             f"{len(dataset)} tokens hold no window of context_length + 1 = {context_length + 1}"
@@ -97,4 +100,5 @@ def _shifted(
     windows: Int64[np.ndarray, "batch length_and_one"], device: torch.device | str
 ) -> tuple[Int[Tensor, "batch seq"], Int[Tensor, "batch seq"]]:
     tokens = torch.from_numpy(windows).to(device)
-    return tokens[:, :-1], tokens[:, 1:]
+    # The targets have memory of their own: who masks tokens in place must not change them.
+    return tokens[:, :-1], tokens[:, 1:].clone()

@@ -1,5 +1,6 @@
 """Checkpoints of a model and its optimizer, at a path or in an open file."""
 
+import os
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -27,7 +28,7 @@ def save_checkpoint(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     iteration: int,
-    out: Path | str | BinaryFile,
+    out: os.PathLike[str] | str | BinaryFile,
     *,
     config_hash: str = "",
 ) -> None:
@@ -44,14 +45,14 @@ def save_checkpoint(
         {"model": model, "optimizer": optimizer},
         {"iteration": iteration, "config_hash": config_hash},
     )
-    if isinstance(out, Path | str):
+    if isinstance(out, str | os.PathLike):
         write_bytes(Path(out), data)
     else:
         out.write(data)
 
 
 def load_checkpoint(
-    src: Path | str | BinaryFile,
+    src: os.PathLike[str] | str | BinaryFile,
     model: nn.Module,
     optimizer: torch.optim.Optimizer | None = None,
     *,
@@ -63,8 +64,9 @@ def load_checkpoint(
         FileNotFoundError: There is no such file.
         ValueError: The file is torn, no checkpoint, of another model, or of another run.
     """
-    name = str(src) if isinstance(src, Path | str) else "the checkpoint"
-    data = Path(src).read_bytes() if isinstance(src, Path | str) else src.read()
+    is_path = isinstance(src, str | os.PathLike)
+    name = str(src) if is_path else "the checkpoint"
+    data = Path(src).read_bytes() if is_path else src.read()
     states, about = unpack(data, name)
     if config_hash:
         check_identity(about["config_hash"], config_hash, name)

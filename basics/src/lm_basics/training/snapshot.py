@@ -148,8 +148,11 @@ def _hash(tensors: Mapping[str, Tensor]) -> str:
 def _read_description(metadata: Mapping[str, str] | None, name: str) -> dict[str, Any]:
     try:
         description = json.loads((metadata or {})[_HEADER_KEY])
-    except (KeyError, ValueError) as error:
+        lacking = {"format", "about", "states", "sha256"} - {*description}
+    except (KeyError, ValueError, TypeError) as error:
         raise _torn(name, "its header describes none") from error
+    if not isinstance(description, dict) or lacking:
+        raise _torn(name, "its header describes none")
     if description["format"] != _FORMAT:
         raise ValueError(f"{name} has format {description['format']}, expected {_FORMAT}")
     return description
