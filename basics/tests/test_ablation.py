@@ -251,7 +251,7 @@ def test_another_study_in_the_folder_is_refused(data: StudyData, tmp_path: Path)
     with pytest.raises(ValueError, match="holds another study"):
         run_study(_study(other), data, tmp_path / "out", seeds=1)
     fewer = replace(data, num_validation_tokens=100)
-    with pytest.raises(ValueError, match="holds another study"):
+    with pytest.raises(ValueError, match="holds a run with other settings or data"):
         run_study(_study(SLOW), fewer, tmp_path / "out", seeds=1)
 
 
