@@ -40,16 +40,17 @@ BEST_RECIPES: dict[DivisionName, BestRecipe] = {
     "laptop": BestRecipe(
         recipe=ModelRecipe(
             training=TrainingConfig(
-                steps=2_000,
+                steps=2_350,
                 batch_size=8,
-                optimizer=MuonConfig(others=AdamWConfig(lr=0.015, weight_decay=0.0)),
+                optimizer=MuonConfig(others=AdamWConfig(lr=0.02, weight_decay=0.0)),
                 dtype="float32",
-                validate_every=200,
+                validate_every=400,
             ),
             d_model=128,
-            num_layers=3,
+            num_layers=2,
             num_heads=2,
-            context_length=256,
+            context_length=128,
+            compile=True,
         ),
         vocab_size=4_096,
     ),
