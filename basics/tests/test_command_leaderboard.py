@@ -49,7 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "16",
     ]
     about = ("--name", "tiny", "--authors", "nobody", "--description", "as small as it gets")
-    options += ["--vocab-size", 257]
+    options += ["--vocab-size", 257, "--no-compile"]
     arguments = ("--output", folder / "entry", "--data", folder / "data", *about, *options)
     assert run("laptop", *arguments) == 0
     return folder

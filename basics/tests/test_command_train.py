@@ -2,6 +2,7 @@
 
 import importlib.util
 import logging
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from lm_basics.training.run_setting import load_setting
 from lm_basics.training.samples import Sample, read_samples
 from lm_shared import display
 from lm_shared.files import read_json
+from lm_shared.metrics import read_metrics
 
 Capture = pytest.CaptureFixture[str]
 NUMBERS = ProgressNumbers(
@@ -83,6 +85,19 @@ def test_a_run_leaves_samples_setting_and_report(
     assert numbers["is_finished"]
     assert numbers["mfu"] > 0
     assert f"wrote {folder / 'model'} and {folder / 'report.html'}" in printed
+
+
+def test_a_part_of_the_held_out_tokens_may_do(
+    tmp_path: Path, train: tuple[object, ...], capsys: Capture
+) -> None:
+    options = ("--validation", tmp_path / "train.bin")
+    assert run(*train, *options, "--validation-tokens", 100) == 0
+    line = read_metrics(tmp_path / "run" / "metrics.jsonl")[-1]
+    # A byte a token: the end of the document is not among the first hundred.
+    assert line["val_bits_per_byte"] == pytest.approx(line["val_loss"] / math.log(2))
+    assert run(*train, "--output", tmp_path / "x", *options, "--validation-tokens", 0) == 2
+    assert "validation_tokens must be positive or None, got 0" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
 
 
 def test_attention_can_keep_to_documents(tmp_path: Path, train: tuple[object, ...]) -> None:

@@ -137,7 +137,9 @@ def test_micro_batches_equal_one_batch() -> None:
 @pytest.mark.parametrize("length", [1, 7, 8, 9, 40])
 def test_evaluation_predicts_every_token_once(stride: int | None, length: int) -> None:
     tokens = TOKENS[:length]
-    inputs, targets = _cut_windows(tokens, 3, 8, stride or 8)
+    num_windows = 1 + max(0, -(-(length - 8) // (stride or 8)))
+    starts = np.arange(num_windows) * (stride or 8)
+    inputs, targets = _cut_windows(tokens, starts, 3, 8, stride or 8)
     np.testing.assert_array_equal(targets[targets != IGNORED_TARGET], tokens)
     assert inputs[0, 0] == 3
     if length > 8:

@@ -45,6 +45,7 @@ def train_model(
     output: Path,
     tokens: Annotated[Path | None, _NONE] = None,
     validation: Annotated[Path | None, _NONE] = None,
+    validation_tokens: int | None = None,
     tokenizer: Annotated[Path | None, _NONE] = None,
     device: DeviceName = "auto",
     prompt: tuple[str, ...] = (),
@@ -61,6 +62,7 @@ def train_model(
         output: Run folder; the exported model goes into its folder ``model``.
         tokens: Token file to train on, as ``basics encode`` writes it.
         validation: Token file to measure the loss on.
+        validation_tokens: How many of its first tokens are used; None means all.
         tokenizer: Folder of the tokenizer that made the tokens, to be saved with the model.
         device: Where to train; auto takes a GPU if there is one.
         prompt: Texts that the model continues while it learns; they need the tokenizer.
@@ -70,6 +72,8 @@ def train_model(
     """
     chosen_device = choose_device(device)
     check_model_folder(output / "model")
+    if validation_tokens is not None and validation_tokens <= 0:
+        raise ValueError(f"validation_tokens must be positive or None, got {validation_tokens}")
     sinks = chosen_sinks(output, tensorboard=tensorboard, wandb=wandb)
     data = _open_data(recipe, output, tokens, validation, tokenizer)
     shape, config = recipe.resolve(data.train.vocab_size)
@@ -97,6 +101,7 @@ def train_model(
             samples=samples,
             sample_every=sample_every,
             dtype=dtype,
+            num_validation_tokens=validation_tokens,
         )
         result = train(
             model,

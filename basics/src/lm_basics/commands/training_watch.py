@@ -32,6 +32,7 @@ class TrainingWatch:
         samples: SampleWriter | None = None,
         sample_every: int | None = None,
         dtype: torch.dtype = torch.float32,
+        num_validation_tokens: int | None = None,
     ) -> None:
         """Get ready.
 
@@ -45,10 +46,12 @@ class TrainingWatch:
             samples: Continues prompts.
             sample_every: Steps between samples; None means only after the last step.
             dtype: Type of the matrix products in validations.
+            num_validation_tokens: The first so many held-out tokens are used; None means all.
         """
         self.model, self.data, self.folder, self.setting = model, data, folder, setting
         self.progress, self.display = progress, display
         self.samples, self.sample_every, self.dtype = samples, sample_every, dtype
+        self.num_validation_tokens = num_validation_tokens
         self.num_steps = 0
         self._last_step = 0
 
@@ -69,15 +72,25 @@ class TrainingWatch:
         if held_out is None:
             return {}
         first_context = int(self.data.train.tokens[-1])
+        tokens = held_out.tokens[: self.num_validation_tokens]
         loss = evaluate_loss(
-            model, held_out.tokens, first_context=first_context, dtype=self.dtype
+            model, tokens, first_context=first_context, dtype=self.dtype
         ).nats_per_token
         values = {"val_loss": loss}
-        bits = to_bits_per_byte(loss, bytes_per_token(held_out))
+        bits = to_bits_per_byte(loss, self._bytes_per_token(held_out, len(tokens)))
         if bits is not None:
             values["val_bits_per_byte"] = bits
         self.progress.add_validation(self._last_step, values)
         return values
+
+    def _bytes_per_token(self, held_out: TokenFile, num_tokens: int) -> float | None:
+        """Return the bytes behind the first tokens; of a part of a file only a tokenizer knows."""
+        if num_tokens == held_out.num_tokens:
+            return bytes_per_token(held_out)
+        if self.data.tokenizer is None:
+            return None
+        tokens = held_out.tokens[:num_tokens]
+        return float(self.data.tokenizer.token_num_bytes[tokens].mean())
 
     def _keep_setting(self) -> None:
         earlier = load_setting(self.folder)

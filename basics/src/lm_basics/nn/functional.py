@@ -9,20 +9,21 @@ from torch import Tensor
 def softmax(x: Float[Tensor, "*shape"], dim: int) -> Float[Tensor, "*shape"]:
     """Normalize ``exp(x)`` to sum to one along ``dim``; the maximum is subtracted first."""
     exponentials = torch.exp(x - x.amax(dim, keepdim=True))
-    total = exponentials.sum(dim, keepdim=True, dtype=_sum_dtype(x))
-    return (exponentials / total).to(x.dtype)
+    total = exponentials.sum(dim, keepdim=True, dtype=_sum_dtype(exponentials))
+    return (exponentials / total).to(exponentials.dtype)
 
 
 def log_softmax(x: Float[Tensor, "*shape"], dim: int) -> Float[Tensor, "*shape"]:
     """Return the logarithm of ``softmax`` without ever forming it."""
     shifted = x - x.amax(dim, keepdim=True)
-    total = shifted.exp().sum(dim, keepdim=True, dtype=_sum_dtype(x))
-    return (shifted - total.log()).to(x.dtype)
+    exponentials = shifted.exp()
+    total = exponentials.sum(dim, keepdim=True, dtype=_sum_dtype(exponentials))
+    return (shifted - total.log()).to(exponentials.dtype)
 
 
-def _sum_dtype(x: Tensor) -> torch.dtype:
-    """Return a type that holds sums over a vocabulary: float16 ends at 65,504."""
-    return torch.promote_types(x.dtype, torch.float32)
+def _sum_dtype(x: Tensor) -> torch.dtype | None:
+    """Return a type that holds sums over a vocabulary: float16 ends at 65,504; None: as it is."""
+    return torch.float32 if x.dtype == torch.float16 else None
 
 
 def silu(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -66,6 +67,7 @@ def cross_entropy(
 ) -> Float[Tensor, ""]:
     """Return the mean of ``-log softmax(logits)[target]`` over all positions, in nats."""
     shifted = logits - logits.amax(-1, keepdim=True)
-    log_normalizer = shifted.exp().sum(-1, dtype=_sum_dtype(logits)).log()
+    exponentials = shifted.exp()
+    log_normalizer = exponentials.sum(-1, dtype=_sum_dtype(exponentials)).log()
     chosen = shifted.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
     return (log_normalizer - chosen).mean()

@@ -62,30 +62,35 @@ def evaluate_loss(
     stride = context if stride is None else stride
     if len(tokens) == 0 or not 1 <= stride <= context:
         raise ValueError(f"got {len(tokens)} tokens and stride={stride}, context={context}")
-    inputs, targets = _cut_windows(tokens, first_context, context, stride)
+    num_windows = 1 + max(0, -(-(len(tokens) - context) // stride))
     device = model.output_weight.device
     total_nats = 0.0
-    for first in range(0, len(inputs), batch_size):
-        part = torch.from_numpy(targets[first : first + batch_size]).to(device)
+    for first in range(0, num_windows, batch_size):
+        starts = np.arange(first, min(first + batch_size, num_windows)) * stride
+        inputs, targets = _cut_windows(tokens, starts, first_context, context, stride)
+        part = torch.from_numpy(targets).to(device)
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            mean = model.loss(torch.from_numpy(inputs[first : first + batch_size]).to(device), part)
+            mean = model.loss(torch.from_numpy(inputs).to(device), part)
         total_nats += mean.item() * int((part != IGNORED_TARGET).sum())
     return HeldOutLoss(total_nats=total_nats, num_tokens=len(tokens))
 
 
 def _cut_windows(
-    tokens: NDArray[np.integer], first_context: int, context: int, stride: int
+    tokens: NDArray[np.integer],
+    starts: NDArray[np.int64],
+    first_context: int,
+    context: int,
+    stride: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return inputs and targets, (windows, context) each; targets covered before are ignored."""
-    stream = np.concatenate([[first_context], tokens]).astype(np.int64)
-    num_windows = 1 + max(0, -(-(len(tokens) - context) // stride))
-    starts = np.arange(num_windows) * stride
+    """Return inputs and targets, (windows, context) each; targets covered before are ignored.
+
+    The window at ``start`` predicts the tokens from there on, each from the one before it.
+    """
     positions = starts[:, None] + np.arange(context)
     is_inside = positions < len(tokens)
     clipped = np.where(is_inside, positions, 0)
-    is_new = np.arange(context) >= context - stride
-    is_new = np.broadcast_to(is_new, positions.shape).copy()
-    is_new[0] = True
-    inputs = stream[clipped]
-    targets = np.where(is_inside & is_new, stream[clipped + 1], IGNORED_TARGET)
+    is_new = (np.arange(context) >= context - stride) | (starts[:, None] == 0)
+    targets = np.where(is_inside & is_new, tokens[clipped].astype(np.int64), IGNORED_TARGET)
+    inputs = tokens[np.maximum(clipped - 1, 0)].astype(np.int64)
+    inputs[clipped == 0] = first_context
     return inputs, targets
