@@ -20,6 +20,7 @@ from lm_basics.commands.training_tokens import (
 from lm_basics.commands.training_watch import TrainingWatch, bytes_per_token
 from lm_basics.commands.wording import counted
 from lm_basics.export import check_model_folder, save_model
+from lm_basics.model_config import TransformerConfig
 from lm_basics.nn.ops import COMPILED_OPS, REFERENCE_OPS
 from lm_basics.peak_flops import find_peak_flops
 from lm_basics.training import TrainingResult, train
@@ -71,9 +72,7 @@ def train_model(
         wandb: Project at Weights & Biases that gets the metrics as well.
     """
     chosen_device = choose_device(device)
-    check_model_folder(output / "model")
-    if validation_tokens is not None and validation_tokens <= 0:
-        raise ValueError(f"validation_tokens must be positive or None, got {validation_tokens}")
+    _check_options(output, validation_tokens=validation_tokens, sample_every=sample_every)
     sinks = chosen_sinks(output, tensorboard=tensorboard, wandb=wandb)
     data = _open_data(recipe, output, tokens, validation, tokenizer)
     shape, config = recipe.resolve(data.train.vocab_size)
@@ -85,11 +84,7 @@ def train_model(
     model = TransformerLM(shape, ops=ops).to(chosen_device)
     dtype = choose_dtype(config.dtype, chosen_device)
     setting = _setting(data, chosen_device, dtype, ops.name)
-    progress = TrainingProgress(
-        flops_per_token=training_flops_per_token(shape, shape.context_length),
-        peak_flops=setting.peak_flops,
-        bytes_per_token=setting.bytes_per_token,
-    )
+    progress = _progress(shape, setting)
     with training_display() as display:
         watch = TrainingWatch(
             model,
@@ -119,6 +114,22 @@ def train_model(
     print(f"wrote {output / 'model'} and {output / 'report.html'}")
 
 
+def _check_options(output: Path, **counts: int | None) -> None:
+    """Refuse a folder whose content would be replaced, and numbers that are not positive."""
+    check_model_folder(output / "model")
+    for name, count in counts.items():
+        if count is not None and count <= 0:
+            raise ValueError(f"{name} must be positive or None, got {count}")
+
+
+def _progress(shape: TransformerConfig, setting: RunSetting) -> TrainingProgress:
+    return TrainingProgress(
+        flops_per_token=training_flops_per_token(shape, shape.context_length),
+        peak_flops=setting.peak_flops,
+        bytes_per_token=setting.bytes_per_token,
+    )
+
+
 def _open_data(
     recipe: TrainRecipe | DepthRecipe,
     output: Path,
@@ -146,8 +157,6 @@ def _sample_writer(
     *,
     seed: int,
 ) -> SampleWriter | None:
-    if sample_every is not None and sample_every <= 0:
-        raise ValueError(f"sample_every must be positive or None, got {sample_every}")
     if not prompts:
         if sample_every is not None:
             raise ValueError(f"--sample-every {sample_every} needs a --prompt to continue")
