@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from lm_shared.command_line import run_command
-from lm_shared.files import read_json, write_text
+from lm_shared.files import read_json, replace_between
 
 ROOT = Path(__file__).parents[1]
 BEGIN = "<!-- results: begin -->"
@@ -29,12 +29,7 @@ def update_readme(run: Path = Path("runs/speedrun"), readme: Path = ROOT / "READ
     if len(commits) > 1:
         raise ValueError(f"the stages in {size} come from different code: run with --fresh")
     receipt = receipts[0]
-    text = readme.read_text()
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise ValueError(f"{readme} must hold {BEGIN} and {END} once each")
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    write_text(readme, f"{before}{BEGIN}\n{render_results(summary, receipt)}{END}{after}")
+    replace_between(readme, BEGIN, END, f"\n{render_results(summary, receipt)}")
 
 
 def render_results(summary: dict, receipt: dict) -> str:

@@ -19,7 +19,7 @@ from lm_basics.ablation.results import StudyResults
 from lm_basics.ablation.table import markdown_table
 from lm_shared.config import load_config
 from lm_shared.figures import write_png
-from lm_shared.files import write_text
+from lm_shared.files import replace_between
 
 STUDIES = ("learning-rate", "norm", "position", "feedforward", "optimizer", "batch-size")
 RESULTS = Path(__file__).parent / "results" / "cpu" / "ablations"
@@ -66,12 +66,7 @@ def write_tables(results: Path, readme: Path) -> None:
     Raises:
         ValueError: the markers are missing.
     """
-    text = readme.read_text(encoding="utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise ValueError(f"{readme} must hold {BEGIN} and {END} once each")
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    write_text(readme, f"{before}{BEGIN}\n\n{render_tables(results)}\n{END}{after}")
+    replace_between(readme, BEGIN, END, f"\n\n{render_tables(results)}\n")
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lm_shared.files import write_text
+from lm_shared.files import replace_between
 
 BEGIN = "<!-- tokenizer results: begin -->"
 END = "<!-- tokenizer results: end -->"
@@ -17,12 +17,7 @@ def write_table(results: Mapping[str, Any], readme: Path) -> None:
     Raises:
         ValueError: the markers are missing.
     """
-    text = readme.read_text(encoding="utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise ValueError(f"{readme} must hold {BEGIN} and {END} once each")
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    write_text(readme, f"{before}{BEGIN}\n{render_table(results)}{END}{after}")
+    replace_between(readme, BEGIN, END, f"\n{render_table(results)}")
 
 
 def render_table(results: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from lm_shared.files import (
     hash_files,
     lock_folder,
     read_json,
+    replace_between,
     write_bytes,
     write_json,
     write_text,
@@ -31,6 +32,24 @@ def test_writing_replaces_content_and_makes_parents(tmp_path: Path) -> None:
     write_text(path, "naïve\r\n")
     assert path.read_bytes() == "naïve\r\n".encode()
     assert names(path.parent) == ["b.txt"]
+
+
+def test_what_stands_between_two_markers_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "README.md"
+    path.write_text("before <a>old<z> after")
+    replace_between(path, "<a>", "<z>", " new ")
+    assert path.read_text() == "before <a> new <z> after"
+
+
+@pytest.mark.parametrize("text", ["", "<a>", "<z>", "<z> <a>", "<a><z><a>", "<a><z><z>"])
+def test_markers_that_are_not_there_once_each_in_order_are_refused(
+    tmp_path: Path, text: str
+) -> None:
+    path = tmp_path / "README.md"
+    path.write_text(text)
+    with pytest.raises(ValueError, match="must hold <a> and <z> once each"):
+        replace_between(path, "<a>", "<z>", "new")
+    assert path.read_text() == text
 
 
 def test_content_is_invisible_until_the_block_ends(tmp_path: Path) -> None:

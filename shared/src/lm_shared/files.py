@@ -126,6 +126,20 @@ def write_text(path: Path | str, text: str) -> None:
     write_bytes(path, text.encode())
 
 
+def replace_between(path: Path | str, begin: str, end: str, content: str) -> None:
+    """Replace what stands between two markers of a text file, such as a table in a README.
+
+    Raises:
+        ValueError: a marker is not there exactly once, or they stand in the other order.
+    """
+    text = Path(path).read_text(encoding="utf-8")
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    if text.count(begin) != 1 or text.count(end) != 1 or end not in rest:
+        raise ValueError(f"{path} must hold {begin} and {end} once each, in this order")
+    write_text(path, f"{before}{begin}{content}{end}{after}")
+
+
 def write_json(path: Path | str, value: Any) -> None:
     """Write ``value`` atomically as indented JSON.
 

@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 from lm_basics.leaderboard.divisions import DIVISIONS
-from lm_shared.files import write_text
+from lm_shared.files import replace_between
 from lm_shared.leaderboard import find_entries, markdown_table
 
 logger = logging.getLogger(__name__)
@@ -45,9 +45,4 @@ def write_tables(folder: Path, document: Path) -> None:
         FileNotFoundError: there is no entry.
         ValueError: the markers are missing.
     """
-    text = document.read_text(encoding="utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise ValueError(f"{document} must hold {BEGIN} and {END} once each")
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    write_text(document, f"{before}{BEGIN}\n\n{leaderboard_tables(folder)}\n{END}{after}")
+    replace_between(document, BEGIN, END, f"\n\n{leaderboard_tables(folder)}\n")
