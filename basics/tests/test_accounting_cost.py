@@ -1,5 +1,6 @@
 """Time, money and speed against sums by hand."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -127,10 +128,13 @@ def test_devices_are_found_by_name() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"tokens": 0.0}, "tokens must be positive, got 0.0"),
+        ({"tokens": 0.0}, "tokens must be positive and finite, got 0.0"),
+        ({"tokens": math.inf}, "tokens must be positive and finite, got inf"),
         ({"mfu": 1.5}, r"mfu must lie in \(0, 1\], got 1.5"),
-        ({"num_devices": 0}, "num_devices must be positive, got 0"),
-        ({"dollars_per_hour": -1.0}, "dollars_per_hour must not be negative, got -1.0"),
+        ({"num_devices": 0}, "num_devices must be positive and finite, got 0"),
+        ({"num_devices": 0, "batch_size": 0}, "num_devices must be positive and finite, got 0"),
+        ({"dollars_per_hour": -1.0}, "dollars_per_hour must be finite and not negative, got -1.0"),
+        ({"dollars_per_hour": math.nan}, "dollars_per_hour must be finite and not negative"),
     ],
 )
 def test_impossible_budgets_are_refused(change: dict[str, float], message: str) -> None:

@@ -106,8 +106,9 @@ def test_the_command_writes_page_figures_and_record(
         (("gpt3",), "no model and no file 'gpt3': did you mean gpt3-175b?"),
         (("gpt2-xl", "--device", "h1000"), "no device 'h1000': did you mean h100?"),
         (("gpt2-xl", "--mfu", "40"), "mfu must lie in (0, 1], got 40.0"),
-        (("gpt2-xl", "--context", "0"), "sequence_length must be positive, got 0"),
-        (("gpt2-xl", "--batch-size", "-1"), "batch_size must be positive, got -1"),
+        (("gpt2-xl", "--context", "0"), "sequence_length must be positive and finite, got 0"),
+        (("gpt2-xl", "--batch-size", "-1"), "batch_size must be positive and finite, got -1"),
+        (("gpt2-xl", "--num-devices", "0"), "num_devices must be positive and finite, got 0"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(
@@ -133,3 +134,14 @@ def test_quantities_in_words() -> None:
     assert in_time(0.0312) == "31.2 ms"
     assert in_time(90) == "90 s"
     assert in_time(202.3 * 86400) == "202.3 days"
+
+
+def test_an_output_that_is_a_file_is_refused_before_any_account(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "account").write_text("mine")
+    assert _run(monkeypatch, "gpt2-small", "--output", tmp_path / "account") == 2
+    captured = capsys.readouterr()
+    assert "is a file, expected a folder" in captured.err
+    assert not captured.out
+    assert (tmp_path / "account").read_text() == "mine"

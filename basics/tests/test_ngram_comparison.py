@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from basics.tests.ngram_documents import zipf_documents
+from lm_basics.commands import ngram as command
 from lm_basics.commands.main import main
 from lm_basics.ngram import KneserNeyModel, StupidBackoffModel, compare_ngrams
 from lm_basics.tokenizer.token_file import TokenFile, write_token_file
@@ -58,6 +59,8 @@ def test_what_cannot_be_compared_is_refused(files: tuple[TokenFile, TokenFile]) 
     for orders in ((), (2, 0)):
         with pytest.raises(ValueError, match="expected orders of at least 1, got "):
             compare_ngrams(training, held_out, orders=orders)
+    with pytest.raises(ValueError, match=r"expected each order once, got \[2, 1, 2\]"):
+        compare_ngrams(training, held_out, orders=(2, 1, 2))
 
 
 def test_the_command_shows_what_it_writes(
@@ -88,3 +91,13 @@ def test_a_larger_order_helps_both_kinds(files: tuple[TokenFile, TokenFile]) -> 
     for model in ("kneser_ney", "stupid_backoff"):
         assert bits[model, 2] < bits[model, 1] - 0.3
     assert np.isfinite(list(bits.values())).all()
+
+
+def test_a_folder_as_output_is_refused_before_any_counting(
+    files: tuple[TokenFile, TokenFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "compare_ngrams", lambda *_, **__: pytest.fail("counted"))
+    with pytest.raises(ValueError, match="is a folder, expected a JSON file"):
+        command.compare_ngram_models(
+            tokens=files[0].path, validation=files[1].path, output=tmp_path
+        )

@@ -98,6 +98,14 @@ def test_embedding_looks_up_rows() -> None:
     layer = Embedding(10, 4)
     ids = torch.tensor([[1, 9], [0, 1]])
     torch.testing.assert_close(layer(ids), functional.embedding(ids, layer.weight))
+    for shape in ((), (0,), (3, 0), (2, 1, 2)):
+        assert layer(torch.ones(shape, dtype=torch.int32)).shape == (*shape, 4)
+
+
+@pytest.mark.parametrize("wrong", [-1, 10])
+def test_embedding_refuses_ids_outside_the_table(wrong: int) -> None:
+    with pytest.raises(IndexError, match="out of range"):
+        Embedding(10, 4)(torch.tensor([[1, wrong]]))
 
 
 @pytest.mark.parametrize("shape", [(2,), (2, 3)])

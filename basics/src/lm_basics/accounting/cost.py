@@ -5,6 +5,7 @@ FLOPs utilization (MFU; Chowdhery et al., 2022, appendix B). The writing of toke
 bound by memory: every step reads all weights and the whole cache once.
 """
 
+import math
 from dataclasses import dataclass
 
 from lm_basics.accounting.devices import Device, MatmulDtype
@@ -40,13 +41,15 @@ class TrainingBudget:
     """Price of one device; None leaves the money out."""
 
     def __post_init__(self) -> None:
-        for name in ("tokens", "batch_size", "sequence_length", "num_devices"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        # The devices first: a batch is often their number times something.
+        for name in ("num_devices", "tokens", "batch_size", "sequence_length"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be positive and finite, got {getattr(self, name)}")
         if not 0 < self.mfu <= 1:
             raise ValueError(f"mfu must lie in (0, 1], got {self.mfu}")
-        if self.dollars_per_hour is not None and self.dollars_per_hour < 0:
-            raise ValueError(f"dollars_per_hour must not be negative, got {self.dollars_per_hour}")
+        price = self.dollars_per_hour
+        if price is not None and not 0 <= price < math.inf:
+            raise ValueError(f"dollars_per_hour must be finite and not negative, got {price}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,6 +12,7 @@ from lm_basics.accounting.figures import share_by_context_figure, share_by_size_
 from lm_basics.accounting.model_lookup import find_model
 from lm_basics.accounting.page import account_page
 from lm_basics.accounting.quantities import in_bytes, in_count, in_flops, in_time
+from lm_basics.commands.text_files import check_output_folder
 from lm_shared.config import save_config
 from lm_shared.figures import write_png
 
@@ -37,6 +38,7 @@ def account_for_model(
         options: What is done with it.
         output: Folder for account.json, account.html and two figures.
     """
+    check_output_folder(output)
     account = account_for(model, find_model(model), options)
     Console().print(_table(account))
     save_config(account, output / "account.json")

@@ -37,6 +37,8 @@ def compare_ngram_models(
         orders: longest n-grams.
         output: JSON file for the numbers of the table.
     """
+    if output is not None and output.is_dir():
+        raise ValueError(f"{output} is a folder, expected a JSON file to write")
     training, held_out = open_token_file(tokens), open_token_file(validation)
     results = compare_ngrams(training, held_out, orders=orders)
     if output is not None:

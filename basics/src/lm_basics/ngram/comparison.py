@@ -35,12 +35,14 @@ def compare_ngrams(
         orders: Longest n-grams.
 
     Raises:
-        ValueError: Another tokenizer's tokens, or an order below 1, or none.
+        ValueError: Another tokenizer's tokens, or an order below 1, one twice, or none.
     """
     if (training.vocab_hash, training.vocab_size) != (held_out.vocab_hash, held_out.vocab_size):
         raise ValueError(f"{training.path} and {held_out.path} come from different tokenizers")
     if not orders or min(orders) < 1:
         raise ValueError(f"expected orders of at least 1, got {list(orders)}")
+    if len(set(orders)) < len(orders):
+        raise ValueError(f"expected each order once, got {list(orders)}")
     counts = count_ngrams(
         training.tokens,
         vocab_size=training.vocab_size,

@@ -46,5 +46,11 @@ class Embedding(nn.Module):
         nn.init.trunc_normal_(self.weight, std=std, a=-3 * std, b=3 * std)
 
     def forward(self, token_ids: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch d_model"]:
-        """Return the rows of the table that ``token_ids`` name."""
-        return self.weight[token_ids]
+        """Return the rows of the table that ``token_ids`` name.
+
+        Raises:
+            IndexError: An id is negative or too large (on a GPU, a failed assertion of the device).
+        """
+        # Indexing with brackets would count negative ids from the table's end.
+        rows = self.weight.index_select(0, token_ids.flatten())
+        return rows.view(*token_ids.shape, self.weight.shape[1])
