@@ -134,7 +134,11 @@ def _optimizer_variants(base: Arm) -> list[Arm]:
     adamw = base.training.optimizer
     if not isinstance(adamw, AdamWConfig):
         raise TypeError(f"expected a base with AdamW, got {type(adamw).__name__}")
-    configs: dict[str, OptimizerConfig] = {"muon": MuonConfig(others=adamw), "soap": SOAPConfig()}
+    configs: dict[str, OptimizerConfig] = {
+        "muon": MuonConfig(others=adamw),
+        # Adam in other coordinates: the rate that is tuned for Adam is the fair one.
+        "soap": SOAPConfig(lr=adamw.lr, others=adamw),
+    }
     return [
         replace(base, name=name, training=replace(base.training, optimizer=config))
         for name, config in configs.items()
@@ -185,7 +189,7 @@ STUDIES: Mapping[StudyName, tuple[str, str, Callable[[Arm], list[Arm]]]] = {
         _batch_variants,
     ),
     "optimizer": (
-        "AdamW, Muon and, where there is one, SOAP.",
+        "AdamW, Muon at its own rate, and SOAP at AdamW's.",
         "Which optimizer makes most of the same FLOPs?",
         _optimizer_variants,
     ),
