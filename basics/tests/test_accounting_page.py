@@ -1,25 +1,33 @@
 """The page, the figures, and the command that writes them."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from basics.tests.accounting_models import BASE, MODELS
-from lm_basics.accounting import count_parameters
+from lm_basics.accounting import (
+    DEVICES,
+    account as account_module,
+    count_parameters,
+    forward_flops_per_token,
+)
 from lm_basics.accounting.account import Account, AccountConfig, account_for
 from lm_basics.accounting.figures import (
     growing_models,
     share_by_context_figure,
     share_by_size_figure,
 )
+from lm_basics.accounting.model_lookup import find_model
 from lm_basics.accounting.page import account_page
 from lm_basics.accounting.quantities import in_bytes, in_count, in_flops, in_time
 from lm_basics.commands.main import main
 from lm_basics.export import save_model
 from lm_basics.transformer import TransformerLM
+from lm_shared import tensors
 from lm_shared.config import from_dict, to_dict
-from lm_shared.files import read_json
+from lm_shared.files import read_json, write_json
 
 
 def _run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
@@ -145,3 +153,44 @@ def test_an_output_that_is_a_file_is_refused_before_any_account(
     assert "is a file, expected a folder" in captured.err
     assert not captured.out
     assert (tmp_path / "account").read_text() == "mine"
+
+
+def test_a_run_and_what_it_records_of_itself_stand_for_its_model(tmp_path: Path) -> None:
+    recorded = {"model": to_dict(BASE), "training": {}, "data": "x", "documents": None}
+    write_json(tmp_path / "config.json", recorded)
+    assert find_model(str(tmp_path / "config.json")) == BASE
+    assert find_model(str(tmp_path)) == BASE
+    save_model(TransformerLM(MODELS["llama"]), tmp_path / "model")
+    assert find_model(str(tmp_path)).d_model == MODELS["llama"].d_model
+
+
+@pytest.mark.parametrize("has_bfloat16", [False, True])
+def test_on_a_cpu_the_type_is_the_one_that_training_takes(
+    has_bfloat16: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = replace(DEVICES["h100"], flops_per_s={"float32": 1e11, "bfloat16": 1e9})
+    monkeypatch.setattr(account_module, "find_device", lambda _: machine)
+    monkeypatch.setattr(tensors, "_has_fast_bfloat16", lambda _: has_bfloat16)
+    on_cpu = account_for("base", BASE, AccountConfig(device="cpu"))
+    expected = "bfloat16" if has_bfloat16 else "float32"
+    assert (on_cpu.dtype, on_cpu.inference_dtype) == (expected, expected)
+    one_type = account_for("base", BASE, AccountConfig(device="cpu", dtype=expected))
+    assert on_cpu.training == one_type.training
+    size = 2 if has_bfloat16 else 4
+    assert on_cpu.inference.weight_bytes == size * count_parameters(BASE)
+    rate = machine.flops_per_s[expected] * on_cpu.options.mfu
+    per_token = forward_flops_per_token(BASE, BASE.context_length)
+    assert on_cpu.inference.prefill_tokens_per_s == pytest.approx(rate / per_token)
+    on_gpu = account_for("base", BASE, AccountConfig(device="h100", dtype="float32"))
+    assert (on_gpu.dtype, on_gpu.inference_dtype) == ("float32", "bfloat16")
+
+
+def test_what_does_not_fit_is_told_with_what_would_help(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run(monkeypatch, "llama3-8b", "--output", tmp_path) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "does not fit: it needs" in printed
+    assert "the device has 80 GB. What takes less: --attention fused, --checkpoint" in printed
+    assert _run(monkeypatch, "gpt2-small", "--output", tmp_path) == 0
+    assert "does not fit" not in capsys.readouterr().out

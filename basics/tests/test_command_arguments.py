@@ -261,7 +261,7 @@ def test_a_resumed_training_tells_how_much_of_it_is_new(
         finally:
             training_display.logger.removeFilter(interrupt)
     assert run(*train, *options) == 0
-    assert "of these, 3 steps now, the others before" in capsys.readouterr().out
+    assert "of these, 2 steps now, the others before" in capsys.readouterr().out
 
 
 def test_words_follow_numbers() -> None:

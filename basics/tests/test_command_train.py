@@ -108,8 +108,16 @@ def test_attention_can_keep_to_documents(tmp_path: Path, train: tuple[object, ..
     assert configs[1]["documents"] is not None
 
 
-def test_runs_are_compared(tmp_path: Path, train: tuple[object, ...], capsys: Capture) -> None:
-    assert run(*train) == 0
+def test_runs_are_compared(
+    tmp_path: Path,
+    train: tuple[object, ...],
+    capsys: Capture,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert run(*train, "--validate-every", 2) == 0
+    assert "nothing to validate on: --validation FILE names held-out tokens" in caplog.text
+    trained = capsys.readouterr().out
+    assert " parameters\n4 steps, 256 tokens, " in trained
     assert run(*train, "--output", tmp_path / "other", "--optimizer.lr", 0.001) == 0
     report = ("report", tmp_path / "run", tmp_path / "other", "--output", tmp_path / "report")
     assert run(*report) == 0
@@ -117,6 +125,7 @@ def test_runs_are_compared(tmp_path: Path, train: tuple[object, ...], capsys: Ca
     assert "training.optimizer.lr" in page
     printed = capsys.readouterr().out
     assert "wrote" in printed
+    assert "seconds include validations, loss is the mean of the last tenth" in printed
     assert run("report", tmp_path / "run", tmp_path / "run", "--output", tmp_path / "report") == 2
     assert "is given twice" in capsys.readouterr().err
     assert run("report", "--output", tmp_path / "report") == 2
@@ -244,7 +253,10 @@ def test_a_prompt_needs_a_tokenizer_and_a_run_needs_tokens(
     assert run("train", "tiny", *data[:2], *output, "--prompt", "to") == 2
     assert "--prompt 'to' needs --tokenizer" in capsys.readouterr().err
     assert run("train", "tiny", *output) == 2
-    assert "expected --tokens FILE: only --default-corpus" in capsys.readouterr().err
+    expected = "there is nothing to train on: give --tokens FILE, as basics encode writes it, or "
+    assert f"{expected}--default-corpus" in capsys.readouterr().err
+    assert run("train", "tiny", *data, "--output", tmp_path / "train.bin") == 2
+    assert "train.bin is a file, expected a folder to write to" in capsys.readouterr().err
     assert run("train", "default", *output, "--validation", tmp_path / "train.bin") == 2
     assert "needs --tokens: the default corpus has its own" in capsys.readouterr().err
     assert run("train", "default", *output, "--num-heads", 3) == 2

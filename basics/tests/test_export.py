@@ -112,3 +112,16 @@ def test_folders_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     (folder / "model.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match=r"model\.safetensors does not exist"):
         load_model(folder)
+
+
+def test_the_folder_of_a_training_run_stands_for_its_model(tmp_path: Path) -> None:
+    model = varied_model({})
+    save_model(model, tmp_path / "run" / "model")
+    (tmp_path / "run" / "config.json").write_text("{}")
+    loaded = load_model(tmp_path / "run")
+    assert torch.equal(loaded.output_weight, model.output_weight)
+    # A folder with weights of its own is a model, whatever lies inside.
+    other = varied_model({})
+    save_model(other, tmp_path / "outer")
+    save_model(model, tmp_path / "outer" / "model")
+    assert torch.equal(load_model(tmp_path / "outer").output_weight, other.output_weight)

@@ -142,7 +142,7 @@ def test_a_prompt_longer_than_the_context_is_told(
         (("a", "--interactive"), "--interactive reads the prompts: give none"),
         (("--interactive", "--num-samples", 2), "--interactive reads the prompts: give none"),
         (("a", "--keep-history"), "--keep-history is for --interactive"),
-        ((), "expected one prompt, got 0 words"),
+        ((), "expected one prompt, got none: give one in quotes, or lines by --int"),
         (("a", "--num-samples", 0), "--num-samples must be at least 1, got 0"),
         (("a", "--top-k", 0), "top_k must be at least 1, got 0"),
         (("a", "--top-p", 1.5), "got temperature=0.8, top_p=1.5"),
@@ -155,3 +155,16 @@ def test_options_that_do_not_fit_are_refused_before_the_model_is_read(
     code, _, error = _run(capsys, *arguments, "--model", "absent")
     assert code == 2
     assert message in error
+
+
+def test_a_training_run_stands_for_its_model(model: Path, tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "model").symlink_to(model)
+    options = ("--max-new-tokens", 5)
+    inside = _run(capsys, "so it", "--model", model, *options)
+    assert inside[0] == 0
+    assert _run(capsys, "so it", "--model", tmp_path, *options) == inside
+    code, _, error = _run(capsys, "so it", "--model", tmp_path / "absent")
+    assert (code, error) == (
+        2,
+        f"basics: error: there is no folder {tmp_path / 'absent'} with a model\n",
+    )

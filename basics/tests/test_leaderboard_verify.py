@@ -69,6 +69,32 @@ def test_honest_entry_breaks_no_rule(entry, data, full):
     assert "step 20: the checkpoint there" in detail(entry, "replay")
 
 
+def publish(entry):
+    """Leave out the weights, as entries are published."""
+    shutil.rmtree(entry / "model")
+    shutil.rmtree(entry / "run" / "checkpoints")
+
+
+def test_published_entry_is_judged_by_doing_its_run_again(entry, data):
+    publish(entry)
+    with pytest.raises(ValueError, match="comes without weights, as entries are published: only"):
+        broken_rules(entry, data)
+    assert not (entry / "verification.json").exists()
+    assert broken_rules(entry, data, full=True) == set()
+    assert "steps 1 to 20: the losses differ by at most 0 nats" in detail(entry, "replay")
+    assert "the other 11 are not published" in detail(entry, "files")
+
+
+def test_score_that_the_run_of_a_published_entry_does_not_reach_is_found(entry, data):
+    publish(entry)
+    path = entry / SUBMISSION_NAME
+    claimed = load_config(Submission, path)
+    save_config(replace(claimed, score=claimed.score - 0.01), path)
+    assert broken_rules(entry, data, full=True) == {"score"}
+    (entry / "curve.svg").unlink()
+    assert broken_rules(entry, data, full=True) == {"files", "score"}
+
+
 def test_other_validation_data_is_found(tmp_path, data):
     easy = make_data(tmp_path, make_texts(0, 8), ["the the the the " * 50])
     run_entry(LAPTOP, make_recipe(), easy, tmp_path / "entry", about=ABOUT, device="cpu")

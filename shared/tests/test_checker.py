@@ -1,6 +1,7 @@
 """Calls are checked: types everywhere, and shapes where there are any."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import jaxtyping
@@ -9,8 +10,8 @@ import torch
 from jaxtyping import Float, TypeCheckError
 from torch import Tensor
 
-from lm_shared.testing import check
-from lm_shared.testing.checker import jaxtyped_where_needed
+from lm_shared.testing import check, checker
+from lm_shared.testing.checker import CHECKED_CALLS, begin_test, jaxtyped_where_needed
 
 checked = jaxtyped_where_needed(typechecker=check)
 
@@ -41,12 +42,37 @@ def test_shapes_are_compared_also_within_lists() -> None:
         add(ones, [torch.ones(3)])
 
 
-def test_only_shapes_take_jaxtyping() -> None:
-    def name_of(function: Callable[..., Any]) -> str:
-        return function.__code__.co_filename
+def test_only_shapes_take_jaxtyping(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrapped: list[str] = []
 
-    assert "jaxtyping" in name_of(add)
-    assert "jaxtyping" not in name_of(halve)
+    def note(function: Callable[..., Any], typechecker: object) -> Callable[..., Any]:
+        wrapped.append(function.__name__)
+        return function
+
+    monkeypatch.setattr(checker, "_jaxtyped", note)
+    for function in (halve, add):
+        checked(function.__wrapped__)  # pyright: ignore[reportFunctionMemberAccess]
+    assert wrapped == ["add"]
+
+
+@pytest.mark.parametrize("function", [halve, lambda size: add(size)], ids=["types", "shapes"])
+def test_a_test_checks_the_first_calls_of_a_function(function: Callable[[Any], object]) -> None:
+    wrong, right = ("2", 3.0) if function is halve else (2.0, torch.ones(2))
+    for _ in range(CHECKED_CALLS - 1):
+        with suppress(TypeCheckError):
+            function(right)
+    with pytest.raises(TypeCheckError):
+        function(wrong)
+    # Now Python itself has to find out, or nobody does.
+    try:
+        function(wrong)
+    except TypeCheckError:
+        pytest.fail("a call too many was checked")
+    except TypeError:
+        pass
+    begin_test()
+    with pytest.raises(TypeCheckError):
+        function(wrong)
 
 
 def test_checks_can_be_switched_off() -> None:

@@ -49,6 +49,7 @@ def fail(kind: str) -> None:
         "value": ValueError("two\n  lines"),
         "empty": ValueError(),
         "interrupt": KeyboardInterrupt(),
+        "told interrupt": KeyboardInterrupt("step 3 is kept"),
         "defect": TypeError("a defect"),
         "full": OSError(errno.ENOSPC, "No space left on device", "x.bin"),
         "full by its text": OSError("Error writing. [errno 28] No space left on device"),
@@ -99,6 +100,7 @@ def test_one_command_is_still_a_sub_command(tmp_path: Path) -> None:
         (["fail", "--kind", "value"], 2, "toy: error: two lines\n"),
         (["fail", "--kind", "empty"], 2, "toy: error: ValueError\n"),
         (["fail", "--kind", "interrupt"], 130, "toy: interrupted\n"),
+        (["fail", "--kind", "told interrupt"], 130, "toy: interrupted; step 3 is kept\n"),
         (["show", "--path", "/no/file"], 2, "toy: error: No such file or directory: /no/file\n"),
     ],
 )
@@ -179,3 +181,16 @@ def test_only_the_command_that_is_asked_for_is_imported() -> None:
     both = {"hash": "files:hash_file", "write": "files:write_json"}
     for arguments in ([], ["--help"], ["unknown"]):
         assert list(load_commands("lm_shared", both, arguments)) == ["hash", "write"]
+
+
+def test_an_interrupt_while_a_command_is_loaded_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def load_slowly(_: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("importlib.import_module", load_slowly)
+    with pytest.raises(SystemExit) as stopped:
+        load_commands("toys", {"show": "shows:show"}, ["show"])
+    assert stopped.value.code == 130
+    assert capsys.readouterr().err == "interrupted\n"

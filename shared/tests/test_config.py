@@ -8,7 +8,14 @@ from typing import Any, Literal
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from lm_shared.config import from_dict, hash_config, load_config, save_config, to_dict
+from lm_shared.config import (
+    describe_changes,
+    from_dict,
+    hash_config,
+    load_config,
+    save_config,
+    to_dict,
+)
 
 
 class Norm(Enum):
@@ -192,3 +199,23 @@ def test_only_dataclass_objects_can_be_written(data: Any) -> None:
 def test_only_dataclasses_can_be_read() -> None:
     with pytest.raises(TypeError, match="expected a dataclass"):
         from_dict(dict, {})
+
+
+def test_changes_are_named_with_both_values() -> None:
+    there = {"optimizer": {"type": "AdamW", "lr": 0.1}, "steps": 5, "data": "a" * 90}
+    assert describe_changes(there, there | {"steps": 6}) == "steps is 5 there and 6 here"
+    other = there | {"optimizer": {"type": "AdamW", "lr": 0.2}}
+    assert describe_changes(there, other) == "optimizer.lr is 0.1 there and 0.2 here"
+    long = describe_changes(there, there | {"data": None})
+    assert long == f'data is "{"a" * 39}… there and null here'
+    many = describe_changes(there, {"optimizer": 1, "seed": 3})
+    assert many.startswith("optimizer is {")
+    assert "; steps is 5 there and absent here; data is " in many
+    assert many.endswith(" here; and 1 more")
+    assert describe_changes([], {"steps": 1}) == 'it is [] there and {"steps": 1} here'
+
+
+@given(st.dictionaries(st.text(max_size=3), st.integers()))
+def test_only_equal_configurations_have_no_changes(config: dict[str, int]) -> None:
+    assert describe_changes(config, dict(config)) == ""
+    assert describe_changes(config, config | {"more": 1.5})

@@ -67,7 +67,9 @@ def test_a_folder_of_another_configuration_is_refused_untouched(folder: Path) ->
         interrupted_run(folder, Training(), last_step=2)
     before = hash_files([folder])
     with (
-        pytest.raises(ValueError, match=r"another configuration \(it differs in lr\): choose"),
+        pytest.raises(
+            ValueError, match=r"configuration \(lr is 0.001 there and 1.0 here\): choose"
+        ),
         record_run(folder, Training(lr=1.0)),
     ):
         pass

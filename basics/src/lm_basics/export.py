@@ -33,6 +33,8 @@ from lm_shared.files import atomic_folder, read_json, write_bytes, write_json
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
+MODEL_FOLDER_NAME = "model"
+"""Where the folder of a training run has its model."""
 OWN_TYPE = "lm_basics"
 """``model_type`` of the layout of our own."""
 
@@ -90,14 +92,24 @@ def check_model_folder(folder: Path | str) -> None:
         )
 
 
+def find_model_folder(folder: Path | str) -> Path:
+    """Return the folder itself, or the model inside of it where it is that of a training run."""
+    folder = Path(folder)
+    inside = folder / MODEL_FOLDER_NAME
+    has_own = (folder / WEIGHTS_NAME).exists()
+    return inside if not has_own and (inside / CONFIG_NAME).is_file() else folder
+
+
 def load_model(folder: Path | str, *, ops: Ops = REFERENCE_OPS) -> TransformerLM:
     """Read a folder of ours, or a Llama or Qwen3 folder of anybody, as float32 on the CPU.
+
+    Of the folder of a training run it is the model that the run ended with.
 
     Raises:
         FileNotFoundError: The folder or one of its two files is missing.
         ValueError: Another architecture, an option that this model lacks, or damaged weights.
     """
-    folder = Path(folder)
+    folder = find_model_folder(folder)
     config, is_own = parse_config(read_json(folder / CONFIG_NAME), folder / CONFIG_NAME)
     weights_path = folder / WEIGHTS_NAME
     if not weights_path.is_file():
@@ -138,7 +150,10 @@ def parse_config(data: Any, path: Path) -> tuple[TransformerConfig, bool]:
     try:
         if data.get("model_type") == OWN_TYPE:
             return from_dict(TransformerConfig, data["transformer"]), True
-        return parse_description(data, path.parent), False
+        if "model_type" not in data and isinstance(data.get("model"), dict):
+            # What a training run records of itself.
+            return from_dict(TransformerConfig, data["model"]), True
+        return parse_description(data, path), False
     except (KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
         raise ValueError(
             f"{path} does not describe a model: {type(error).__name__} {error}"

@@ -114,7 +114,7 @@ def describe(config: TransformerConfig) -> dict[str, Any]:
     }
 
 
-def parse_description(data: Mapping[str, Any], folder: Path) -> TransformerConfig:
+def parse_description(data: Mapping[str, Any], path: Path) -> TransformerConfig:
     """Return the configuration that a ``config.json`` describes.
 
     Raises:
@@ -123,7 +123,7 @@ def parse_description(data: Mapping[str, Any], folder: Path) -> TransformerConfi
     """
     kind = data.get("model_type")
     if kind not in ("llama", "qwen3"):
-        raise ValueError(f"{folder} holds a model of type {kind!r}, expected llama or qwen3")
+        raise ValueError(f"{path} is of a model of type {kind!r}, expected llama or qwen3")
     num_heads, d_model = data["num_attention_heads"], data["hidden_size"]
     num_kv_heads = data.get("num_key_value_heads") or num_heads
     d_head = data.get("head_dim") or d_model // num_heads
@@ -138,7 +138,7 @@ def parse_description(data: Mapping[str, Any], folder: Path) -> TransformerConfi
     }
     if any(unsupported.values()):
         names = ", ".join(name for name, present in unsupported.items() if present)
-        raise ValueError(f"{folder}: this model has no support for the values of {names}")
+        raise ValueError(f"{path}: this model has no support for the values of {names}")
     return uniform_transformer(
         vocab_size=data["vocab_size"],
         context_length=data["max_position_embeddings"],

@@ -13,7 +13,7 @@ import inspect
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any
 
@@ -30,7 +30,7 @@ Positional = tyro.conf.Positional
 USAGE_ERROR = 2
 INTERRUPTED = 130
 
-_RECIPES = "recipe_names"
+_RECIPES, _KIND = "recipe_names", "recipe_kind"
 
 
 def run_commands(
@@ -61,7 +61,9 @@ def run_commands(
             config=(tyro.conf.CascadeSubcommandArgs,),
         )
 
-    return _guard(program, partial(_parse_and_call, program, parse, arguments))
+    command = commands.get(arguments[0]) if arguments else None
+    recipes = getattr(command, _RECIPES, ())
+    return _guard(program, partial(_parse_and_call, program, parse, arguments, recipes))
 
 
 def load_commands(
@@ -73,6 +75,9 @@ def load_commands(
         package: Where the modules are.
         places: For each sub-command its ``module:function``.
         argv: ``None`` stands for the process's arguments.
+
+    Raises:
+        SystemExit: Ctrl-C was pressed meanwhile (code 130).
     """
     arguments = sys.argv[1:] if argv is None else argv
     asked = arguments[0] if arguments else ""
@@ -80,7 +85,12 @@ def load_commands(
     for name, place in places.items():
         if name == asked or asked not in places:
             module, _, function = place.partition(":")
-            commands[name] = getattr(importlib.import_module(f"{package}.{module}"), function)
+            try:
+                commands[name] = getattr(importlib.import_module(f"{package}.{module}"), function)
+            except KeyboardInterrupt:
+                # Loading torch takes seconds, in which people change their minds.
+                sys.stderr.write("interrupted\n")
+                raise SystemExit(INTERRUPTED) from None
     return commands
 
 
@@ -95,7 +105,8 @@ def _refuse_unknown(
         return
     recipes = getattr(commands[name], _RECIPES, ())
     if recipes and not second.startswith("-") and second not in recipes:
-        raise _usage_error(program, f"no recipe {second!r}: {suggest(second, recipes)}")
+        kind = getattr(commands[name], _KIND)
+        raise _usage_error(program, f"no {kind} {second!r}: {suggest(second, recipes)}")
 
 
 def _usage_error(program: str, reason: str) -> SystemExit:
@@ -107,9 +118,10 @@ def _parse_and_call(
     program: str,
     parse: Callable[[Sequence[str]], Callable[[], object]],
     arguments: Sequence[str],
+    recipes: Collection[str] = (),
 ) -> None:
     """Make the call that the arguments describe, or end the process with one line."""
-    call, reason = parse_or_explain(parse, arguments)
+    call, reason = parse_or_explain(parse, arguments, recipes)
     if call is None:
         raise _usage_error(program, reason or "")
     call()
@@ -165,19 +177,23 @@ def _guard(program: str, call: Callable[[], object]) -> int:
         logger.debug("where the error came from", exc_info=True)
         sys.stderr.write(f"{program}: error: {_one_line(error)}\n")
         return USAGE_ERROR
-    except KeyboardInterrupt:
-        sys.stderr.write(f"{program}: interrupted\n")
+    except KeyboardInterrupt as error:
+        sys.stderr.write(f"{program}: interrupted{f'; {error}' if str(error) else ''}\n")
         return INTERRUPTED
     return 0
 
 
 def with_recipes(
-    function: Callable[..., object], recipes: Mapping[str, tuple[str, Any]]
+    function: Callable[..., object],
+    recipes: Mapping[str, tuple[str, Any]],
+    *,
+    kind: str = "recipe",
 ) -> Callable[..., object]:
     """Let the first parameter of a command be chosen by name, then overridden field by field.
 
     ``recipes`` maps a name to one line of help and a complete configuration:
-    ``basics train tiny --optimizer.lr 1e-3``. Further parameters of ``function`` stay options.
+    ``basics train tiny --optimizer.lr 1e-3``. Further parameters of ``function`` stay options, and
+    ``kind`` is what errors call a name.
     """
     signature = inspect.signature(function, eval_str=True)
     first, *others = signature.parameters.values()
@@ -193,7 +209,7 @@ def with_recipes(
 
     parameters = [first.replace(annotation=annotation), *others]
     _imitate(command, function, signature.replace(parameters=parameters))
-    command.__dict__[_RECIPES] = tuple(recipes)
+    command.__dict__ |= {_RECIPES: tuple(recipes), _KIND: kind}
     return command
 
 

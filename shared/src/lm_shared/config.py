@@ -15,7 +15,7 @@ import difflib
 import hashlib
 import json
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,6 +37,10 @@ from lm_shared.files import read_json, write_json
 ConfigT = TypeVar("ConfigT")
 
 _TAG = "type"
+_ABSENT = "absent"
+# An error stays a line that can be read.
+_MOST_CHANGES = 3
+_LONGEST_VALUE = 40
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -84,6 +88,34 @@ def hash_config(config: Any) -> str:
     """Return 16 hex digits that identify the configuration's values."""
     canonical = json.dumps(to_dict(config), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def describe_changes(recorded: Any, wanted: Any) -> str:
+    """Say where two configurations as JSON differ: ``steps is 50 there and 60 here``.
+
+    Args:
+        recorded: What a file says, there.
+        wanted: What is asked for, here.
+    """
+    changes = list(_find_changes(recorded, wanted, ""))
+    words = "; ".join(changes[:_MOST_CHANGES])
+    rest = len(changes) - _MOST_CHANGES
+    return f"{words}; and {rest} more" if rest > 0 else words
+
+
+def _find_changes(recorded: Any, wanted: Any, place: str) -> Iterator[str]:
+    if isinstance(recorded, dict) and isinstance(wanted, dict):
+        for name in dict.fromkeys([*recorded, *wanted]):
+            there, here = recorded.get(name, _ABSENT), wanted.get(name, _ABSENT)
+            yield from _find_changes(there, here, join(place, name))
+    elif recorded != wanted:
+        there, here = (_shorten(value) for value in (recorded, wanted))
+        yield f"{place or 'it'} is {there} there and {here} here"
+
+
+def _shorten(value: Any) -> str:
+    text = value if value is _ABSENT else json.dumps(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
 
 
 def _encode_fields(config: Any, place: str) -> dict[str, Any]:

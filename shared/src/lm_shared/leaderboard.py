@@ -111,9 +111,18 @@ def hash_entry(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): hash_file(path) for path in paths}
 
 
-def check_files(folder: Path, submission: Submission) -> Check:
-    """Check that an entry's files are those of its submission, no more and no fewer."""
-    found, claimed = hash_entry(folder), submission.files
+def check_files(folder: Path, submission: Submission, *, absent: tuple[str, ...] = ()) -> Check:
+    """Check that an entry's files are those of its submission, no more and no fewer.
+
+    Args:
+        folder: The entry.
+        submission: Its claim.
+        absent: How the paths begin of files that were left out on purpose.
+    """
+    found = hash_entry(folder)
+    claimed = {
+        name: digest for name, digest in submission.files.items() if not name.startswith(absent)
+    }
     missing = sorted(claimed.keys() - found.keys())
     unknown = sorted(found.keys() - claimed.keys())
     links = sorted(path.name for path in folder.rglob("*") if path.is_symlink())
@@ -128,11 +137,10 @@ def check_files(folder: Path, submission: Submission) -> Check:
         )
         if names
     ]
-    return Check(
-        rule="files",
-        passed=not problems,
-        detail="; ".join(problems) or f"{len(claimed)} files have the hashes of the submission",
-    )
+    fine = f"{len(claimed)} files have the hashes of the submission"
+    if num_absent := len(submission.files) - len(claimed):
+        fine += f"; the other {num_absent} are not published"
+    return Check(rule="files", passed=not problems, detail="; ".join(problems) or fine)
 
 
 def read_entry(folder: Path) -> Entry:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lm_shared.config import load_config, save_config, to_dict
+from lm_shared.config import describe_changes, load_config, save_config, to_dict
 from lm_shared.files import hash_files, lock_folder, read_json
 from lm_shared.metrics import MetricsSink, MetricsWriter, read_metrics
 from lm_shared.receipt import (
@@ -136,12 +136,10 @@ def _claim_folder(folder: Path, config: Any) -> None:
         return
     recorded, wanted = read_json(config_path), to_dict(config)
     if recorded != wanted:
-        earlier = recorded if isinstance(recorded, dict) else {}
-        names = sorted(earlier.keys() | wanted.keys())
-        different = ", ".join(name for name in names if earlier.get(name) != wanted.get(name))
+        changes = describe_changes(recorded, wanted)
         raise ValueError(
-            f"{folder} holds a run of another configuration (it differs in {different}): "
-            "choose another folder or delete this one"
+            f"{folder} holds a run of another configuration ({changes}): choose another folder or "
+            "delete this one"
         )
     # A finished run that is opened again is unfinished until it ends.
     (folder / RECEIPT_NAME).unlink(missing_ok=True)

@@ -95,4 +95,7 @@ def require_sink(name: Literal["tensorboard", "wandb"]) -> None:
 
 
 def _missing_extra(name: str) -> ValueError:
-    return ValueError(f"{name} is not installed: add the extra, for example lm-shared[{name}]")
+    return ValueError(
+        f"{name} is not installed: add the extra, by uv run --extra {name} in the workspace, or "
+        f"elsewhere by pip install 'lm-shared[{name}]'"
+    )

@@ -19,13 +19,22 @@ _OPTION = re.compile(r"--[a-zA-Z][\w.-]*")
 _BOX = re.compile(r"[\u2500-\u257f]+|^[|]|[|]$")
 # Where the terminal has no lines to draw with, tyro takes hyphens.
 _RULE = re.compile(r"[\u2500-\u257f]{3}|-{4}")
-_FOOTER = "For full helptext"
+_CHOICE = re.compile(r"[a-z][a-z0-9.-]*:[a-z][a-z0-9-]*")
+# Where a whole configuration is refused, its own words are enough.
+_INTERNAL_PLACE = re.compile(r"Error parsing (?!--)\S+:")
+# What tyro adds to the error itself.
+_FOOTERS = re.compile(r"For full helptext|Argument helptext:")
 
 
 def parse_or_explain(
-    parse: Parse[ResultT], arguments: Sequence[str]
+    parse: Parse[ResultT], arguments: Sequence[str], recipes: Collection[str] = ()
 ) -> tuple[ResultT | None, str | None]:
     """Return what ``parse`` makes of the arguments, or else what is wrong with them.
+
+    Args:
+        parse: Ends the process with tyro's error where they are wrong.
+        arguments: Words of the command line.
+        recipes: Names that the command takes as its first word.
 
     Raises:
         SystemExit: help was asked for.
@@ -37,7 +46,7 @@ def parse_or_explain(
     except SystemExit as stopped:
         if not stopped.code:
             raise
-    return None, _unknown_option(parse, arguments) or _condense(told.getvalue())
+    return None, _unknown_word(parse, arguments, recipes) or _condense(told.getvalue())
 
 
 def suggest(name: str, known: Collection[str]) -> str:
@@ -46,21 +55,54 @@ def suggest(name: str, known: Collection[str]) -> str:
     return f"did you mean {similar[0]}?" if similar else f"there are {', '.join(known)}"
 
 
-def _unknown_option(parse: Parse[ResultT], arguments: Sequence[str]) -> str | None:
-    """Name the first option that the help does not know, and the nearest that it does."""
+def _unknown_word(
+    parse: Parse[ResultT], arguments: Sequence[str], recipes: Collection[str]
+) -> str | None:
+    """Name the first option or choice that the help does not know, and the nearest that it does."""
     # The command, its recipe and choices such as optimizer:muon-config decide which options exist.
-    words = [one for one in arguments if not one.startswith("-")]
     leading = next((i for i, one in enumerate(arguments) if one.startswith("-")), len(arguments))
-    choices = [one for one in words if re.fullmatch(r"[\w.-]+:[\w-]+", one)]
-    help_text = _help_text(parse, [*arguments[:leading], *choices])
-    known = list(dict.fromkeys(_OPTION.findall(help_text)))
+    choices = [one for one in arguments if _CHOICE.fullmatch(one)]
+    help_text = _help_text(parse, arguments[:leading])
+    known_choices = list(dict.fromkeys(_CHOICE.findall(help_text)))
+    if not _options(help_text):
+        return None
+    for one in choices:
+        if known_choices and one not in known_choices:
+            return f"no choice {one}: {_suggest_choice(one, known_choices)}"
+    known = _options(_help_text(parse, [*arguments[:leading], *choices]))
     for one in arguments:
         name = one.partition("=")[0].replace("_", "-")
-        if known and _OPTION.fullmatch(name) and name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]}?" if near else "--help lists all"
-            return f"no option {name}: {hint}"
+        if _OPTION.fullmatch(name) and name not in known:
+            return f"no option {name}: {_suggest_option(name, known, known_choices, recipes)}"
     return None
+
+
+def _options(help_text: str) -> list[str]:
+    # A long name may stand alone in its line; descriptions name options as well.
+    lines = [line for line in help_text.splitlines() if line.startswith("-")]
+    return list(dict.fromkeys(_OPTION.findall("\n".join(lines))))
+
+
+def _suggest_choice(name: str, known: Sequence[str]) -> str:
+    of_one_field = [one for one in known if one.startswith(name.partition(":")[0] + ":")]
+    # Whoever writes adamw for adam-w-config means it.
+    plain = {one.replace("-", "").removesuffix("config"): one for one in of_one_field or known}
+    near = difflib.get_close_matches(name.replace("-", ""), plain, n=1, cutoff=0.8)
+    return f"did you mean {plain[near[0]]}?" if near else f"there are {', '.join(plain.values())}"
+
+
+def _suggest_option(
+    name: str, known: Sequence[str], choices: Sequence[str], recipes: Collection[str]
+) -> str:
+    bare = name.removeprefix("--")
+    if of_field := [one for one in choices if one.startswith(f"{bare}:")]:
+        return f"it is chosen by a word, {' or '.join(of_field)}"
+    if inner := [one for one in known if one.endswith(f".{bare}")]:
+        return f"did you mean {inner[0]}?"
+    if bare in recipes:
+        return f"did you mean the recipe {bare}?"
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"did you mean {near[0]}?" if near else "--help lists all"
 
 
 def _help_text(parse: Parse[ResultT], words: Sequence[str]) -> str:
@@ -70,13 +112,14 @@ def _help_text(parse: Parse[ResultT], words: Sequence[str]) -> str:
             parse([*dict.fromkeys(words), "--help"])
     except SystemExit:
         pass
-    # A long name may stand alone in its line; descriptions name options as well.
-    lines = (_BOX.sub("", line).strip() for line in told.getvalue().splitlines())
-    return "\n".join(line for line in lines if line.startswith("-"))
+    return "\n".join(_BOX.sub("", line).strip() for line in told.getvalue().splitlines())
 
 
 def _condense(text: str) -> str:
     """Return the text of tyro's box without the box, its title and its last paragraph."""
     lines = [line for line in text.splitlines() if not _RULE.search(line)]
-    words = " ".join(_BOX.sub(" ", line) for line in lines).split(_FOOTER)[0]
-    return " ".join(words.split()) or "the command line cannot be read: --help shows how"
+    words = _FOOTERS.split(" ".join(_BOX.sub(" ", line) for line in lines))[0]
+    return (
+        " ".join(_INTERNAL_PLACE.sub("", words).split())
+        or "the command line cannot be read: --help shows how"
+    )

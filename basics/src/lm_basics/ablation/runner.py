@@ -34,7 +34,7 @@ from lm_basics.tokenizer import open_token_file
 from lm_basics.training import TrainingConfig, evaluate_loss, train
 from lm_basics.training.token_stream import fingerprint
 from lm_basics.transformer import TransformerLM
-from lm_shared.config import hash_config, save_config, to_dict
+from lm_shared.config import describe_changes, hash_config, save_config, to_dict
 from lm_shared.files import lock_folder, read_json
 from lm_shared.runs import read_metrics
 from lm_shared.tensors import DeviceName, choose_device, choose_dtype, require_determinism
@@ -148,8 +148,11 @@ def run_study(
 
 def _claim_folder(study: Study, path: Path) -> None:
     """Write the study, or check that the folder holds the same one."""
-    if path.exists() and read_json(path) != to_dict(study):
-        raise ValueError(f"{path.parent} holds another study: choose another folder or delete it")
+    if path.exists() and (recorded := read_json(path)) != to_dict(study):
+        raise ValueError(
+            f"{path.parent} holds another study ({describe_changes(recorded, to_dict(study))}): "
+            "choose another folder or delete it"
+        )
     save_config(study, path)
 
 

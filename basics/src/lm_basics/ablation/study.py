@@ -72,7 +72,10 @@ class Study:
         check_choice("budget", self.budget, Budget)
         names = [self.base.name, *(one.name for one in self.variants)]
         if not self.variants or len(set(names)) < len(names):
-            raise ValueError(f"expected a base and variants with different names, got {names}")
+            raise ValueError(
+                f"expected a base and variants with different names, got {names}: is the base too "
+                "small to be varied?"
+            )
         if self.num_validations < 1:
             raise ValueError(f"num_validations must be positive, got {self.num_validations}")
 

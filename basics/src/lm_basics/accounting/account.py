@@ -2,7 +2,9 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast, get_args
+
+import torch
 
 from lm_basics.accounting.activations import AttentionKind, StepConfig
 from lm_basics.accounting.cost import (
@@ -12,7 +14,7 @@ from lm_basics.accounting.cost import (
     inference_cost,
     training_cost,
 )
-from lm_basics.accounting.devices import find_device
+from lm_basics.accounting.devices import MatmulDtype, find_device
 from lm_basics.accounting.flops import ForwardFlops, forward_flops
 from lm_basics.accounting.memory import (
     OptimizerName,
@@ -22,6 +24,7 @@ from lm_basics.accounting.memory import (
 )
 from lm_basics.accounting.parameters import ParameterCounts, count_parameters, parameter_counts
 from lm_basics.model_config import TransformerConfig
+from lm_shared.tensors import choose_dtype
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,8 +43,9 @@ class AccountConfig:
     """Share of the peak that training and the reading of prompts reach."""
     tokens: float = 1e12
     """Tokens that the model is trained on."""
-    dtype: Literal["float32", "tfloat32", "bfloat16"] = "bfloat16"
-    """Type of the matrix products in training; bfloat16 means autocast."""
+    dtype: Literal["auto", "float32", "tfloat32", "bfloat16"] = "auto"
+    """Type of the matrix products in training: bfloat16 means autocast, and auto means bfloat16
+    but on a CPU that has no instructions for it."""
     optimizer: OptimizerName = "adamw"
     """Whose state is kept between steps."""
     attention: AttentionKind = "reference"
@@ -72,6 +76,8 @@ class Account:
     """Parameters by component."""
     active_parameters: int
     """Those that a token goes through; fewer than all where there are experts."""
+    dtype: MatmulDtype
+    """Type of the matrix products in training."""
     forward: ForwardFlops
     """FLOPs of one sequence's forward pass."""
     memory: TrainingMemory
@@ -82,8 +88,11 @@ class Account:
     """Devices over which weights, gradients and optimizer state have to be spread to fit."""
     training: TrainingCost
     """Time and price of the training."""
+    inference_dtype: MatmulDtype
+    """Type of weights and cache without training: bfloat16, or float32 on a CPU that trains in it.
+    """
     inference: InferenceCost
-    """Speed of reading and writing, with weights and cache in bfloat16."""
+    """Speed of reading and writing."""
 
 
 def account_for(name: str, model: TransformerConfig, options: AccountConfig) -> Account:
@@ -93,22 +102,25 @@ def account_for(name: str, model: TransformerConfig, options: AccountConfig) -> 
         ValueError: A number makes no sense, or there is no such device.
     """
     length = model.context_length if options.context is None else options.context
+    is_cpu = options.device.lower() == "cpu"
+    dtype = _resolve_dtype(options.dtype, is_cpu=is_cpu)
     budget = TrainingBudget(
         tokens=options.tokens,
         batch_size=options.batch_size * options.num_devices,
         sequence_length=length,
         mfu=options.mfu,
         num_devices=options.num_devices,
-        dtype=options.dtype,
+        dtype=dtype,
         dollars_per_hour=options.dollars_per_hour,
     )
     device = find_device(options.device)
     step = StepConfig(
-        dtype="bfloat16" if options.dtype == "bfloat16" else "float32",
+        dtype="bfloat16" if dtype == "bfloat16" else "float32",
         attention=options.attention,
         checkpoint_blocks=options.checkpoint_blocks,
-        autocast_device="cpu" if options.device.lower() == "cpu" else "cuda",
+        autocast_device="cpu" if is_cpu else "cuda",
     )
+    inference_dtype: MatmulDtype = "float32" if is_cpu and dtype == "float32" else "bfloat16"
     memory = training_memory(
         model, options.batch_size, length, optimizer=options.optimizer, step=step
     )
@@ -122,6 +134,7 @@ def account_for(name: str, model: TransformerConfig, options: AccountConfig) -> 
         device_memory_bytes=device.memory_bytes,
         parameters=parameter_counts(model),
         active_parameters=count_parameters(model, active=True),
+        dtype=dtype,
         forward=forward_flops(model, length),
         memory=memory,
         largest_batch=largest_batch(
@@ -129,5 +142,22 @@ def account_for(name: str, model: TransformerConfig, options: AccountConfig) -> 
         ),
         least_devices=math.ceil(state / device.memory_bytes),
         training=training_cost(model, budget, device),
-        inference=inference_cost(model, options.batch_size, length, device, mfu=options.mfu),
+        inference_dtype=inference_dtype,
+        inference=inference_cost(
+            model,
+            options.batch_size,
+            length,
+            device,
+            mfu=options.mfu,
+            dtype=inference_dtype,
+            value_bytes=4 if inference_dtype == "float32" else 2,
+        ),
     )
+
+
+def _resolve_dtype(name: str, *, is_cpu: bool) -> MatmulDtype:
+    """Return the type that ``auto`` stands for, which on a CPU is what ``basics train`` takes."""
+    if name not in get_args(MatmulDtype):
+        has_fast = not is_cpu or choose_dtype("auto", torch.device("cpu")) == torch.bfloat16
+        return "bfloat16" if has_fast else "float32"
+    return cast("MatmulDtype", name)

@@ -1,12 +1,14 @@
 """A model by its name or by its file."""
 
 import difflib
+import errno
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lm_basics.accounting.published import PUBLISHED
-from lm_basics.export import CONFIG_NAME, parse_config
+from lm_basics.export import CONFIG_NAME, find_model_folder, parse_config
 from lm_basics.model_config import TransformerConfig
 from lm_shared.files import read_json
 
@@ -16,8 +18,8 @@ def find_model(name: str) -> TransformerConfig:
 
     Args:
         name: One of ``PUBLISHED``, a ``config.json`` in our own layout or in that of Llama or
-            Qwen3, or its folder. How positions are stretched to longer contexts (Llama 3.1) is
-            passed over: it costs nothing.
+            Qwen3, or its folder, or that of a training run. How positions are stretched to longer
+            contexts (Llama 3.1) is passed over: it costs nothing.
 
     Raises:
         ValueError: There is neither such a model nor such a file (the message holds the nearest
@@ -27,8 +29,11 @@ def find_model(name: str) -> TransformerConfig:
         return PUBLISHED[name].config
     path = Path(name)
     if path.is_dir():
-        path = path / CONFIG_NAME
-    if not path.is_file():
+        path = find_model_folder(path) / CONFIG_NAME
+    if path.name != name or path.suffix == ".json":
+        if not path.is_file():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+    elif not path.is_file():
         nearest = difflib.get_close_matches(name.lower(), PUBLISHED, n=1, cutoff=0.0)[0]
         raise ValueError(
             f"no model and no file {name!r}: did you mean {nearest}? There are "

@@ -122,7 +122,7 @@ def _add_training(page: Report, account: Account) -> None:
     page.section(
         "Time and money",
         f"{in_count(options.tokens)} tokens on {options.num_devices:,} × {account.device_name} "  # noqa: RUF001 - a times sign
-        f"at {options.mfu:.0%} of the {options.dtype} peak.",
+        f"at {options.mfu:.0%} of the {account.dtype} peak.",
     ).table(["what", "value"], rows)
 
 
@@ -131,8 +131,8 @@ def _add_inference(page: Report, account: Account) -> None:
     bound = "memory" if inference.is_memory_bound else "arithmetic"
     page.section(
         "Inference",
-        "Weights and cache in bfloat16. Reading a prompt is bound by arithmetic; each step of "
-        f"writing reads all weights and the cache, and waits for {bound} here.",
+        f"Weights and cache in {account.inference_dtype}. Reading a prompt is bound by arithmetic; "
+        f"each step of writing reads all weights and the cache, and waits for {bound} here.",
     ).table(
         ["what", "value"],
         [

@@ -123,5 +123,5 @@ def _margin(effect: PairedEffect | None) -> str:
     return f"{effect.high - effect.mean:.4f}"
 
 
-ablate_by_recipe = with_recipes(ablate, RECIPES)
+ablate_by_recipe = with_recipes(ablate, RECIPES, kind="study")
 """``basics ablate``: a study by its name, and the options of ``ablate``."""

@@ -41,11 +41,28 @@ def account_for_model(
     check_output_folder(output)
     account = account_for(model, find_model(model), options)
     Console().print(_table(account))
+    if account.largest_batch < options.batch_size:
+        print(_advice(account))
     save_config(account, output / "account.json")
     account_page(account).write(output / "account.html")
     write_png(share_by_size_figure(), output / "shares-by-size.png")
     write_png(share_by_context_figure(account.model), output / "shares-by-context.png")
     print(f"wrote {output / 'account.html'}")
+
+
+def _advice(account: Account) -> str:
+    needed, there = in_bytes(account.memory.total), in_bytes(account.device_memory_bytes)
+    options = account.options
+    ways = [
+        *(["--batch-size 1"] if options.batch_size > 1 else []),
+        *(["--attention fused"] if options.attention == "reference" else []),
+        *(["--checkpoint-blocks"] if not options.checkpoint_blocks else []),
+        "a shorter --context",
+    ]
+    return (
+        f"this step does not fit: it needs {needed}, the device has {there}. What takes less: "
+        f"{', '.join(ways)}; times and prices above leave that out of account"
+    )
 
 
 def _table(account: Account) -> Table:

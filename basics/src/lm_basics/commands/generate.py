@@ -10,7 +10,7 @@ import tyro
 
 from lm_basics.commands.dialogue import answer_lines
 from lm_basics.commands.tokenizer_folder import find_folder
-from lm_basics.export import load_model
+from lm_basics.export import find_model_folder, load_model
 from lm_basics.text_generation import DecodingConfig, stream_text
 from lm_basics.tokenizer import END_OF_TEXT, Tokenizer
 from lm_basics.tokenizer.tokenizer_json import TOKENIZER_FILE, read_end_of_text
@@ -48,7 +48,7 @@ def generate_text(
 
     Args:
         prompt: the beginning, in quotes if it has spaces; "" begins a new document.
-        model: folder in the Hugging Face layout.
+        model: folder of a model, also in the Hugging Face layout, or of a training run.
         tokenizer: folder with a tokenizer.json, for a model that was saved without.
         max_new_tokens: most tokens to add.
         temperature: 0 always takes the most likely token.
@@ -88,7 +88,8 @@ def _check_prompts(
     if keep_history and not interactive:
         raise ValueError("--keep-history is for --interactive")
     if not interactive and len(prompt) != 1:
-        raise ValueError(f"expected one prompt, got {len(prompt)} words: put it in quotes")
+        got = f"{len(prompt)} words: put it" if prompt else "none: give one"
+        raise ValueError(f"expected one prompt, got {got} in quotes, or lines by --interactive")
     if num_samples < 1:
         raise ValueError(f"--num-samples must be at least 1, got {num_samples}")
 
@@ -97,8 +98,11 @@ def _load_writer(
     model: Path, tokenizer: Path | None, config: DecodingConfig, seed: int
 ) -> Callable[[str], str]:
     """Return a function that prints a continuation of its argument, and a newline."""
+    if not model.is_dir():
+        raise FileNotFoundError(f"there is no folder {model} with a model")
+    model = find_model_folder(model)
     folder = find_folder(tokenizer or model)
-    if tokenizer is None and model.is_dir() and not (folder / TOKENIZER_FILE).is_file():
+    if tokenizer is None and not (folder / TOKENIZER_FILE).is_file():
         raise FileNotFoundError(f"{model} holds no {TOKENIZER_FILE}: give a folder by --tokenizer")
     encoder = Tokenizer.from_folder(folder)
     end = encoder.special_token_ids.get(read_end_of_text(folder) or END_OF_TEXT)

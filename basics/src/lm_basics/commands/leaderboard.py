@@ -250,5 +250,5 @@ def _checks_table(verification: Verification) -> Table:
     return table
 
 
-take_part = with_recipes(leaderboard, ACTIONS)
+take_part = with_recipes(leaderboard, ACTIONS, kind="action or division")
 """``basics leaderboard``: an action by its name."""

@@ -14,6 +14,9 @@ from lm_shared.config import save_config
 
 REPORT_NAME = "report.html"
 
+# A loss beyond is that of a run that diverged.
+_WIDE = 1e4
+
 
 def report_runs(
     runs: Annotated[
@@ -56,7 +59,7 @@ def _print_numbers(numbers: TrainingReport) -> None:
     table = Table()
     table.add_column("run", overflow="fold")
     for column in ("steps", "tokens", "seconds", "loss", "val loss", "val bits/byte"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", overflow="fold")
     for run in numbers.runs:
         losses = (run.training_loss, run.validation_loss, run.validation_bits_per_byte)
         table.add_row(
@@ -64,11 +67,16 @@ def _print_numbers(numbers: TrainingReport) -> None:
             f"{run.steps:,}" + ("" if run.is_finished else " (unfinished)"),
             "-" if run.tokens is None else f"{run.tokens:,}",
             "-" if run.elapsed_s is None else f"{run.elapsed_s:,.1f}",
-            *("-" if loss is None else f"{loss:.4f}" for loss in losses),
+            *("-" if loss is None else _in_digits(loss) for loss in losses),
         )
     Console().print(table)
+    print("seconds include validations, loss is the mean of the last tenth of the steps")
     for remark in (
         *numbers.warnings,
         *(f"{r.name}: {p}" for r in numbers.runs for p in r.problems),
     ):
         print(remark)
+
+
+def _in_digits(loss: float) -> str:
+    return f"{loss:.4f}" if abs(loss) < _WIDE else f"{loss:.2e}"

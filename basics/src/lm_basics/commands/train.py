@@ -1,17 +1,21 @@
 """``basics train``: train a transformer on a token file."""
 
+import logging
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import tyro
 
-from lm_basics.accounting import training_flops_per_token
+from lm_basics.accounting import count_parameters, training_flops_per_token
+from lm_basics.accounting.quantities import in_count
 from lm_basics.commands.report import write_report
+from lm_basics.commands.text_files import check_output_folder
 from lm_basics.commands.train_recipes import RECIPES, DepthRecipe, TrainRecipe
 from lm_basics.commands.training_display import training_display
 from lm_basics.commands.training_sinks import chosen_sinks
 from lm_basics.commands.training_tokens import (
+    DEFAULT_VALIDATION_TOKENS,
     DEFAULT_VOCAB_SIZE,
     TrainingTokens,
     default_tokens,
@@ -19,7 +23,7 @@ from lm_basics.commands.training_tokens import (
 )
 from lm_basics.commands.training_watch import TrainingWatch, bytes_per_token
 from lm_basics.commands.wording import counted
-from lm_basics.export import check_model_folder, save_model
+from lm_basics.export import MODEL_FOLDER_NAME, check_model_folder, save_model
 from lm_basics.model_config import TransformerConfig
 from lm_basics.nn.ops import COMPILED_OPS, REFERENCE_OPS
 from lm_basics.peak_flops import find_peak_flops
@@ -36,6 +40,8 @@ from lm_shared.tensors import (
     require_determinism,
     seed_everything,
 )
+
+logger = logging.getLogger(__name__)
 
 _NONE = tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: none)")
 
@@ -63,7 +69,8 @@ def train_model(
         output: Run folder; the exported model goes into its folder ``model``.
         tokens: Token file to train on, as ``basics encode`` writes it.
         validation: Token file to measure the loss on.
-        validation_tokens: How many of its first tokens are used; None means all.
+        validation_tokens: How many of its first tokens are used; None means all, and of the default
+            corpus the first 65,536.
         tokenizer: Folder of the tokenizer that made the tokens, to be saved with the model.
         device: Where to train; auto takes a GPU if there is one.
         prompt: Texts that the model continues while it learns; they need the tokenizer.
@@ -76,6 +83,10 @@ def train_model(
     sinks = chosen_sinks(output, tensorboard=tensorboard, wandb=wandb)
     data = _open_data(recipe, output, tokens, validation, tokenizer)
     shape, config = recipe.resolve(data.train.vocab_size)
+    if data.validation is None and config.validate_every is not None:
+        logger.warning("There is nothing to validate on: --validation FILE names held-out tokens.")
+    if tokens is None and validation_tokens is None:
+        validation_tokens = DEFAULT_VALIDATION_TOKENS
     data.check_length(config.batch_size, shape.context_length)
     samples = _sample_writer(output, data, prompt, sample_every, seed=config.seed)
     require_determinism()
@@ -108,7 +119,10 @@ def train_model(
             on_step=watch.on_step,
             sinks=sinks,
         )
-    save_model(model, output / "model", tokenizer=data.tokenizer, end_of_text=data.end_of_text)
+    save_model(
+        model, output / MODEL_FOLDER_NAME, tokenizer=data.tokenizer, end_of_text=data.end_of_text
+    )
+    print(f"{in_count(count_parameters(shape))} parameters")
     _print_result(result, num_trained=watch.num_steps)
     write_report([output], output)
     print(f"wrote {output / 'model'} and {output / 'report.html'}")
@@ -116,7 +130,8 @@ def train_model(
 
 def _check_options(output: Path, **counts: int | None) -> None:
     """Refuse a folder whose content would be replaced, and numbers that are not positive."""
-    check_model_folder(output / "model")
+    check_output_folder(output)
+    check_model_folder(output / MODEL_FOLDER_NAME)
     for name, count in counts.items():
         if count is not None and count <= 0:
             raise ValueError(f"{name} must be positive or None, got {count}")
@@ -140,7 +155,10 @@ def _open_data(
     if tokens is not None:
         return open_tokens(tokens, validation, tokenizer)
     if not recipe.default_corpus:
-        raise ValueError("expected --tokens FILE: only --default-corpus does without one")
+        raise ValueError(
+            "there is nothing to train on: give --tokens FILE, as basics encode writes it, or "
+            "--default-corpus"
+        )
     for name, path in (("validation", validation), ("tokenizer", tokenizer)):
         if path is not None:
             raise ValueError(f"--{name} {path} needs --tokens: the default corpus has its own")
@@ -187,11 +205,11 @@ def _print_result(result: TrainingResult, *, num_trained: int) -> None:
     print(
         ("" if num_trained else "already finished: ")
         + f"{counted(result.steps, 'step')}, {counted(result.tokens, 'token')}, "
-        f"{result.elapsed_s:.1f} s"
+        f"{result.elapsed_s:.1f} s with validations"
     )
     if 0 < num_trained < result.steps:
         print(f"of these, {counted(num_trained, 'step')} now, the others before")
-    print(f"training loss {result.final_loss:.4f} nats per token")
+    print(f"training loss {result.final_loss:.4f} nats per token, mean of the last tenth")
     for name, value in result.validation.items():
         print(f"{name} {value:.4f}")
 

@@ -141,7 +141,7 @@ RECIPES: dict[str, tuple[str, Any]] = {
     "tiny": (
         "Seconds on a CPU: to see that everything works.",
         TrainRecipe(
-            training=TrainingConfig(steps=50, batch_size=4, optimizer=_MUON),
+            training=TrainingConfig(steps=50, batch_size=4, optimizer=_MUON, checkpoint_every=10),
             d_model=64,
             num_layers=2,
             num_heads=2,

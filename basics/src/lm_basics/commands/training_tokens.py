@@ -10,6 +10,8 @@ from lm_basics.tokenizer.tokenizer_json import read_end_of_text
 
 DEFAULT_VOCAB_SIZE = 4_096
 """Tokens that the default corpus is encoded in."""
+DEFAULT_VALIDATION_TOKENS = 65_536
+"""Held-out tokens that are used of it: all would take longer than the steps in between."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

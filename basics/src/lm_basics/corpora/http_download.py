@@ -11,6 +11,7 @@ import errno
 import logging
 import os
 import shutil
+import socket
 import ssl
 import time
 import urllib.error
@@ -85,9 +86,12 @@ def download_file(
 class _InterruptedError(Exception):
     """A transfer ended before the file did, and another may do better."""
 
-    def __init__(self, reason: str, retry_after_s: float = 0.0) -> None:
+    def __init__(
+        self, reason: str, retry_after_s: float = 0.0, *, is_unreachable: bool = False
+    ) -> None:
         super().__init__(reason)
         self.retry_after_s = retry_after_s
+        self.is_unreachable = is_unreachable
 
 
 def _fetch(
@@ -107,7 +111,9 @@ def _fetch(
             num_bytes = partial.num_bytes()
             failures = 1 if num_bytes > most else failures + 1
             most = max(most, num_bytes)
-            if failures >= max_failures:
+            # Where nobody answers, waiting for minutes helps less often than another network.
+            is_hopeless = error.is_unreachable and not num_bytes
+            if failures >= (min(3, max_failures) if is_hopeless else max_failures):
                 kept = f"; {num_bytes / 1e6:.1f} MB are kept in {partial.path}" if num_bytes else ""
                 raise ConnectionError(
                     f"{url}: gave up after {failures} failures in a row, the last one: "
@@ -115,13 +121,8 @@ def _fetch(
                 ) from error
             pause_s = max(_FIRST_WAIT_S * 2 ** (failures - 1), error.retry_after_s)
             pause_s = min(pause_s, _LONGEST_WAIT_S)
-            logger.warning(
-                "%s: %s; trying again in %g s, from %.1f MB on",
-                url,
-                error,
-                pause_s,
-                num_bytes / 1e6,
-            )
+            place = f", from {num_bytes / 1e6:.1f} MB on" if num_bytes else ""
+            logger.warning("%s; trying again in %g s%s", error, pause_s, place)
             wait(pause_s)
 
 
@@ -176,7 +177,10 @@ def _ask(
         reason = getattr(error, "reason", error)
         if isinstance(reason, ssl.SSLCertVerificationError):
             raise ConnectionError(f"{url}: {reason}") from error
-        raise _InterruptedError(f"{type(error).__name__}: {reason}") from error
+        raise _InterruptedError(
+            f"{type(error).__name__}: {reason}",
+            is_unreachable=isinstance(reason, socket.gaierror | ConnectionRefusedError),
+        ) from error
 
 
 def _read(answer: Answer) -> bytes:

@@ -109,7 +109,7 @@ def validation_overlap(
         return 0.0
     places = np.linspace(0, len(validation) - length, _NUM_WINDOWS).astype(np.int64)
     windows = [validation[place : place + length] for place in np.unique(places)]
-    wanted = np.array([_hash_windows(window, length)[0] for window in windows])
+    wanted = _hash_windows(np.stack(windows), length)[:, 0]
     known = np.unique(wanted)
     is_found = np.zeros(len(known), dtype=bool)
     for block in _overlapping_blocks(train, length):
@@ -128,8 +128,8 @@ def _overlapping_blocks(
 
 
 def _hash_windows(
-    tokens: Integer[np.ndarray, " tokens"], length: int
-) -> UInt64[np.ndarray, " windows"]:
+    tokens: Integer[np.ndarray, "*rows tokens"], length: int
+) -> UInt64[np.ndarray, "*rows windows"]:
     """Return a polynomial hash of every window, modulo 2**64.
 
     The hash of n + m tokens is that of the first n times x**m, plus that of the last m. So windows
@@ -139,16 +139,18 @@ def _hash_windows(
     power = (tokens.astype(np.uint64) + np.uint64(1)) * np.uint64(_MULTIPLIER)
     power ^= power >> np.uint64(29)
     power_length = 1
-    hashes, covered = np.zeros(len(tokens) + 1, dtype=np.uint64), 0
+    *rows, num_tokens = tokens.shape
+    hashes, covered = np.zeros((*rows, num_tokens + 1), dtype=np.uint64), 0
     while True:
         if length & power_length:
-            shifted = power[covered:]
-            count = min(len(hashes), len(shifted))
-            hashes = hashes[:count] * _factor(power_length) + shifted[:count]
+            shifted = power[..., covered:]
+            count = min(hashes.shape[-1], shifted.shape[-1])
+            hashes = hashes[..., :count] * _factor(power_length) + shifted[..., :count]
             covered += power_length
         if 2 * power_length > length:
             return hashes
-        power = power[:-power_length] * _factor(power_length) + power[power_length:]
+        earlier, later = power[..., :-power_length], power[..., power_length:]
+        power = earlier * _factor(power_length) + later
         power_length *= 2
 
 

@@ -8,9 +8,13 @@ between two checkpoints are one *part* of the run. The last part, and some other
 chooses, are done to their end and must arrive at the checkpoint there. What happened inside of the
 other parts is taken on trust, unless ``full`` does the whole run again from its seed, without any
 of the entry's checkpoints.
+
+Published entries come without their weights, which are large. Of these ``full`` alone can judge,
+and the model that the run arrives at has to have the claimed score.
 """
 
 import datetime as dt
+import logging
 import secrets
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -20,7 +24,7 @@ import numpy as np
 
 from lm_basics.leaderboard.division_data import DivisionData
 from lm_basics.leaderboard.divisions import DIVISIONS, Division
-from lm_basics.leaderboard.entry_run import CURVE_TOKENS, restrict_cores
+from lm_basics.leaderboard.entry_run import CURVE_TOKENS, MODEL_NAME, restrict_cores
 from lm_basics.leaderboard.recipe import milestone_steps
 from lm_basics.leaderboard.replay import (
     Replay,
@@ -31,6 +35,7 @@ from lm_basics.leaderboard.replay import (
     replay,
 )
 from lm_basics.leaderboard.rules import (
+    RUN_NAME,
     EntryRecord,
     check_clock,
     check_data,
@@ -44,6 +49,7 @@ from lm_basics.leaderboard.rules import (
 )
 from lm_basics.leaderboard.score import score_model
 from lm_basics.training import evaluate_loss
+from lm_basics.training.checkpoint_folder import FOLDER_NAME
 from lm_basics.transformer import TransformerLM
 from lm_shared.files import hash_file
 from lm_shared.leaderboard import (
@@ -56,6 +62,8 @@ from lm_shared.leaderboard import (
 )
 from lm_shared.receipt import describe_hardware
 from lm_shared.tensors import DeviceName, choose_device
+
+_logger = logging.getLogger(__name__)
 
 SCORE_TOLERANCE = 2e-3
 """Other devices and versions round otherwise."""
@@ -113,10 +121,18 @@ def verify_entry(
 
     Raises:
         FileNotFoundError: the folder holds no submission.
-        ValueError: the submission is damaged.
+        ValueError: the submission is damaged, or the entry has no weights and ``full`` is not
+            asked for; its earlier verification stays as it is.
     """
     division, submission = division_of(folder), read_entry(folder).submission
-    checks = _guarded("files", lambda: [check_files(folder, submission)])
+    has_weights = bool(milestones(folder)) or (folder / MODEL_NAME).exists()
+    if not has_weights and not full:
+        raise ValueError(
+            f"{folder} comes without weights, as entries are published: only --full can verify it, "
+            f"which does the run of {submission.wall_s:.0f} s again from its seed"
+        )
+    absent = () if has_weights else (f"{MODEL_NAME}/", f"{RUN_NAME}/{FOLDER_NAME}/")
+    checks = _guarded("files", lambda: [check_files(folder, submission, absent=absent)])
     record = None
     try:
         record = read_record(folder, submission)
@@ -127,8 +143,12 @@ def verify_entry(
             checks += _guarded(rule, lambda check=check: [check()])
         with restrict_cores(division.max_cores):
             judge = _Judge(record, data, division, device)
-            checks += _guarded("score", judge.check_model)
-            checks += _guarded("replay", partial(judge.check_replays, num_steps, num_parts, full))
+            if has_weights:
+                checks += _guarded("score", judge.check_entry_model)
+                check_replays = partial(judge.check_replays, num_steps, num_parts, full)
+                checks += _guarded("replay", check_replays)
+            else:
+                checks += _guarded("replay", judge.check_rerun)
     verification = Verification(
         submission_sha256=hash_file(folder / SUBMISSION_NAME),
         date=dt.datetime.now(tz=dt.UTC).date().isoformat(),
@@ -147,9 +167,21 @@ class _Judge:
     ) -> None:
         self.record, self.data, self.division, self.device = record, data, division, device
 
-    def check_model(self) -> list[Check]:
+    def check_entry_model(self) -> list[Check]:
+        """Judge the model that lies in the entry."""
+        model = entry_model(self.record.folder, self.record.recipe)
+        return self._check_model(model.to(choose_device(self.device)))
+
+    def check_rerun(self) -> list[Check]:
+        """Do the run again and judge the model that it arrives at."""
+        replays: list[Replay] = []
+        checks = self._replay(0, self.record.recipe.training.steps, {}, replays)
+        checks += _guarded("score", lambda: self._check_model(replays[0].model))
+        return [*checks, _check_speed(self.record, replays)]
+
+    def _check_model(self, model: TransformerLM) -> list[Check]:
         """Measure the score again, and look for signs that the held-out text was learned."""
-        model, data, division = self._entry_model(), self.data, self.division
+        data, division = self.data, self.division
         found, claimed = score_model(model, data, division), self.record.submission.score
         passed = abs(found - claimed) <= SCORE_TOLERANCE
         detail = f"claimed {claimed:.4f}, found {found:.4f} {division.score}"
@@ -196,6 +228,7 @@ class _Judge:
         self, start: int, num_steps: int, saved: Mapping[int, Path], replays: list[Replay]
     ) -> list[Check]:
         """Replay some steps; where they end at a checkpoint, they must have arrived there."""
+        _logger.info("replaying %d steps after step %d", num_steps, start)
         done = replay(
             self.record, self.data, after_step=start, num_steps=num_steps, device=self.device
         )
@@ -232,10 +265,6 @@ class _Judge:
         off = largest_difference(model, checkpoint_weights(checkpoint, averaged=True))
         detail = f"the model differs from the last checkpoint by {off:.2g}"
         return [Check(rule="weights", passed=off == 0, detail=detail)]
-
-    def _entry_model(self) -> TransformerLM:
-        model = entry_model(self.record.folder, self.record.recipe)
-        return model.to(choose_device(self.device))
 
     def _losses(self, model: TransformerLM) -> tuple[float, float]:
         """Return the losses on held-out tokens and on as many training tokens, from anywhere."""

@@ -74,11 +74,31 @@ class CheckpointFolder:
         return 0
 
     def save(
-        self, step: int, parts: Mapping[str, Stateful], *, val_loss: float | None = None
+        self,
+        step: int,
+        parts: Mapping[str, Stateful],
+        *,
+        val_loss: float | None = None,
+        is_extra: bool = False,
     ) -> None:
-        """Write a checkpoint, then remove those that are neither new nor good enough."""
-        about = {"iteration": step, "config_hash": self.identity, "val_loss": val_loss}
+        """Write a checkpoint, then remove those that are neither new nor good enough.
+
+        Args:
+            step: Steps done.
+            parts: The state.
+            val_loss: Validation loss, where there is one.
+            is_extra: Whether it stands in for the next one, which removes it, and takes the place
+                of none.
+        """
+        about = {
+            "iteration": step,
+            "config_hash": self.identity,
+            "val_loss": val_loss,
+            "is_extra": is_extra,
+        }
         write_bytes(self.path / _name(step), pack(parts, about))
+        if is_extra:
+            return
         self._losses[step] = val_loss
         kept = set(sorted(self._losses)[-self.keep :])
         if self.keep_best and (best := _best(self._losses)) is not None:
@@ -109,7 +129,9 @@ class CheckpointFolder:
             except TornSnapshotError as error:
                 _logger.warning("%s; it is not needed", error)
                 continue
-            losses[self._check(about, path)] = about["val_loss"]
+            step = self._check(about, path)
+            if not about.get("is_extra", False):
+                losses[step] = about["val_loss"]
         return losses
 
 

@@ -1,5 +1,6 @@
 """The training loop: resumable to the bit, recorded step by step."""
 
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from lm_basics.training.checkpoint_folder import EMA_PART, FOLDER_NAME, Checkpoi
 from lm_basics.training.config import TrainingConfig, TrainingRunConfig
 from lm_basics.training.divergence import DivergenceGuard
 from lm_basics.training.ema import WeightEMA
+from lm_basics.training.interruption import delayed_interrupt
 from lm_basics.training.random_state import RandomState
 from lm_basics.training.snapshot import Stateful
 from lm_basics.training.step_report import StepReport, TokenRate
@@ -27,6 +29,8 @@ from lm_basics.transformer import TransformerLM
 from lm_shared.config import hash_config
 from lm_shared.runs import MetricsSink, RunRecord, read_metrics, record_run
 from lm_shared.tensors import choose_dtype
+
+_logger = logging.getLogger(__name__)
 
 VALIDATION_LOSS = "val_loss"
 """The number of a validation that decides which checkpoint is the best."""
@@ -92,6 +96,7 @@ def train(
         ValueError: The folder holds another run, the data is too short or not of the model's
             vocabulary, or what the settings need is missing.
         FloatingPointError: The run diverged, by ``config.on_divergence``.
+        KeyboardInterrupt: Ctrl-C, after the step that was under way and its checkpoint.
     """
     # Before the folder is claimed: a run that cannot begin leaves no trace.
     if config.keep_best and validate is None:
@@ -158,21 +163,31 @@ class _Loop:
         config = self.config
         first = self.checkpoints.load(self._parts())
         self.record.metrics.resume_at(first)
+        if 0 < first < config.steps:
+            _logger.info("going on after step %d of %d", first, config.steps)
         validation: dict[str, float] = {}
-        for step in range(first + 1, config.steps + 1):
-            report = self._step(step)
-            if on_step is not None:
-                on_step(report)
-            is_last = step == config.steps
-            val_loss: float | None = None
-            if validate is not None and (is_last or _is_due(step, config.validate_every)):
-                validation = self._validate(validate)
-                self.record.metrics.write(step=step, **validation)
-                val_loss = self._validation_loss(validation)
-            is_best = val_loss is not None and self.checkpoints.would_be_best(val_loss)
-            if is_last or is_best or _is_due(step, config.checkpoint_every):
-                self.record.metrics.sync()
-                self.checkpoints.save(step, self._parts(), val_loss=val_loss)
+        with delayed_interrupt() as is_interrupted:
+            for step in range(first + 1, config.steps + 1):
+                report = self._step(step)
+                if on_step is not None:
+                    on_step(report)
+                is_last = step == config.steps
+                val_loss: float | None = None
+                if validate is not None and (is_last or _is_due(step, config.validate_every)):
+                    validation = self._validate(validate)
+                    self.record.metrics.write(step=step, **validation)
+                    val_loss = self._validation_loss(validation)
+                is_best = val_loss is not None and self.checkpoints.would_be_best(val_loss)
+                is_due = is_last or is_best or _is_due(step, config.checkpoint_every)
+                if is_due or is_interrupted():
+                    self.record.metrics.sync()
+                    self.checkpoints.save(
+                        step, self._parts(), val_loss=val_loss, is_extra=not is_due
+                    )
+                if is_interrupted() and not is_last:
+                    raise KeyboardInterrupt(
+                        f"step {step} of {config.steps} is kept: the same command goes on from it"
+                    )
         # A finished run that is opened again has its last line already.
         if first == config.steps and validate is not None:
             validation = self._validate(validate)

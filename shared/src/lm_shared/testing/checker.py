@@ -15,7 +15,18 @@ from jaxtyping import TypeCheckError
 
 check = beartype(conf=BeartypeConf(is_pep484_tower=True, violation_type=TypeCheckError))
 
+CHECKED_CALLS = 20
+"""Calls of a function that are checked in each test: a training loop makes thousands alike, and
+checking them took half of the time of the test suites."""
+
 _jaxtyped = jaxtyping.jaxtyped
+_test_number = 0
+
+
+def begin_test() -> None:
+    """Check the next calls of every function again."""
+    global _test_number  # noqa: PLW0603 - one counter for a process
+    _test_number += 1
 
 
 def jaxtyped_where_needed(*, typechecker: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -26,18 +37,31 @@ def jaxtyped_where_needed(*, typechecker: Callable[[Any], Any]) -> Callable[[Any
     """
 
     def decorate(thing: Any) -> Any:
-        if not isinstance(thing, FunctionType) or _may_have_shapes(thing):
+        if not isinstance(thing, FunctionType):
             return _jaxtyped(thing, typechecker=typechecker)
-        checked = typechecker(thing)
-
-        @wraps(thing)
-        def call(*args: Any, **kwargs: Any) -> Any:
-            __tracebackhide__ = True
-            return (thing if jaxtyping.config.jaxtyping_disable else checked)(*args, **kwargs)
-
-        return call
+        if _may_have_shapes(thing):
+            return _check_first_calls(thing, _jaxtyped(thing, typechecker=typechecker))
+        return _check_first_calls(thing, typechecker(thing))
 
     return decorate
+
+
+def _check_first_calls(plain: FunctionType, checked: Callable[..., Any]) -> Callable[..., Any]:
+    last_test, num_calls = 0, 0
+
+    @wraps(plain)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        nonlocal last_test, num_calls
+        __tracebackhide__ = True
+        # First of all: what torch.compile traces must not change from call to call.
+        if jaxtyping.config.jaxtyping_disable:
+            return plain(*args, **kwargs)
+        if last_test != _test_number:
+            last_test, num_calls = _test_number, 0
+        num_calls += 1
+        return (checked if num_calls <= CHECKED_CALLS else plain)(*args, **kwargs)
+
+    return call
 
 
 def _may_have_shapes(function: FunctionType) -> bool:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lm_shared.tensors import seed_everything
-from lm_shared.testing.checker import jaxtyped_where_needed
+from lm_shared.testing.checker import begin_test, jaxtyped_where_needed
 from lm_shared.testing.processes import run_python as run_python_process
 
 
@@ -61,6 +61,7 @@ def _shape_checks(request: pytest.FixtureRequest) -> Iterator[None]:
     """Turn jaxtyping off while Dynamo traces: it cannot see through the checker."""
     is_compiled = request.node.get_closest_marker("compiled") is not None
     jaxtyping.config.update("jaxtyping_disable", is_compiled)
+    begin_test()
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
 
