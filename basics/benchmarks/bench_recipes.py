@@ -1,27 +1,31 @@
 """How many tokens the best recipe needs for what AdamW with a cosine reaches on the default corpus.
 
-Both train the same widths and depths on the same windows. The baseline is the course's: pre-norm
-blocks as the paper has them, AdamW at the best of several rates, cosine. The recipe adds what the
-ablations and the log speak for: Muon, normalized queries and keys, residual branches that start at
-zero, a decay to zero at the end. Each length is a run of its own, because the schedule depends on
-it; losses are of held-out tokens, in nats::
+Both train the same widths and depths, on one core each. The baseline is the course's: pre-norm
+blocks as the paper has them, AdamW, cosine; batch and rate are the best of six pairs, chosen on a
+seed of their own. The recipe adds what the ablations and the log speak for: Muon, normalized
+queries and keys, residual branches that start at zero, a smaller embedding at the start, a linear
+decay over half of the steps. Each length is a run of its own, because the schedule depends on it;
+losses are of held-out tokens, in nats::
 
-    uv run python -m basics.benchmarks.bench_recipes
+    python -m basics.benchmarks.bench_recipes
 """
 
 import argparse
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from lm_basics.default_corpus import CorpusTokens, prepare_default_corpus
+from lm_basics.default_corpus import prepare_default_corpus
 from lm_basics.model_config import TransformerConfig, uniform_transformer
-from lm_basics.optim import AdamWConfig, CosineSchedule, MuonConfig
+from lm_basics.optim import AdamWConfig, CosineSchedule, MuonConfig, WarmupStableDecaySchedule
 from lm_basics.training import TrainingConfig, evaluate_loss, train
 from lm_basics.transformer import TransformerLM
 from lm_shared.files import write_json
@@ -30,12 +34,15 @@ from lm_shared.tensors import require_determinism, seed_everything
 
 RESULTS = Path(__file__).parent / "results" / "cpu" / "recipes.json"
 BAR = 0.65
-SHARES = (0.4, 0.5, 0.65)
-# The best of the ablation of learning rates, and its neighbours.
-RATES = (5e-3, 1e-2, 2e-2)
+SHARES = (0.5, 0.575, 0.65)
+# Batch and peak rate of the baseline; of the rates of 16 the ablation found the best.
+BASELINES = ((16, 1e-2), (16, 2e-2), (8, 5e-3), (8, 1e-2), (8, 2e-2), (4, 5e-3))
 VOCAB_SIZE, CONTEXT, D_MODEL, NUM_LAYERS, NUM_HEADS = 2_048, 128, 96, 4, 3
-STEPS, BATCH_SIZE = 400, 16
+TOKENS = 400 * 16 * CONTEXT
+BATCH_SIZE = 8
 HELD_OUT_TOKENS = 65_536
+# Another than those of the comparison.
+CHOOSING_SEED = 100
 
 
 def make_model(*, is_best: bool) -> TransformerConfig:
@@ -48,79 +55,94 @@ def make_model(*, is_best: bool) -> TransformerConfig:
         num_heads=NUM_HEADS,
         qk_norm=is_best,
         zero_init_residual=is_best,
+        embedding_std=0.3 if is_best else None,
     )
 
 
-def baseline(lr: float) -> TrainingConfig:
+def baseline(batch_size: int, lr: float, *, seed: int) -> TrainingConfig:
     """Return AdamW with warm-up and a cosine."""
     return TrainingConfig(
-        steps=STEPS,
-        batch_size=BATCH_SIZE,
+        steps=round(TOKENS / (batch_size * CONTEXT)),
+        batch_size=batch_size,
         optimizer=AdamWConfig(lr=lr),
         schedule=CosineSchedule(warmup_fraction=0.05),
         dtype="float32",
+        seed=seed,
     )
 
 
-def best(share: float) -> TrainingConfig:
+def best(share: float, *, seed: int) -> TrainingConfig:
     """Return the best recipe on a share of the baseline's tokens."""
     return replace(
-        baseline(0.0),
-        steps=round(share * STEPS),
-        optimizer=MuonConfig(lr=0.02, others=AdamWConfig(lr=0.015, weight_decay=0.0)),
-        schedule=CosineSchedule(warmup_fraction=0.03),
+        baseline(BATCH_SIZE, 0.0, seed=seed),
+        steps=round(share * TOKENS / (BATCH_SIZE * CONTEXT)),
+        optimizer=MuonConfig(lr=0.02, momentum=0.9, others=AdamWConfig(lr=0.03, weight_decay=0.0)),
+        schedule=WarmupStableDecaySchedule(
+            warmup_fraction=0.02, decay_fraction=0.5, decay="linear"
+        ),
     )
 
 
-def measure(
-    corpus: CorpusTokens, model_config: TransformerConfig, training: TrainingConfig
-) -> dict[str, Any]:
+def measure(data: Path, job: tuple[bool, TrainingConfig]) -> dict[str, Any]:
     """Train once and return the held-out loss."""
+    is_best, training = job
+    torch.set_num_threads(1)
+    require_determinism()
+    corpus = prepare_default_corpus(data, vocab_size=VOCAB_SIZE)
     seed_everything(training.seed)
-    model = TransformerLM(model_config)
+    model = TransformerLM(make_model(is_best=is_best))
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         result = train(model, corpus.train.tokens, training, folder=Path(folder) / "run")
     held_out = corpus.validation.tokens[:HELD_OUT_TOKENS]
     loss = evaluate_loss(model, held_out, first_context=corpus.end_of_text)
-    return {
+    measured = {
+        "recipe": "best" if is_best else "baseline",
         "seed": training.seed,
+        "batch_size": training.batch_size,
         "tokens": result.tokens,
         "loss": loss.nats_per_token,
         "seconds": time.perf_counter() - start,
     }
+    print(measured, flush=True)
+    return measured
 
 
-def run(corpus: CorpusTokens, num_seeds: int) -> dict[str, Any]:
-    """Choose the baseline's rate on a seed of its own, then compare on the others."""
-    plain, improved = make_model(is_best=False), make_model(is_best=True)
-    sweep = []
-    for lr in RATES:
-        # Another seed than those of the comparison.
-        sweep.append({"lr": lr, **measure(corpus, plain, replace(baseline(lr), seed=100))})
-        print(sweep[-1], flush=True)
-    rate = min(sweep, key=lambda one: one["loss"])["lr"]
-    seeds = []
-    for seed in range(num_seeds):
-        row: dict[str, Any] = {"seed": seed}
-        row["baseline"] = measure(corpus, plain, replace(baseline(rate), seed=seed))
-        row["best"] = {
-            str(share): measure(corpus, improved, replace(best(share), seed=seed))
-            for share in SHARES
-        }
-        seeds.append(row)
-        print(row, flush=True)
-    return {"baseline_rates": sweep, "baseline_rate": rate, "seeds": seeds}
+def run(data: Path, num_seeds: int, num_jobs: int) -> dict[str, Any]:
+    """Choose the baseline on a seed of its own, then compare on the others."""
+    # Before the others come, which only open it.
+    prepare_default_corpus(data, vocab_size=VOCAB_SIZE)
+    with ProcessPoolExecutor(num_jobs, mp_context=get_context("spawn")) as pool:
+        measured = partial(measure, data)
+        jobs = [(False, baseline(*pair, seed=CHOOSING_SEED)) for pair in BASELINES]
+        choice = list(pool.map(measured, jobs))
+        pair = BASELINES[int(np.argmin([one["loss"] for one in choice]))]
+        seeds = range(num_seeds)
+        jobs = [(False, baseline(*pair, seed=seed)) for seed in seeds]
+        jobs += [(True, best(share, seed=seed)) for share in SHARES for seed in seeds]
+        losses = list(pool.map(measured, jobs))
+    return {
+        "choice": [{"lr": lr, **one} for (_, lr), one in zip(BASELINES, choice, strict=True)],
+        "baseline": {"batch_size": pair[0], "lr": pair[1], "runs": losses[:num_seeds]},
+        "best": {
+            str(share): losses[(i + 1) * num_seeds : (i + 2) * num_seeds]
+            for i, share in enumerate(SHARES)
+        },
+    }
 
 
-def summarize(seeds: list[dict[str, Any]]) -> dict[str, Any]:
+def summarize(results: dict[str, Any]) -> dict[str, Any]:
     """Return the mean losses, and the least share of those tried that reached the baseline's."""
-    baseline_loss = float(np.mean([row["baseline"]["loss"] for row in seeds]))
-    means = [float(np.mean([row["best"][str(share)]["loss"] for row in seeds])) for share in SHARES]
-    reached = [share for share, mean in zip(SHARES, means, strict=True) if mean <= baseline_loss]
+
+    def mean(runs: list[dict[str, Any]]) -> float:
+        return float(np.mean([one["loss"] for one in runs]))
+
+    baseline_loss = mean(results["baseline"]["runs"])
+    means = {share: mean(runs) for share, runs in results["best"].items()}
+    reached = [float(share) for share, loss in means.items() if loss <= baseline_loss]
     return {
         "baseline_loss": baseline_loss,
-        "best_losses": dict(zip(map(str, SHARES), means, strict=True)),
+        "best_losses": means,
         "least_share_that_reached": min(reached, default=None),
         "bar": BAR,
     }
@@ -130,18 +152,18 @@ def main() -> None:
     """Run and write the results."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
-    require_determinism()
+    commit = code_state()[0]
     with tempfile.TemporaryDirectory() as folder:
-        corpus = prepare_default_corpus(Path(folder) / "data", vocab_size=VOCAB_SIZE)
-        results = run(corpus, options.seeds)
+        results = run(Path(folder) / "data", options.seeds, options.jobs)
     hardware = describe_hardware()
-    summary = summarize(results["seeds"])
+    summary = summarize(results)
     results |= {
         "summary": summary,
         "device": f"{hardware.cpu}, {hardware.num_cores} cores",
-        "commit": code_state()[0],
+        "commit": commit,
         "torch": torch.__version__,
     }
     write_json(options.output, results)

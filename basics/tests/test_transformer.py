@@ -174,6 +174,18 @@ def test_loss_starts_near_the_uniform_one() -> None:
     assert abs(loss - math.log(500)) < 0.6
 
 
+@pytest.mark.parametrize("tie_embeddings", [False, True])
+def test_the_embedding_starts_as_wide_as_asked(tie_embeddings: bool) -> None:
+    wide = _config(tie_embeddings=tie_embeddings, vocab_size=500)
+    std = TransformerLM(wide).token_embeddings.weight.std().item()
+    assert std == pytest.approx(wide.d_model**-0.5 if tie_embeddings else 1.0, rel=0.03)
+    narrow = TransformerLM(replace(wide, embedding_std=0.3))
+    assert narrow.token_embeddings.weight.std().item() == pytest.approx(0.3, rel=0.03)
+    for std in (0.0, -1.0, math.inf, math.nan):
+        with pytest.raises(ValueError, match="embedding_std must be positive and finite or None"):
+            replace(wide, embedding_std=std)
+
+
 def test_loss_is_the_mean_cross_entropy_of_the_logits() -> None:
     model, ids = TransformerLM(_config()), torch.randint(50, (2, 9))
     expected = torch.nn.functional.cross_entropy(

@@ -3,6 +3,7 @@
 Each alternative is one small dataclass; a layer pattern composes them, so hybrids need no flags.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -192,11 +193,18 @@ class TransformerConfig:
     """Whether the output head is the embedding itself (Press & Wolf, 2017)."""
     zero_init_residual: bool = False
     """Whether every block starts as the identity: both branches end in a matrix of zeros."""
+    embedding_std: float | None = None
+    """Standard deviation of the embedding at the start; None means 1, or ``1 / sqrt(d_model)``
+    where it is also the head."""
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "context_length", "d_model", "num_layers"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.embedding_std is not None and not 0 < self.embedding_std < math.inf:
+            raise ValueError(
+                f"embedding_std must be positive and finite or None, got {self.embedding_std}"
+            )
         if not self.pattern:
             raise ValueError("pattern must name at least one block, got ()")
         for block in self.pattern:
@@ -228,6 +236,7 @@ def uniform_transformer(
     norm_eps: float = 1e-5,
     tie_embeddings: bool = False,
     zero_init_residual: bool = False,
+    embedding_std: float | None = None,
 ) -> TransformerConfig:
     """Return a Llama-like transformer whose blocks are all alike.
 
@@ -254,6 +263,7 @@ def uniform_transformer(
         norm_eps=norm_eps,
         tie_embeddings=tie_embeddings,
         zero_init_residual=zero_init_residual,
+        embedding_std=embedding_std,
     )
 
 

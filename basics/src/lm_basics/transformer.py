@@ -93,8 +93,10 @@ class TransformerLM(nn.Module):
         super().__init__()
         self.config = config
         self.ops = ops
-        # A tied table is also the head: unit-variance rows would give logits of size sqrt(d_model).
-        std = config.d_model**-0.5 if config.tie_embeddings else 1.0
+        std = config.embedding_std
+        if std is None:
+            # A table that is also the head: unit variance would give logits of size sqrt(d_model).
+            std = config.d_model**-0.5 if config.tie_embeddings else 1.0
         self.token_embeddings = Embedding(config.vocab_size, config.d_model, std=std)
         waves = config.position_embedding
         self.position_embeddings = waves and SinusoidalPositionalEmbedding(

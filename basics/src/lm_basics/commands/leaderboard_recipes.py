@@ -42,7 +42,10 @@ BEST_RECIPES: dict[DivisionName, BestRecipe] = {
             training=TrainingConfig(
                 steps=2_350,
                 batch_size=8,
-                optimizer=MuonConfig(others=AdamWConfig(lr=0.02, weight_decay=0.0)),
+                optimizer=MuonConfig(momentum=0.9, others=AdamWConfig(lr=0.03, weight_decay=0.0)),
+                schedule=WarmupStableDecaySchedule(
+                    warmup_fraction=0.02, decay_fraction=0.5, decay="linear"
+                ),
                 dtype="float32",
                 validate_every=400,
             ),
@@ -50,6 +53,7 @@ BEST_RECIPES: dict[DivisionName, BestRecipe] = {
             num_layers=2,
             num_heads=2,
             context_length=128,
+            embedding_std=0.3,
             compile=True,
         ),
         vocab_size=4_096,

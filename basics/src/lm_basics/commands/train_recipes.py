@@ -32,6 +32,8 @@ class ModelRecipe:
     """Whether queries and keys are normalized."""
     zero_init_residual: bool = True
     """Whether blocks start as the identity."""
+    embedding_std: float | None = None
+    """Standard deviation of the embedding at the start; None means 1."""
     compile: bool = False
     """Whether torch.compile traces the training step."""
 
@@ -50,6 +52,7 @@ class ModelRecipe:
             d_ff=self.d_ff,
             qk_norm=self.qk_norm,
             zero_init_residual=self.zero_init_residual,
+            embedding_std=self.embedding_std,
         )
         return model, self.training
 
