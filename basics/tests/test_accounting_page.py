@@ -4,6 +4,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import jaxtyping
 import pytest
 
 from basics.tests.accounting_models import BASE, MODELS
@@ -112,6 +113,9 @@ def test_the_command_writes_page_figures_and_record(
     ("arguments", "message"),
     [
         (("gpt3",), "no model and no file 'gpt3': did you mean gpt3-175b?"),
+        (("openai/gpt2-xl",), "no model and no file 'openai/gpt2-xl': did you mean gpt2-xl?"),
+        (("absent.json",), "No such file or directory: absent.json"),
+        ((str(Path(__file__).parent),), f"No such file or directory: {Path(__file__).parent}"),
         (("gpt2-xl", "--device", "h1000"), "no device 'h1000': did you mean h100?"),
         (("gpt2-xl", "--mfu", "40"), "mfu must lie in (0, 1], got 40.0"),
         (("gpt2-xl", "--context", "0"), "sequence_length must be positive and finite, got 0"),
@@ -183,6 +187,10 @@ def test_on_a_cpu_the_type_is_the_one_that_training_takes(
     assert on_cpu.inference.prefill_tokens_per_s == pytest.approx(rate / per_token)
     on_gpu = account_for("base", BASE, AccountConfig(device="h100", dtype="float32"))
     assert (on_gpu.dtype, on_gpu.inference_dtype) == ("float32", "bfloat16")
+    # Without the checks of types that tests have.
+    jaxtyping.config.update("jaxtyping_disable", True)
+    with pytest.raises(ValueError, match="dtype"):
+        account_for("base", BASE, AccountConfig(dtype="bf16"))  # pyright: ignore[reportArgumentType]
 
 
 def test_what_does_not_fit_is_told_with_what_would_help(
@@ -190,7 +198,11 @@ def test_what_does_not_fit_is_told_with_what_would_help(
 ) -> None:
     assert _run(monkeypatch, "llama3-8b", "--output", tmp_path) == 0
     printed = " ".join(capsys.readouterr().out.split())
+    assert "does not fit: weights, gradients and optimizer state alone fill 2 devices" in printed
+    assert _run(monkeypatch, "gpt2-xl", "--batch-size", 9, "--output", tmp_path) == 0
+    printed = " ".join(capsys.readouterr().out.split())
     assert "does not fit: it needs" in printed
-    assert "the device has 80 GB. What takes less: --attention fused, --checkpoint" in printed
+    ways = "--batch-size 1, --attention fused, --checkpoint-blocks, a shorter --context"
+    assert f"the device has 80 GB. What takes less: {ways}; times" in printed
     assert _run(monkeypatch, "gpt2-small", "--output", tmp_path) == 0
     assert "does not fit" not in capsys.readouterr().out

@@ -10,15 +10,18 @@ import pytest
 from rich.console import Console
 
 from lm_basics import default_corpus
+from lm_basics.commands import train as train_command
 from lm_basics.commands.main import main
 from lm_basics.commands.train_recipes import RECIPES
 from lm_basics.commands.training_display import TrainingDisplay, describe_progress
 from lm_basics.commands.training_sinks import LateSink
+from lm_basics.commands.training_watch import TrainingWatch
 from lm_basics.tokenizer import END_OF_TEXT, Tokenizer, encode_documents, write_token_file
 from lm_basics.training.progress import ProgressNumbers
 from lm_basics.training.run_curves import read_run
 from lm_basics.training.run_setting import load_setting
 from lm_basics.training.samples import Sample, read_samples
+from lm_basics.transformer import TransformerLM
 from lm_shared import display
 from lm_shared.files import read_json
 from lm_shared.metrics import read_metrics
@@ -346,10 +349,20 @@ def test_the_default_corpus_needs_no_token_file(
     # Measuring the whole held-out part would take most of the time.
     documents = default_corpus.read_default_corpus()[::8]
     monkeypatch.setattr(default_corpus, "read_default_corpus", lambda: documents)
+    seen: list[int | None] = []
+
+    class Watch(TrainingWatch):
+        def validate(self, model: TransformerLM) -> dict[str, float]:
+            seen.append(self.num_validation_tokens)
+            self.num_validation_tokens = 1_000
+            return super().validate(model)
+
+    monkeypatch.setattr(train_command, "TrainingWatch", Watch)
     small = ("--d-model", 16, "--num-layers", 1, "--num-heads", 2, "--context-length", 64)
     options = ("--steps", 1, "--batch-size", 2, "--output", tmp_path / "run")
     assert run("train", "default", *small, *options, "--prompt", "The") == 0
     assert "val_bits_per_byte" in capsys.readouterr().out
+    assert seen == [65_536]
     assert (tmp_path / "run" / "data" / "train.bin").is_file()
 
 

@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,12 +26,14 @@ from lm_basics.leaderboard import (
     verify,
     verify_entry,
 )
+from lm_basics.leaderboard.replay import listed_milestones
+from lm_basics.leaderboard.rules import check_milestones, read_record
 from lm_basics.leaderboard.score import score_model
 from lm_basics.training import loop
 from lm_basics.training.snapshot import pack, unpack
 from lm_shared.config import load_config, save_config
 from lm_shared.files import write_text
-from lm_shared.leaderboard import SUBMISSION_NAME, Check, Submission
+from lm_shared.leaderboard import SUBMISSION_NAME, Check, Submission, check_files, read_entry
 from lm_shared.receipt import Receipt
 from lm_shared.runs import read_metrics
 
@@ -83,6 +86,39 @@ def test_published_entry_is_judged_by_doing_its_run_again(entry, data):
     assert broken_rules(entry, data, full=True) == set()
     assert "steps 1 to 20: the losses differ by at most 0 nats" in detail(entry, "replay")
     assert "the other 11 are not published" in detail(entry, "files")
+
+
+def test_published_entry_without_milestones_is_found(tmp_path, data, monkeypatch):
+    recipe = make_recipe()
+    few = replace(recipe.training, checkpoint_every=None, keep_checkpoints=1)
+    monkeypatch.setattr(entry_run, "check_recipe", lambda *_: None)
+    entry = tmp_path / "entry"
+    run_entry(LAPTOP, replace(recipe, training=few), data, entry, about=ABOUT, device="cpu")
+    publish(entry)
+    assert broken_rules(entry, data, full=True) == {"checkpoints"}
+
+
+def test_submission_that_never_listed_its_weights_is_found(entry, data):
+    publish(entry)
+    submit(entry)
+    assert broken_rules(entry, data, full=True) == {"checkpoints"}
+
+
+ENTRIES = Path(__file__).parents[1] / "leaderboard"
+
+
+@pytest.mark.parametrize(
+    "entry", [path.parent for path in ENTRIES.rglob(SUBMISSION_NAME)], ids=lambda one: one.name
+)
+def test_our_entries_are_whole_but_for_their_weights(entry):
+    ours = read_entry(entry)
+    record = read_record(entry, ours.submission)
+    checked = check_files(entry, ours.submission, absent=("model/", "run/checkpoints/"))
+    assert checked.passed, checked.detail
+    assert (entry / "run" / "config.json").is_file()
+    assert check_milestones(record, listed_milestones(ours.submission)).passed
+    assert ours.verification is not None
+    assert ours.verification.passed
 
 
 def test_score_that_the_run_of_a_published_entry_does_not_reach_is_found(entry, data):

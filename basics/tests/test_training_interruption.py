@@ -63,9 +63,30 @@ def test_a_step_that_is_kept_anyway_is_kept_once(tmp_path: Path) -> None:
     assert checkpoints(tmp_path) == [2, 4]
 
 
-def test_a_run_that_has_just_ended_is_not_interrupted(tmp_path: Path) -> None:
-    run(tmp_path, CONFIG, press_at(8))
+def test_a_step_that_was_kept_beside_the_others_takes_the_place_of_none(tmp_path: Path) -> None:
+    for step in (5, 6):
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, CONFIG, press_at(step))
+    assert checkpoints(tmp_path) == [4, 6]
+
+
+def test_a_press_in_the_last_step_ends_what_follows_the_run(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt, match="the run has come to its end"):
+        run(tmp_path, CONFIG, press_at(8))
     assert (tmp_path / "receipt.json").is_file()
+    assert checkpoints(tmp_path) == [6, 8]
+
+
+def test_a_press_is_not_lost_where_something_else_ends_the_step(tmp_path: Path) -> None:
+    def end(report: StepReport) -> None:
+        press_at(3)(report)
+        if report.step == 3:
+            raise LookupError
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, CONFIG, end)
+    with pytest.raises(LookupError):
+        run(tmp_path, CONFIG, lambda _: {}[0])
 
 
 def test_a_second_press_ends_at_once() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import jaxtyping
 import pytest
 import torch
+from hypothesis import given, settings, strategies as st
 from jaxtyping import Float, TypeCheckError
 from torch import Tensor
 
@@ -88,3 +89,28 @@ def test_names_that_are_not_known_yet_are_no_error() -> None:
 
     node = Node()
     assert node.next(node) is node
+
+
+@pytest.fixture(scope="module")
+def made_once() -> str:
+    """Fails unless fixtures of a module are checked, too."""
+    with pytest.raises(TypeCheckError):
+        halve("2")
+    return "checked"
+
+
+def test_many_calls_before_a_fixture_of_a_module() -> None:
+    for _ in range(2 * CHECKED_CALLS):
+        with suppress(TypeCheckError):
+            halve(3.0)
+
+
+def test_fixtures_of_modules_are_checked(made_once: str) -> None:
+    assert made_once == "checked"
+
+
+@settings(max_examples=3 * CHECKED_CALLS, database=None)
+@given(st.integers())
+def test_every_example_of_hypothesis_is_checked(number: int) -> None:
+    with pytest.raises(TypeCheckError):
+        halve(str(number))

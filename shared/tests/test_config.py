@@ -212,6 +212,10 @@ def test_changes_are_named_with_both_values() -> None:
     assert many.startswith("optimizer is {")
     assert "; steps is 5 there and absent here; data is " in many
     assert many.endswith(" here; and 1 more")
+    layers = {"pattern": [{"heads": 2, "width": 8}, {"heads": 2}]}
+    changed = {"pattern": [{"heads": 4, "width": 8}, {"heads": 2}]}
+    assert describe_changes(layers, changed) == "pattern[0].heads is 2 there and 4 here"
+    assert describe_changes({}, {"a": "absent"}) == 'a is absent there and "absent" here'
     assert describe_changes([], {"steps": 1}) == 'it is [] there and {"steps": 1} here'
 
 

@@ -79,6 +79,7 @@ def explain(*arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
             ["train", "tiny", "--optimizer", "adam"],
             "no option --optimizer: it is chosen by a word, optimizer:sgd or optimizer:adam",
         ),
+        (["train", "tiny", "--folder", "the:cat", "--stepz", "5"], "no option --stepz: "),
         (["train", "tiny", "optimizer:a-dam"], "did you mean optimizer:adam?"),
         (["train", "tiny", "optimizer:rprop"], "there are optimizer:sgd, optimizer:adam"),
         (["train", "tinny", "--folder", "x"], "no recipe 'tinny': did you mean tiny?"),

@@ -149,12 +149,19 @@ def parse_config(data: Any, path: Path) -> tuple[TransformerConfig, bool]:
     """
     try:
         if data.get("model_type") == OWN_TYPE:
-            return from_dict(TransformerConfig, data["transformer"]), True
+            return _parse_own(data["transformer"], path), True
         if "model_type" not in data and isinstance(data.get("model"), dict):
             # What a training run records of itself.
-            return from_dict(TransformerConfig, data["model"]), True
+            return _parse_own(data["model"], path), True
         return parse_description(data, path), False
     except (KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
         raise ValueError(
             f"{path} does not describe a model: {type(error).__name__} {error}"
         ) from error
+
+
+def _parse_own(data: Any, path: Path) -> TransformerConfig:
+    try:
+        return from_dict(TransformerConfig, data)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error

@@ -37,7 +37,7 @@ from lm_shared.files import read_json, write_json
 ConfigT = TypeVar("ConfigT")
 
 _TAG = "type"
-_ABSENT = "absent"
+_ABSENT = object()
 # An error stays a line that can be read.
 _MOST_CHANGES = 3
 _LONGEST_VALUE = 40
@@ -108,13 +108,16 @@ def _find_changes(recorded: Any, wanted: Any, place: str) -> Iterator[str]:
         for name in dict.fromkeys([*recorded, *wanted]):
             there, here = recorded.get(name, _ABSENT), wanted.get(name, _ABSENT)
             yield from _find_changes(there, here, join(place, name))
+    elif isinstance(recorded, list) and isinstance(wanted, list) and len(recorded) == len(wanted):
+        for number, (there, here) in enumerate(zip(recorded, wanted, strict=True)):
+            yield from _find_changes(there, here, f"{place}[{number}]")
     elif recorded != wanted:
         there, here = (_shorten(value) for value in (recorded, wanted))
         yield f"{place or 'it'} is {there} there and {here} here"
 
 
 def _shorten(value: Any) -> str:
-    text = value if value is _ABSENT else json.dumps(value)
+    text = "absent" if value is _ABSENT else json.dumps(value)
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
 
 

@@ -66,9 +66,12 @@ def _unknown_word(
     known_choices = list(dict.fromkeys(_CHOICE.findall(help_text)))
     if not _options(help_text):
         return None
+    # Values of options may hold colons as well: a choice begins with the name of a field.
+    fields = {one.partition(":")[0] for one in known_choices}
     for one in choices:
-        if known_choices and one not in known_choices:
+        if one.partition(":")[0] in fields and one not in known_choices:
             return f"no choice {one}: {_suggest_choice(one, known_choices)}"
+    choices = [one for one in choices if one in known_choices]
     known = _options(_help_text(parse, [*arguments[:leading], *choices]))
     for one in arguments:
         name = one.partition("=")[0].replace("_", "-")

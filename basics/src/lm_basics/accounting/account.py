@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import Literal
 
 import torch
 
@@ -24,6 +24,7 @@ from lm_basics.accounting.memory import (
 )
 from lm_basics.accounting.parameters import ParameterCounts, count_parameters, parameter_counts
 from lm_basics.model_config import TransformerConfig
+from lm_shared.choices import check_choice
 from lm_shared.tensors import choose_dtype
 
 
@@ -155,9 +156,10 @@ def account_for(name: str, model: TransformerConfig, options: AccountConfig) -> 
     )
 
 
-def _resolve_dtype(name: str, *, is_cpu: bool) -> MatmulDtype:
+def _resolve_dtype(name: MatmulDtype | Literal["auto"], *, is_cpu: bool) -> MatmulDtype:
     """Return the type that ``auto`` stands for, which on a CPU is what ``basics train`` takes."""
-    if name not in get_args(MatmulDtype):
-        has_fast = not is_cpu or choose_dtype("auto", torch.device("cpu")) == torch.bfloat16
-        return "bfloat16" if has_fast else "float32"
-    return cast("MatmulDtype", name)
+    if name != "auto":
+        check_choice("dtype", name, MatmulDtype)
+        return name
+    has_fast = not is_cpu or choose_dtype("auto", torch.device("cpu")) == torch.bfloat16
+    return "bfloat16" if has_fast else "float32"

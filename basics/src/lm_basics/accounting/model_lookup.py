@@ -22,19 +22,20 @@ def find_model(name: str) -> TransformerConfig:
             contexts (Llama 3.1) is passed over: it costs nothing.
 
     Raises:
+        FileNotFoundError: There is no such file, or the folder holds no ``config.json``.
         ValueError: There is neither such a model nor such a file (the message holds the nearest
             name), or the file describes another kind of model.
     """
     if name in PUBLISHED:
         return PUBLISHED[name].config
     path = Path(name)
-    if path.is_dir():
+    is_folder = path.is_dir()
+    if is_folder:
         path = find_model_folder(path) / CONFIG_NAME
-    if path.name != name or path.suffix == ".json":
-        if not path.is_file():
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
-    elif not path.is_file():
+    if not path.is_file():
         nearest = difflib.get_close_matches(name.lower(), PUBLISHED, n=1, cutoff=0.0)[0]
+        if is_folder or path.suffix == ".json":
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
         raise ValueError(
             f"no model and no file {name!r}: did you mean {nearest}? There are "
             f"{', '.join(PUBLISHED)}"

@@ -53,6 +53,11 @@ def account_for_model(
 def _advice(account: Account) -> str:
     needed, there = in_bytes(account.memory.total), in_bytes(account.device_memory_bytes)
     options = account.options
+    if account.least_devices > 1:
+        return (
+            f"this step does not fit: weights, gradients and optimizer state alone fill "
+            f"{account.least_devices:,} devices; times and prices above leave that out of account"
+        )
     ways = [
         *(["--batch-size 1"] if options.batch_size > 1 else []),
         *(["--attention fused"] if options.attention == "reference" else []),

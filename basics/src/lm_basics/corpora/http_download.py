@@ -111,7 +111,7 @@ def _fetch(
             num_bytes = partial.num_bytes()
             failures = 1 if num_bytes > most else failures + 1
             most = max(most, num_bytes)
-            # Where nobody answers, waiting for minutes helps less often than another network.
+            # Where nobody answers for a file that has not begun, waiting is of no help.
             is_hopeless = error.is_unreachable and not num_bytes
             if failures >= (min(3, max_failures) if is_hopeless else max_failures):
                 kept = f"; {num_bytes / 1e6:.1f} MB are kept in {partial.path}" if num_bytes else ""
@@ -122,7 +122,7 @@ def _fetch(
             pause_s = max(_FIRST_WAIT_S * 2 ** (failures - 1), error.retry_after_s)
             pause_s = min(pause_s, _LONGEST_WAIT_S)
             place = f", from {num_bytes / 1e6:.1f} MB on" if num_bytes else ""
-            logger.warning("%s; trying again in %g s%s", error, pause_s, place)
+            logger.warning("%s: %s; trying again in %g s%s", url, error, pause_s, place)
             wait(pause_s)
 
 

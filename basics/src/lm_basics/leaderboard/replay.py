@@ -4,7 +4,7 @@ import itertools
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from lm_basics.training import StepReport, train
 from lm_basics.training.checkpoint_folder import EMA_PART, FOLDER_NAME
 from lm_basics.training.snapshot import unpack
 from lm_basics.transformer import TransformerLM
+from lm_shared.leaderboard import Submission
 from lm_shared.runs import CONFIG_NAME, METRICS_NAME
 from lm_shared.tensors import DeviceName
 
@@ -50,7 +51,17 @@ class _EnoughError(Exception):
 
 def milestones(folder: Path) -> dict[int, Path]:
     """Return the checkpoints of an entry by their steps."""
-    paths = (folder / RUN_NAME / FOLDER_NAME).glob("step-*.safetensors")
+    return _by_step((folder / RUN_NAME / FOLDER_NAME).glob("step-*.safetensors"))
+
+
+def listed_milestones(submission: Submission) -> Collection[int]:
+    """Return the steps of the checkpoints that a submission lists, there or not."""
+    listed = (Path(name) for name in submission.files)
+    inside = Path(RUN_NAME) / FOLDER_NAME
+    return _by_step(path for path in listed if path.parent == inside).keys()
+
+
+def _by_step(paths: Iterable[Path]) -> dict[int, Path]:
     steps = {path.stem.removeprefix("step-"): path for path in sorted(paths)}
     return {int(step): path for step, path in steps.items() if step.isdecimal()}
 
@@ -103,6 +114,9 @@ def replay(
             )
         except _EnoughError:
             pass
+        except KeyboardInterrupt:
+            # What the loop says of its checkpoint is of a folder that goes away.
+            raise KeyboardInterrupt from None
         else:
             if result.ema is not None:
                 for name, weight in model.named_parameters():

@@ -31,6 +31,7 @@ from lm_basics.leaderboard.replay import (
     checkpoint_weights,
     entry_model,
     largest_difference,
+    listed_milestones,
     milestones,
     replay,
 )
@@ -175,7 +176,9 @@ class _Judge:
     def check_rerun(self) -> list[Check]:
         """Do the run again and judge the model that it arrives at."""
         replays: list[Replay] = []
-        checks = self._replay(0, self.record.recipe.training.steps, {}, replays)
+        # What is left out has to have been there: the clock counts the writing of checkpoints.
+        checks = [check_milestones(self.record, listed_milestones(self.record.submission))]
+        checks += self._replay(0, self.record.recipe.training.steps, {}, replays)
         checks += _guarded("score", lambda: self._check_model(replays[0].model))
         return [*checks, _check_speed(self.record, replays)]
 

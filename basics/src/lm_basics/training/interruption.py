@@ -4,7 +4,7 @@ import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import FrameType
 
 _logger = logging.getLogger(__name__)
@@ -23,9 +23,7 @@ def delayed_interrupt() -> Iterator[Callable[[], bool]]:
         nonlocal was_pressed
         was_pressed = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        # The press may have come in the middle of another line.
-        with suppress(RuntimeError):
-            _logger.warning("the step under way ends first; Ctrl-C again ends at once")
+        _logger.warning("the step under way ends first; Ctrl-C again ends at once")
 
     # Only Python's own behaviour is replaced: a program that handles Ctrl-C in its own way, or
     # trains in a thread, keeps what it has.
@@ -37,6 +35,11 @@ def delayed_interrupt() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, note)
     try:
         yield lambda: was_pressed
+    except Exception as error:
+        # Whatever ends the block, the press must not be lost.
+        if was_pressed:
+            raise KeyboardInterrupt from error
+        raise
     finally:
         if is_ours:
             signal.signal(signal.SIGINT, signal.default_int_handler)

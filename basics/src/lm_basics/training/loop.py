@@ -114,6 +114,8 @@ def train(
         validation = loop.run(validate, on_step)
         record.add(flops=loop.flops_per_step * config.steps, tokens=loop.step_tokens * config.steps)
         elapsed_s = record.metrics.elapsed_s
+    if loop.is_interrupted_at_end:
+        raise KeyboardInterrupt("the run has come to its end, and what follows it is left out")
     return TrainingResult(
         steps=config.steps,
         tokens=loop.step_tokens * config.steps,
@@ -151,6 +153,7 @@ class _Loop:
         self.guard = DivergenceGuard(config.on_divergence)
         self.ema = None if config.ema_decay is None else WeightEMA(model, config.ema_decay)
         self.rate = TokenRate(self.step_tokens)
+        self.is_interrupted_at_end = False
         self.checkpoints = CheckpointFolder(
             record.folder / FOLDER_NAME,
             identity=identity,
@@ -179,15 +182,18 @@ class _Loop:
                     val_loss = self._validation_loss(validation)
                 is_best = val_loss is not None and self.checkpoints.would_be_best(val_loss)
                 is_due = is_last or is_best or _is_due(step, config.checkpoint_every)
-                if is_due or is_interrupted():
+                # Asked once: it may change at any moment.
+                is_stopping = is_interrupted()
+                if is_due or is_stopping:
                     self.record.metrics.sync()
                     self.checkpoints.save(
                         step, self._parts(), val_loss=val_loss, is_extra=not is_due
                     )
-                if is_interrupted() and not is_last:
+                if is_stopping and not is_last:
                     raise KeyboardInterrupt(
                         f"step {step} of {config.steps} is kept: the same command goes on from it"
                     )
+            self.is_interrupted_at_end = is_interrupted()
         # A finished run that is opened again has its last line already.
         if first == config.steps and validate is not None:
             validation = self._validate(validate)

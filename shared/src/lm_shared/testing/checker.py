@@ -20,13 +20,14 @@ CHECKED_CALLS = 20
 checking them took half of the time of the test suites."""
 
 _jaxtyped = jaxtyping.jaxtyped
-_test_number = 0
+_test_number, _is_limited = 0, True
 
 
-def begin_test() -> None:
-    """Check the next calls of every function again."""
-    global _test_number  # noqa: PLW0603 - one counter for a process
+def begin_test(*, limited: bool = True) -> None:
+    """Check the next calls of every function again: the first ones, or all."""
+    global _test_number, _is_limited  # noqa: PLW0603 - of the process, as the checks are
     _test_number += 1
+    _is_limited = limited
 
 
 def jaxtyped_where_needed(*, typechecker: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -59,7 +60,8 @@ def _check_first_calls(plain: FunctionType, checked: Callable[..., Any]) -> Call
         if last_test != _test_number:
             last_test, num_calls = _test_number, 0
         num_calls += 1
-        return (checked if num_calls <= CHECKED_CALLS else plain)(*args, **kwargs)
+        is_checked = num_calls <= CHECKED_CALLS or not _is_limited
+        return (checked if is_checked else plain)(*args, **kwargs)
 
     return call
 

@@ -56,12 +56,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let the checks begin anew, before fixtures of whole modules are made."""
+    # Each of its examples is another: what holds for the first may not hold for the next.
+    has_examples = getattr(getattr(item, "function", None), "is_hypothesis_test", False)
+    begin_test(limited=not has_examples)
+
+
 @pytest.fixture(autouse=True)
 def _shape_checks(request: pytest.FixtureRequest) -> Iterator[None]:
     """Turn jaxtyping off while Dynamo traces: it cannot see through the checker."""
     is_compiled = request.node.get_closest_marker("compiled") is not None
     jaxtyping.config.update("jaxtyping_disable", is_compiled)
-    begin_test()
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
 
