@@ -89,7 +89,7 @@ def _options(help_text: str) -> list[str]:
 def _suggest_choice(name: str, known: Sequence[str]) -> str:
     of_one_field = [one for one in known if one.startswith(name.partition(":")[0] + ":")]
     # Whoever writes adamw for adam-w-config means it.
-    plain = {one.replace("-", "").removesuffix("config"): one for one in of_one_field or known}
+    plain = {one.replace("-", "").removesuffix("config"): one for one in of_one_field}
     near = difflib.get_close_matches(name.replace("-", ""), plain, n=1, cutoff=0.8)
     return f"did you mean {plain[near[0]]}?" if near else f"there are {', '.join(plain.values())}"
 

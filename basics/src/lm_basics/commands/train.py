@@ -125,7 +125,7 @@ def train_model(
     print(f"{in_count(count_parameters(shape))} parameters")
     _print_result(result, num_trained=watch.num_steps)
     write_report([output], output)
-    print(f"wrote {output / 'model'} and {output / 'report.html'}")
+    print(f"wrote {output / MODEL_FOLDER_NAME} and {output / 'report.html'}")
 
 
 def _check_options(output: Path, **counts: int | None) -> None:

@@ -1,6 +1,5 @@
 """Damaged and hostile entries are a broken rule or one clear error, never a crash."""
 
-import shutil
 from dataclasses import replace
 
 import pytest
@@ -10,43 +9,15 @@ from basics.tests.leaderboard_entries import (
     LAPTOP,
     broken_rules,
     detail,
-    make_data,
     make_recipe,
-    make_texts,
     submit,
 )
 from lm_basics.leaderboard import (
     run_entry,
-    verify,
     verify_entry,
 )
 from lm_shared.files import read_json, write_json, write_text
 from lm_shared.leaderboard import SUBMISSION_NAME
-
-
-@pytest.fixture(autouse=True)
-def _busy_machine(monkeypatch):
-    """Other processes may slow a replay down, and steps of milliseconds suffer most."""
-    monkeypatch.setattr(verify, "SPEED_TOLERANCE", 30)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    return make_data(folder, make_texts(0, 8), make_texts(1, 2))
-
-
-@pytest.fixture(scope="module")
-def honest(tmp_path_factory, data):
-    folder = tmp_path_factory.mktemp("honest") / "entry"
-    run_entry(LAPTOP, make_recipe(), data, folder, about=ABOUT, device="cpu")
-    return folder
-
-
-@pytest.fixture
-def entry(tmp_path, honest):
-    """A copy to cheat with."""
-    return shutil.copytree(honest, tmp_path / "entry")
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,6 @@ from lm_basics.leaderboard import (
     EntryRecipe,
     entry_run,
     run_entry,
-    verify,
     verify_entry,
 )
 from lm_basics.leaderboard.replay import listed_milestones
@@ -36,31 +35,6 @@ from lm_shared.files import write_text
 from lm_shared.leaderboard import SUBMISSION_NAME, Check, Submission, check_files, read_entry
 from lm_shared.receipt import Receipt
 from lm_shared.runs import read_metrics
-
-
-@pytest.fixture(autouse=True)
-def _busy_machine(monkeypatch):
-    """Other processes may slow a replay down, and steps of milliseconds suffer most."""
-    monkeypatch.setattr(verify, "SPEED_TOLERANCE", 30)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    return make_data(folder, make_texts(0, 8), make_texts(1, 2))
-
-
-@pytest.fixture(scope="module")
-def honest(tmp_path_factory, data):
-    folder = tmp_path_factory.mktemp("honest") / "entry"
-    run_entry(LAPTOP, make_recipe(), data, folder, about=ABOUT, device="cpu")
-    return folder
-
-
-@pytest.fixture
-def entry(tmp_path, honest):
-    """A copy to cheat with."""
-    return shutil.copytree(honest, tmp_path / "entry")
 
 
 @pytest.mark.parametrize("full", [False, True])
@@ -104,7 +78,7 @@ def test_submission_that_never_listed_its_weights_is_found(entry, data):
     assert broken_rules(entry, data, full=True) == {"checkpoints"}
 
 
-ENTRIES = Path(__file__).parents[1] / "leaderboard"
+ENTRIES = Path(__file__).parents[2] / "leaderboard"
 
 
 @pytest.mark.parametrize(
