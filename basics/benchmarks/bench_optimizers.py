@@ -3,9 +3,9 @@
 All contenders take turns in one process, each on a model of its own with the same gradients, and
 in another order every round. ``ratio`` is the median time over that of torch's fused AdamW; the
 median of the ratios inside each round stands beside it, which other load disturbs less. The results
-go to ``results/cpu/optimizers.json``::
+go to ``results/<device>/optimizers.json``::
 
-    python -m basics.benchmarks.bench_optimizers
+    python -m basics.benchmarks.bench_optimizers [--device cuda]
 """
 
 import argparse
@@ -18,16 +18,23 @@ from typing import Any
 
 import torch
 
+from lm_basics.accounting import count_parameters
 from lm_basics.model_config import uniform_transformer
 from lm_basics.optim import AdamWConfig, MuonConfig, SGDConfig, SOAPConfig, build_optimizer
 from lm_basics.transformer import TransformerLM
 from lm_shared.files import write_json
-from lm_shared.receipt import describe_hardware, installed_versions
+from lm_shared.receipt import code_state, describe_hardware, installed_versions
+from lm_shared.tensors import choose_device, device_slug
 
-RESULTS = Path(__file__).parent / "results" / "cpu" / "optimizers.json"
-SHAPE = uniform_transformer(
-    vocab_size=4_096, context_length=256, d_model=256, num_layers=6, num_heads=8
-)
+RESULTS = Path(__file__).parent / "results"
+SHAPES = {
+    "cpu": uniform_transformer(
+        vocab_size=4_096, context_length=256, d_model=256, num_layers=6, num_heads=8
+    ),
+    "cuda": uniform_transformer(
+        vocab_size=32_768, context_length=1_024, d_model=768, num_layers=12, num_heads=12
+    ),
+}
 OURS, PEER = "ours, AdamW", "torch, AdamW fused"
 BAR = 1.1
 ADAMW = AdamWConfig()
@@ -41,26 +48,31 @@ WARMUP_STEPS = 3
 def main() -> None:
     """Measure for every number of threads and write the results."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--threads", type=int, nargs="+", help="1 and 2; on a GPU 1")
     parser.add_argument("--rounds", type=int, default=100)
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
-    contenders = _make_contenders()
+    device = choose_device(options.device)
+    contenders = _make_contenders(device)
     results = {
         "hardware": dataclasses.asdict(describe_hardware()),
         "versions": installed_versions(),
-        "parameters": sum(p.numel() for p in TransformerLM(SHAPE).parameters()),
+        "commit": code_state()[0],
+        "parameters": count_parameters(SHAPES[device.type]),
         "rounds": options.rounds,
         "bar": BAR,
         "threads": {
-            str(number): _measure(contenders, number, options.rounds) for number in options.threads
+            str(number): _measure(contenders, device, number, options.rounds)
+            for number in options.threads or ([1, 2] if device.type == "cpu" else [1])
         },
     }
-    write_json(options.output, results)
-    print(f"wrote {options.output}")
+    path = options.results / device_slug(device) / "optimizers.json"
+    write_json(path, results)
+    print(f"wrote {path}")
 
 
-def _make_contenders() -> dict[str, torch.optim.Optimizer]:
+def _make_contenders(device: torch.device) -> dict[str, torch.optim.Optimizer]:
     """Return optimizers, each of a model of its own that has gradients."""
     ours = {
         OURS: (ADAMW, "auto"),
@@ -69,12 +81,15 @@ def _make_contenders() -> dict[str, torch.optim.Optimizer]:
         "ours, Muon": (MuonConfig(), "auto"),
         "ours, SOAP": (SOAPConfig(), "auto"),
     }
+    if device.type == "cuda":
+        # Finding its first bases takes longer than all the rest.
+        del ours["ours, SOAP"]
     contenders: dict[str, torch.optim.Optimizer] = {
-        name: build_optimizer(_make_model(), config, implementation=implementation)
+        name: build_optimizer(_make_model(device), config, implementation=implementation)
         for name, (config, implementation) in ours.items()
     }
     for name in (PEER, "torch, AdamW foreach"):
-        groups = build_optimizer(_make_model(), ADAMW).param_groups
+        groups = build_optimizer(_make_model(device), ADAMW).param_groups
         kind = name.rpartition(" ")[2]
         contenders[name] = torch.optim.AdamW(
             [{key: group[key] for key in ("params", "weight_decay")} for group in groups],
@@ -87,16 +102,19 @@ def _make_contenders() -> dict[str, torch.optim.Optimizer]:
     return contenders
 
 
-def _make_model() -> TransformerLM:
+def _make_model(device: torch.device) -> TransformerLM:
     torch.manual_seed(0)
-    model = TransformerLM(SHAPE)
+    model = TransformerLM(SHAPES[device.type]).to(device)
     for parameter in model.parameters():
         parameter.grad = 1e-2 * torch.randn_like(parameter)
     return model
 
 
 def _measure(
-    contenders: Mapping[str, torch.optim.Optimizer], num_threads: int, rounds: int
+    contenders: Mapping[str, torch.optim.Optimizer],
+    device: torch.device,
+    num_threads: int,
+    rounds: int,
 ) -> dict[str, Any]:
     """Return each contender's times, and ours relative to the peer's."""
     torch.set_num_threads(num_threads)
@@ -109,13 +127,20 @@ def _measure(
         shift = number % len(names)
         for name in names[shift:] + names[:shift]:
             if name not in SLOW or number % SLOW_EVERY == 0:
-                start = time.perf_counter()
+                start_s = _now(device)
                 contenders[name].step()
-                times[name][number] = 1e3 * (time.perf_counter() - start)
+                times[name][number] = 1e3 * (_now(device) - start_s)
     measured = {name: _summarize(times[name], times[PEER]) for name in names}
     for name, values in measured.items():
         print(f"{num_threads} threads: {name}: {values}", flush=True)
     return {"contenders": measured, "is_bar_met": measured[OURS]["ratio"] <= BAR}
+
+
+def _now(device: torch.device) -> float:
+    """Return the time at which the device has done all that it was told to do."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def _summarize(times: Mapping[int, float], peer_times: Mapping[int, float]) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 A program of its own, for ``test_training_resume.py``: forking needs a process without threads, and
 spares each of the killed processes the import of torch. Arguments: a folder, a number of kills, a
-seed, a dtype.
+seed, a dtype, a device.
 """
 
 import json
@@ -33,11 +33,12 @@ from lm_basics.training import (
 )
 from lm_basics.training.precision import LossScaler
 from lm_basics.transformer import TransformerLM
-from lm_shared.tensors import seed_everything
+from lm_shared.tensors import require_determinism, seed_everything
 
 TOKENS = np.minimum(np.arange(3_000) % 29, np.random.default_rng(0).integers(0, 90, 3_000))
 DOCUMENT_STARTS = np.arange(0, 3_000, 11)
 STEPS_PER_KILL = 6
+DEVICE = sys.argv[5]
 
 
 def config(num_kills: int, dtype: Any) -> TrainingConfig:
@@ -62,12 +63,13 @@ def config(num_kills: int, dtype: Any) -> TrainingConfig:
 
 def run(settings: TrainingConfig, folder: Path, on_step: Callable[[StepReport], None]) -> None:
     """Train until the end, or until something kills this process."""
+    require_determinism()
     seed_everything(0)
     shape = uniform_transformer(
         vocab_size=30, context_length=8, d_model=16, num_layers=1, num_heads=2
     )
     # Draws from every global generator: the record tells whether they were restored.
-    draw = [lambda: torch.rand(1).item(), np.random.rand, random.random]
+    draw = [lambda: torch.rand(1, device=DEVICE).item(), np.random.rand, random.random]
 
     def validate(model: TransformerLM) -> dict[str, float]:
         loss = evaluate_loss(model, TOKENS[:50], first_context=0).nats_per_token
@@ -76,7 +78,7 @@ def run(settings: TrainingConfig, folder: Path, on_step: Callable[[StepReport], 
     # A scale that grows quickly also overflows.
     with mock.patch.object(strategy, "LossScaler", partial(LossScaler, growth_interval=3)):
         train(
-            TransformerLM(shape),
+            TransformerLM(shape).to(DEVICE),
             TOKENS,
             settings,
             folder=folder,

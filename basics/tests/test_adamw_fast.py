@@ -2,15 +2,18 @@
 
 import copy
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 import torch
 
 from lm_basics.optim import AdamW, Implementation, adamw_fast
-from lm_basics.optim.adamw_update import start_state, update_adamw
+from lm_basics.optim.adamw_gpu import update_adamw_in_one_launch, update_adamw_lists
+from lm_basics.optim.adamw_update import AdamWCoefficients, start_state, update_adamw
+from lm_basics.optim.kernels.adamw_triton import BLOCK_SIZE
 from lm_shared.machine_code import Library, MachineCodeError
+from lm_shared.testing.processes import run_python
 
 # Empty, a single number, no multiple of a vector's width, several dimensions.
 SHAPES = [(0,), (1,), (1003,), (65, 7), (4, 5, 6)]
@@ -74,20 +77,49 @@ def test_lists_of_tensors_on_a_gpu_equal_the_plain_update(dtype: torch.dtype) ->
         torch.testing.assert_close(ours, expected, rtol=2e-6, atol=2e-7)
 
 
-def test_lists_of_tensors_equal_the_plain_update_bit_for_bit() -> None:
+@pytest.mark.parametrize("way", [update_adamw_lists, update_adamw_in_one_launch])
+def test_a_gpu_s_ways_equal_the_plain_update(way: Callable[..., None]) -> None:
     group: dict[str, Any] = {"lr": 0.01, **SETTINGS}
-    (ours, expected), states = (_parameters() for _ in range(2)), ([{} for _ in SHAPES], [])
-    for number in range(len(SHAPES)):
-        start_state(ours[number], states[0][number])
-        states[1].append({})
+    # Longer than a block of the kernel, and as long as two.
+    shapes = [*SHAPES, (67, 41), (2 * BLOCK_SIZE,)]
+    (ours, expected), states = (_parameters(shapes) for _ in range(2)), ([], [])
+    for parameter in ours:
+        for mine in states:
+            mine.append({})
+        start_state(parameter, states[0][-1])
     for step in range(3):
-        gradients = [torch.full(shape, step - 0.5) for shape in SHAPES]
-        adamw_fast._update_together(
-            list(zip(_data(ours), gradients, states[0], strict=True)), group
+        gradients = [torch.full(shape, step - 0.5) for shape in shapes]
+        way(
+            list(zip(_data(ours), gradients, states[0], strict=True)),
+            AdamWCoefficients.at_step(step + 1, group),
         )
         for p, g, state in zip(_data(expected), gradients, states[1], strict=True):
             update_adamw(p, g, state, group)
-    assert all(torch.equal(a, b) for a, b in zip(ours, expected, strict=True))
+    moments = [[one[name] for one in mine for name in ("m", "v")] for mine in states]
+    for a, b in zip([*ours, *moments[0]], [*expected, *moments[1]], strict=True):
+        torch.testing.assert_close(a, b, rtol=2e-6, atol=2e-7)
+
+
+def test_the_kernel_moves_vectors_on_a_hopper_gpu() -> None:
+    # Another process: this one interprets kernels where there is no GPU.
+    program = """
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from lm_basics.optim.kernels.adamw_triton import BLOCK_SIZE, update_adamw_blocks as kernel
+
+numbers = ("keep", "new_m", "beta2", "new_v", "eps", "step_size")
+types = {"addresses": "*i64", "tensor_of_block": "*i32", "first_blocks": "*i32", "sizes": "*i64"}
+types |= dict.fromkeys(numbers, "fp32") | {"BLOCK_SIZE": "constexpr"}
+source = ASTSource(kernel, types, {"BLOCK_SIZE": BLOCK_SIZE})
+code = triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm["ptx"]
+print(code.count("ld.global.v4"), code.count("st.global.v4"))
+"""
+    result = run_python(["-c", program], environment={"TRITON_INTERPRET": "0"})
+    assert result.returncode == 0, result.stderr
+    # 128 threads read and write 4 numbers at once; 4 tensors are read and 3 written.
+    vectors = BLOCK_SIZE // (4 * 128)
+    assert result.stdout.split() == [str(4 * vectors), str(3 * vectors)]
 
 
 def _data(parameters: Sequence[torch.nn.Parameter]) -> list[torch.Tensor]:

@@ -167,7 +167,7 @@ def test_class_table_is_that_of_regex() -> None:
 def test_damaged_class_table_is_made_anew(
     damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lm_basics.tokenizer.fast.classes.user_cache_path", lambda _: tmp_path)
+    monkeypatch.setattr("lm_basics.tokenizer.fast.classes.user_cache_folder", lambda: tmp_path)
     make = character_classes.__wrapped__
     expected = make()
     (path,) = tmp_path.iterdir()

@@ -19,17 +19,19 @@ def _record(folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("num_kills", "dtype"),
+    ("num_kills", "dtype", "device"),
     [
-        (2, "float16"),
-        pytest.param(20, "float32", marks=pytest.mark.slow),
-        pytest.param(20, "float16", marks=pytest.mark.slow),
+        (2, "float16", "cpu"),
+        pytest.param(20, "float32", "cpu", marks=pytest.mark.slow),
+        pytest.param(20, "float16", "cpu", marks=pytest.mark.slow),
+        pytest.param(4, "bfloat16", "cuda", marks=pytest.mark.gpu),
+        pytest.param(4, "float16", "cuda", marks=pytest.mark.gpu),
     ],
 )
 def test_a_killed_run_ends_with_the_bits_of_an_uninterrupted_one(
-    num_kills: int, dtype: str, tmp_path: Path
+    num_kills: int, dtype: str, device: str, tmp_path: Path
 ) -> None:
-    result = run_python([PROGRAM, tmp_path, str(num_kills), "1", dtype], timeout_s=600)
+    result = run_python([PROGRAM, tmp_path, str(num_kills), "1", dtype, device], timeout_s=600)
     assert result.returncode == 0, result.stderr
     ends = json.loads(result.stdout)
     assert ends["killed"] == [-signal.SIGKILL] * num_kills, result.stderr

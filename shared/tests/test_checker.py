@@ -11,8 +11,8 @@ from hypothesis import given, settings, strategies as st
 from jaxtyping import Float, TypeCheckError
 from torch import Tensor
 
-from lm_shared.testing import check, checker
-from lm_shared.testing.checker import CHECKED_CALLS, begin_test, jaxtyped_where_needed
+from lm_shared.testing import checker
+from lm_shared.testing.checker import CHECKED_CALLS, begin_test, check, jaxtyped_where_needed
 
 checked = jaxtyped_where_needed(typechecker=check)
 

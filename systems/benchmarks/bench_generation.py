@@ -18,7 +18,7 @@ from lm_basics.transformer import TransformerLM
 from lm_shared.config import to_dict
 from lm_shared.files import write_json
 from lm_shared.receipt import describe_hardware
-from lm_shared.tensors import choose_device
+from lm_shared.tensors import choose_device, device_slug
 from lm_systems.inference.engine import Engine
 from lm_systems.inference.protocol import SamplingConfig
 from lm_systems.kernels.ops import get_ops
@@ -68,9 +68,8 @@ def main() -> None:
     print(f"{'':32}{'tokens/s':>10}{'s':>10}")
     for name, speed in speeds.items():
         print(f"{name:32}{speed:10.0f}{min(elapsed_s[name]):10.2f}")
-    name = device.type if device.type == "cpu" else torch.cuda.get_device_name().replace(" ", "-")
     write_json(
-        options.results / name / "generation.json",
+        options.results / device_slug(device) / "generation.json",
         {
             "clock": "processor time" if device.type == "cpu" else "wall time",
             "config": to_dict(config),

@@ -25,7 +25,7 @@ from lm_basics.transformer import TransformerLM
 from lm_shared.config import to_dict
 from lm_shared.files import write_json
 from lm_shared.receipt import code_state, describe_hardware, installed_versions
-from lm_shared.tensors import choose_device
+from lm_shared.tensors import choose_device, device_slug
 from lm_systems.kernels.ops import OpsName, get_ops
 from lm_systems.profiling.timing import time_call, time_interleaved
 
@@ -58,9 +58,8 @@ def main() -> None:
     elapsed_s = time_interleaved(steps, rounds=options.rounds, device=device, clock="wall")
     numbers = summarize(shape, elapsed_s, device, dtype)
     show(numbers, first_call_s)
-    name = device.type if device.type == "cpu" else torch.cuda.get_device_name().replace(" ", "-")
     write_json(
-        options.results / name / f"training_step_{options.dtype}.json",
+        options.results / device_slug(device) / f"training_step_{options.dtype}.json",
         {
             "shape": dict(zip(NAMES, shape, strict=True)),
             "dtype": options.dtype,

@@ -28,9 +28,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from platformdirs import user_cache_path
 
 from lm_shared.files import write_bytes
+from lm_shared.user_cache import user_cache_folder
 
 Function = Callable[..., int]
 """Takes integers, addresses and ``bytes``; returns an integer."""
@@ -67,7 +67,7 @@ class Library:
     ) -> None:
         self.functions = functions
         self.sources = sources
-        self._cache_folder = cache_folder or user_cache_path("lm-from-scratch")
+        self._cache_folder = cache_folder or user_cache_folder()
         self._lock = threading.Lock()
         self._loaded: dict[str, Function] = {}
         self._failure: MachineCodeError | None = None

@@ -1,5 +1,6 @@
 """Where tensors live: device, number format and random state."""
 
+import os
 import random
 from collections.abc import Callable
 from typing import Any, Literal
@@ -34,6 +35,8 @@ def require_determinism() -> None:
     Without it, the gradient of an embedding adds up in the order in which threads arrive. On CUDA
     some operations have no deterministic form; torch then warns and goes on.
     """
+    # Read by cuBLAS when it starts; without it two equal products may differ in their last bits.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # The same as torch.use_deterministic_algorithms, without importing seconds of torch's compiler.
     torch.set_deterministic_debug_mode("warn" if torch.cuda.is_available() else "error")
     # Filling fresh memory finds reads of uninitialized values; it changes no result and costs time.
@@ -69,6 +72,13 @@ def choose_device(name: DeviceName = "auto") -> torch.device:
         found = [candidate for candidate, is_there in available.items() if is_there]
         raise ValueError(f"device {name!r} was asked for, but this machine only has {found}")
     return torch.device(name)
+
+
+def device_slug(device: torch.device) -> str:
+    """Return the device's name as a name for a folder: ``cpu``, ``NVIDIA-H100-80GB-HBM3``."""
+    if device.type != "cuda":
+        return device.type
+    return torch.cuda.get_device_name(device).replace(" ", "-")
 
 
 def choose_dtype(name: DtypeName, device: torch.device) -> torch.dtype:

@@ -1,15 +1,13 @@
 """One step of AdamW for many parameters, with less traffic to memory than one after the other.
 
 On a CPU the plain update passes over the numbers seven times, and memory is what it waits for: a
-compiled loop that passes once takes a third of the time. On a GPU the launches of many small
-operations cost most: there each operation goes over all parameters at once.
+compiled loop that passes once takes a third of the time. What GPUs need is in ``adamw_gpu``.
 
 Which way a parameter takes depends on its device, type and layout and on the size of the whole,
 never on time, so that a resumed run takes the same. All ways agree up to rounding.
 """
 
 import logging
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -20,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lm_basics.optim.adamw_gpu import Updated, update_adamw_on_gpu
 from lm_basics.optim.adamw_update import AdamWCoefficients, start_state, update_adamw
 from lm_basics.optim.kernels import KERNELS, adamw_kernel
 from lm_shared.machine_code import MachineCodeError, address_of
@@ -37,8 +36,6 @@ _WORTH_COMPILING = 1 << 20
 # A thread starts in the time in which this many numbers are updated, about.
 _ELEMENTS_PER_THREAD = 1 << 17
 _FLOAT32_BYTES = 4
-# Operations on lists of tensors: not public, but torch's own optimizers are made of them.
-_lists: Any = torch
 
 
 def update_adamw_groups(
@@ -58,7 +55,7 @@ def update_adamw_groups(
     jobs: list[_Job] = []
     all_coefficients = [_Coefficients(group) for group in groups]
     for group, coefficients in zip(groups, all_coefficients, strict=True):
-        on_gpu: list[tuple[Tensor, Tensor, dict[str, Any]]] = []
+        on_gpu: list[Updated] = []
         for parameter in group["params"]:
             if (gradient := parameter.grad) is None:
                 continue
@@ -70,7 +67,7 @@ def update_adamw_groups(
                 on_gpu.append((parameter, gradient, state))
             else:
                 update_adamw(parameter, gradient, state, group)
-        _update_together(on_gpu, group)
+        update_adamw_on_gpu(on_gpu, group)
     if jobs:
         _run(jobs)
 
@@ -176,24 +173,3 @@ def _run(jobs: Sequence[_Job]) -> None:
             list(pool.map(run_share, range(num_threads)))
     # Autograd cannot see these writes by itself.
     torch.autograd.graph.increment_version([job.parameter for job in jobs])
-
-
-def _update_together(
-    updated: Sequence[tuple[Tensor, Tensor, dict[str, Any]]], group: Group
-) -> None:
-    """Apply the lines of ``update_adamw`` to lists of parameters, gradients and states."""
-    by_step: dict[int, list[tuple[Tensor, Tensor, dict[str, Any]]]] = defaultdict(list)
-    for parameter, gradient, state in updated:
-        state["step"] += 1
-        by_step[state["step"]].append((parameter, gradient, state))
-    for t, same in by_step.items():
-        keep, new_m, beta2, new_v, eps, step_size = AdamWCoefficients.at_step(t, group)
-        theta, g, states = (list(column) for column in zip(*same, strict=True))
-        m, v = [state["m"] for state in states], [state["v"] for state in states]
-        _lists._foreach_mul_(theta, keep)
-        _lists._foreach_lerp_(m, g, new_m)
-        _lists._foreach_mul_(v, beta2)
-        _lists._foreach_addcmul_(v, g, g, new_v)
-        denominators = _lists._foreach_sqrt(v)
-        _lists._foreach_add_(denominators, eps)
-        _lists._foreach_addcdiv_(theta, m, denominators, -step_size)

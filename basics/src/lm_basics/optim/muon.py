@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lm_basics.optim.adamw import AdamWConfig
 from lm_basics.optim.two_rules import TwoRulesOptimizer
+from lm_shared.tensors import choose_dtype
 
 # Odd polynomial a x + b x^3 + c x^5 whose iteration drives singular values towards one; tuned by
 # the authors for a steep slope at zero rather than for convergence to exactly one.
@@ -81,7 +82,8 @@ def orthogonalize(
     """Bring the singular values near one (between about 0.7 and 1.2) and keep the directions.
 
     Newton-Schulz iteration with a quintic: no decomposition, only products. Values below about a
-    hundredth of the Frobenius norm grow, but five iterations leave them short of one.
+    hundredth of the Frobenius norm grow, but five iterations leave them short of one. GPUs compute
+    the products in bfloat16, which the range of the result makes good enough.
     """
     a, b, c = _NEWTON_SCHULZ
     x = matrices.float()
@@ -89,6 +91,8 @@ def orthogonalize(
     if is_tall:
         x = x.mT
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    if x.is_cuda:
+        x = x.to(choose_dtype("auto", x.device))
     for _ in range(iterations):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x

