@@ -11,7 +11,7 @@ import torch
 from lm_basics.optim import AdamW, Implementation, adamw_fast
 from lm_basics.optim.adamw_gpu import update_adamw_in_one_launch, update_adamw_lists
 from lm_basics.optim.adamw_update import AdamWCoefficients, start_state, update_adamw
-from lm_basics.optim.kernels.adamw_triton import BLOCK_SIZE
+from lm_basics.optim.kernels import adamw_triton
 from lm_shared.machine_code import Library, MachineCodeError
 from lm_shared.testing.processes import run_python
 
@@ -80,8 +80,8 @@ def test_lists_of_tensors_on_a_gpu_equal_the_plain_update(dtype: torch.dtype) ->
 @pytest.mark.parametrize("way", [update_adamw_lists, update_adamw_in_one_launch])
 def test_a_gpu_s_ways_equal_the_plain_update(way: Callable[..., None]) -> None:
     group: dict[str, Any] = {"lr": 0.01, **SETTINGS}
-    # Longer than a block of the kernel, and as long as two.
-    shapes = [*SHAPES, (67, 41), (2 * BLOCK_SIZE,)]
+    # Longer than a chunk of the kernel, and as long as two.
+    shapes = [*SHAPES, (167, 141), (2 * adamw_triton.CHUNK_SIZE,)]
     (ours, expected), states = (_parameters(shapes) for _ in range(2)), ([], [])
     for parameter in ours:
         for mine in states:
@@ -106,19 +106,21 @@ def test_the_kernel_moves_vectors_on_a_hopper_gpu() -> None:
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from lm_basics.optim.kernels.adamw_triton import BLOCK_SIZE, update_adamw_blocks as kernel
+from lm_basics.optim.kernels import adamw_triton
 
 numbers = ("keep", "new_m", "beta2", "new_v", "eps", "step_size")
-types = {"addresses": "*i64", "tensor_of_block": "*i32", "first_blocks": "*i32", "sizes": "*i64"}
-types |= dict.fromkeys(numbers, "fp32") | {"BLOCK_SIZE": "constexpr"}
-source = ASTSource(kernel, types, {"BLOCK_SIZE": BLOCK_SIZE})
-code = triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm["ptx"]
+sizes = {"CHUNK_SIZE": adamw_triton.CHUNK_SIZE, "BLOCK_SIZE": adamw_triton._BLOCK_SIZE}
+types = {"addresses": "*i64", "tensor_of_chunk": "*i32", "first_chunks": "*i32", "sizes": "*i64"}
+types |= dict.fromkeys(numbers, "fp32") | dict.fromkeys(sizes, "constexpr")
+source = ASTSource(adamw_triton._update_chunk, types, sizes)
+options = {"num_warps": adamw_triton._NUM_WARPS}
+code = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options).asm["ptx"]
 print(code.count("ld.global.v4"), code.count("st.global.v4"))
 """
     result = run_python(["-c", program], environment={"TRITON_INTERPRET": "0"})
     assert result.returncode == 0, result.stderr
-    # 128 threads read and write 4 numbers at once; 4 tensors are read and 3 written.
-    vectors = BLOCK_SIZE // (4 * 128)
+    # Every thread reads and writes 4 numbers at once; 4 tensors are read and 3 written.
+    vectors = adamw_triton._BLOCK_SIZE // (4 * 32 * adamw_triton._NUM_WARPS)
     assert result.stdout.split() == [str(4 * vectors), str(3 * vectors)]
 
 

@@ -58,6 +58,14 @@ def test_a_batch_without_targets_has_no_mean_in_both() -> None:
     assert expected[0].isnan()
 
 
+def test_no_tokens_at_all_are_like_no_targets() -> None:
+    _, weight, _ = _inputs()
+    nothing = torch.zeros(0, D_MODEL), weight, torch.zeros(0, dtype=torch.int64)
+    ours, expected = (_run(loss, nothing) for loss in (linear_cross_entropy, reference))
+    assert_close(ours[:2], expected[:2], equal_nan=True)
+    assert ours[2].shape == expected[2].shape
+
+
 def test_equal_logits_cost_the_logarithm_of_the_vocabulary() -> None:
     hidden, _, targets = _inputs()
     loss = linear_cross_entropy(hidden, torch.zeros(VOCAB, D_MODEL), targets)
@@ -104,8 +112,9 @@ def test_no_gradients_are_computed_where_none_are_wanted() -> None:
 
 
 def test_a_chunk_holds_at_least_one_row() -> None:
-    assert chunk_rows(10**9, torch.device("cpu")) == 1
-    assert chunk_rows(4096, torch.device("cpu")) == 256
+    assert chunk_rows(10**9, torch.device("cpu"), torch.float32) == 1
+    assert chunk_rows(4096, torch.device("cpu"), torch.bfloat16) == 256
+    assert chunk_rows(32_768, torch.device("cuda"), torch.bfloat16) == 16_384
 
 
 @pytest.mark.parametrize("loss", [reference, linear_cross_entropy], ids=["reference", "fused"])

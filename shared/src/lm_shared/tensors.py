@@ -1,8 +1,10 @@
 """Where tensors live: device, number format and random state."""
 
+import importlib.util
 import os
 import random
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -32,13 +34,13 @@ def seed_everything(seed: int) -> None:
 def require_determinism() -> None:
     """Make this process give the same bits every time on the same machine.
 
-    Without it, the gradient of an embedding adds up in the order in which threads arrive. On CUDA
-    some operations have no deterministic form; torch then warns and goes on.
+    Without it, the gradient of an embedding adds up in the order in which threads arrive. An
+    operation that has no deterministic form on this device raises a ``RuntimeError`` from now on.
     """
     # Read by cuBLAS when it starts; without it two equal products may differ in their last bits.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # The same as torch.use_deterministic_algorithms, without importing seconds of torch's compiler.
-    torch.set_deterministic_debug_mode("warn" if torch.cuda.is_available() else "error")
+    torch.set_deterministic_debug_mode("error")
     # Filling fresh memory finds reads of uninitialized values; it changes no result and costs time.
     torch.utils.deterministic.fill_uninitialized_memory = False
 
@@ -47,9 +49,7 @@ def compile_for_one_shape(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return ``torch.compile`` of the function, deterministic if this process must be so."""
     if torch.are_deterministic_algorithms_enabled():
         # Tells the compiler as well.
-        torch.use_deterministic_algorithms(
-            True, warn_only=torch.is_deterministic_algorithms_warn_only_enabled()
-        )
+        torch.use_deterministic_algorithms(True)
     return torch.compile(function, dynamic=False)
 
 
@@ -72,6 +72,12 @@ def choose_device(name: DeviceName = "auto") -> torch.device:
         found = [candidate for candidate, is_there in available.items() if is_there]
         raise ValueError(f"device {name!r} was asked for, but this machine only has {found}")
     return torch.device(name)
+
+
+@cache
+def is_triton_installed() -> bool:
+    """Tell whether kernels in Triton can be used: torch comes without it on some systems."""
+    return importlib.util.find_spec("triton") is not None
 
 
 def device_slug(device: torch.device) -> str:

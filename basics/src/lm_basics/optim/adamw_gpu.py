@@ -15,6 +15,7 @@ from jaxtyping import Int32, Int64
 from torch import Tensor
 
 from lm_basics.optim.adamw_update import AdamWCoefficients
+from lm_shared.tensors import is_triton_installed
 
 Updated = tuple[Tensor, Tensor, dict[str, Any]]
 """A parameter, its gradient and its state."""
@@ -25,27 +26,22 @@ _ALIGNMENT = 16
 _lists: Any = torch
 
 
-def update_adamw_on_gpu(
-    updated: Sequence[Updated], group: Mapping[str, Any], *, use_kernel: bool = True
-) -> None:
+def update_adamw_on_gpu(updated: Sequence[Updated], group: Mapping[str, Any]) -> None:
     """Apply one step, in place, to parameters on GPUs whose states have been started.
 
     Args:
         updated: The parameters.
         group: With ``lr``, ``betas``, ``eps`` and ``weight_decay``.
-        use_kernel: Whether the Triton kernel may be taken.
     """
-    has_kernel = use_kernel and _has_triton()
     jobs: dict[tuple[int, torch.device | None], list[Updated]] = defaultdict(list)
     for one in updated:
         parameter, gradient, state = one
         state["step"] += 1
-        tensors = (parameter, gradient, state["m"], state["v"])
-        device = parameter.device if has_kernel and _is_suitable(tensors) else None
-        jobs[state["step"], device].append(one)
+        is_suitable = _is_suitable(parameter, gradient, state["m"], state["v"])
+        jobs[state["step"], parameter.device if is_suitable else None].append(one)
     for (t, device), same in jobs.items():
         coefficients = AdamWCoefficients.at_step(t, group)
-        if device is None:
+        if device is None or not is_triton_installed():
             update_adamw_lists(same, coefficients)
         else:
             update_adamw_in_one_launch(same, coefficients)
@@ -68,63 +64,61 @@ def update_adamw_lists(updated: Sequence[Updated], coefficients: AdamWCoefficien
 def update_adamw_in_one_launch(updated: Sequence[Updated], coefficients: AdamWCoefficients) -> None:
     """Run the Triton kernel over contiguous float32 tensors of one device."""
     from lm_basics.optim.kernels.adamw_triton import (  # noqa: PLC0415 - imports Triton
-        BLOCK_SIZE,
-        update_adamw_blocks,
+        CHUNK_SIZE,
+        update_adamw_chunks,
     )
 
-    device = updated[0][0].device
-    layout = _layout(tuple(p.numel() for p, _, _ in updated), BLOCK_SIZE, device)
+    parameters = [parameter for parameter, _, _ in updated]
+    device = parameters[0].device
+    layout = _layout(tuple(map(Tensor.numel, parameters)), CHUNK_SIZE, device)
     addresses = torch.tensor(
-        [tensor.data_ptr() for p, g, state in updated for tensor in (p, g, state["m"], state["v"])],
+        [
+            tensor.data_ptr()
+            for parameter, gradient, state in updated
+            for tensor in (parameter, gradient, state["m"], state["v"])
+        ],
         dtype=torch.int64,
     )
     if device.type == "cuda":
         # From pinned memory the copy waits for nothing.
         addresses = addresses.pin_memory().to(device, non_blocking=True)
-    if num_blocks := len(layout.tensor_of_block):
+    if len(layout.tensor_of_chunk) > 0:
         with torch.cuda.device(device if device.type == "cuda" else -1):
-            update_adamw_blocks[(num_blocks,)](addresses, *layout, *coefficients)
+            update_adamw_chunks(addresses, *layout, coefficients)
     # Autograd cannot see these writes by itself.
-    torch.autograd.graph.increment_version([p for p, _, _ in updated])
+    torch.autograd.graph.increment_version(parameters)
 
 
 class _Layout(NamedTuple):
-    """Which block of threads works where: the same every step."""
+    """Which program works where: the same every step."""
 
-    tensor_of_block: Int32[Tensor, " blocks"]
-    first_blocks: Int32[Tensor, " tensors"]
+    tensor_of_chunk: Int32[Tensor, " chunks"]
+    first_chunks: Int32[Tensor, " tensors"]
     sizes: Int64[Tensor, " tensors"]
 
 
 @lru_cache(maxsize=16)
-def _layout(sizes: tuple[int, ...], block_size: int, device: torch.device) -> _Layout:
+def _layout(sizes: tuple[int, ...], chunk_size: int, device: torch.device) -> _Layout:
     num_elements = torch.tensor(sizes)
-    num_blocks = (num_elements + block_size - 1) // block_size
+    num_chunks = (num_elements + chunk_size - 1) // chunk_size
+    tensors = torch.arange(len(sizes), dtype=torch.int32)
     return _Layout(
-        tensor_of_block=torch.arange(len(sizes), dtype=torch.int32)
-        .repeat_interleave(num_blocks)
-        .to(device),
-        first_blocks=(num_blocks.cumsum(0) - num_blocks).to(torch.int32).to(device),
+        tensor_of_chunk=tensors.repeat_interleave(num_chunks).to(device),
+        first_chunks=(num_chunks.cumsum(0) - num_chunks).to(torch.int32).to(device),
         sizes=num_elements.to(device),
     )
 
 
-@lru_cache(maxsize=1)
-def _has_triton() -> bool:
-    try:
-        import triton  # noqa: F401, PLC0415 - missing where torch comes without it
-    except ImportError:
-        return False
-    return True
-
-
-def _is_suitable(tensors: Sequence[Tensor]) -> bool:
+def _is_suitable(parameter: Tensor, gradient: Tensor, m: Tensor, v: Tensor) -> bool:
     """Tell whether the kernel may run through the memory."""
-    shape = tensors[0].shape
-    return all(
-        tensor.dtype is torch.float32
-        and tensor.is_contiguous()
-        and tensor.shape == shape
-        and tensor.data_ptr() % _ALIGNMENT == 0
-        for tensor in tensors
+    # One expression: these microseconds, for every parameter, are a noticeable part of a step.
+    return (
+        parameter.dtype is gradient.dtype is m.dtype is v.dtype is torch.float32
+        and parameter.shape == gradient.shape == m.shape == v.shape
+        and parameter.is_contiguous()
+        and gradient.is_contiguous()
+        and m.is_contiguous()
+        and v.is_contiguous()
+        and not (parameter.data_ptr() | gradient.data_ptr() | m.data_ptr() | v.data_ptr())
+        % _ALIGNMENT
     )

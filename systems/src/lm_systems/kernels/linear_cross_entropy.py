@@ -16,9 +16,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lm_basics.nn.ops import IGNORED_TARGET
+from lm_shared.tensors import is_triton_installed
 
-CHUNK_BYTES = {"cpu": 4 * 2**20, "cuda": 512 * 2**20}
-"""Size of one chunk of float32 logits: fits the cache of a CPU core, fills a GPU."""
+CHUNK_BYTES = {"cpu": 4 * 2**20, "cuda": 2**30}
+"""Size of one chunk of logits: in float32 fits the cache of a CPU core, and fills a GPU."""
 
 
 def linear_cross_entropy(
@@ -48,36 +49,29 @@ class _LinearCrossEntropy(torch.autograd.Function):
         needs_gradients: bool,
     ) -> Tensor:
         narrow, table = hidden.to(dtype), weight.to(dtype)
-        counted = targets != IGNORED_TARGET
         # Kept on the device: reading it here would stop a GPU until it has caught up.
-        count = counted.sum()
+        count = (targets != IGNORED_TARGET).sum()
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         d_hidden = torch.empty_like(narrow) if needs_gradients else None
-        d_weight = torch.zeros_like(weight, dtype=torch.float32) if needs_gradients else None
-        rows = chunk_rows(weight.shape[0], hidden.device)
+        d_weight: Tensor | None = None
+        rows = chunk_rows(weight.shape[0], hidden.device, dtype)
         for start in range(0, len(hidden), rows):
             chunk = slice(start, start + rows)
-            logits = (narrow[chunk] @ table.T).float()
-            index = targets[chunk].where(counted[chunk], 0)[:, None]
-            chosen = logits.gather(-1, index)
-            maximum = logits.amax(-1, keepdim=True)
-            # In place, three passes over a chunk that stays in cache: a third faster than
-            # log_softmax followed by exp.
-            exponentials = logits.sub_(maximum).exp_()
-            normalizer = exponentials.sum(-1, keepdim=True)
-            kept = counted[chunk, None]
-            total += torch.where(kept, normalizer.log() + maximum - chosen, 0.0).sum()
-            if d_hidden is None or d_weight is None:
+            logits = narrow[chunk] @ table.T
+            loss, d_logits = _sum_and_gradient(logits, targets[chunk], count, needs_gradients)
+            total += loss
+            if d_hidden is None:
                 continue
-            scale = kept / count
-            d_logits = exponentials.mul_(scale / normalizer).scatter_add_(-1, index, -scale)
-            d_logits = d_logits.to(dtype)
             torch.mm(d_logits, table, out=d_hidden[chunk])
-            if dtype == torch.float32:
+            if d_weight is None:
+                d_weight = (d_logits.T @ narrow[chunk]).float()
+            elif dtype == torch.float32:
                 d_weight.addmm_(d_logits.T, narrow[chunk])
             else:
                 d_weight += d_logits.T @ narrow[chunk]
-        if d_hidden is not None and d_weight is not None:
+        if d_hidden is not None:
+            if d_weight is None:
+                d_weight = torch.zeros_like(weight, dtype=torch.float32)
             ctx.save_for_backward(d_hidden.to(hidden.dtype), d_weight.to(weight.dtype))
         return total / count
 
@@ -88,7 +82,39 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return d_hidden * g, d_weight * g, None, None, None
 
 
-def chunk_rows(vocab_size: int, device: torch.device) -> int:
-    """Return how many rows of float32 logits make one chunk on ``device``."""
+def _sum_and_gradient(
+    logits: Tensor, targets: Tensor, count: Tensor, needs_gradients: bool
+) -> tuple[Tensor, Tensor]:
+    """Return the sum of the losses of some rows, and the gradient of that sum over ``count``.
+
+    The gradient has the logits' type and may take their place; it is undefined if not needed.
+    """
+    if logits.is_cuda and is_triton_installed():
+        from lm_systems.kernels.cross_entropy import cross_entropy_rows  # noqa: PLC0415 - Triton
+
+        losses = cross_entropy_rows(logits, targets, count, needs_gradients=needs_gradients)
+        return losses.sum(), logits
+    counted = targets != IGNORED_TARGET
+    wide = logits.float()
+    index = targets.where(counted, 0)[:, None]
+    chosen = wide.gather(-1, index)
+    maximum = wide.amax(-1, keepdim=True)
+    # In place, three passes over a chunk that stays in cache: a third faster than log_softmax
+    # followed by exp.
+    exponentials = wide.sub_(maximum).exp_()
+    normalizer = exponentials.sum(-1, keepdim=True)
+    kept = counted[:, None]
+    loss = torch.where(kept, normalizer.log() + maximum - chosen, 0.0).sum()
+    if not needs_gradients:
+        return loss, logits
+    scale = kept / count
+    d_logits = exponentials.mul_(scale / normalizer).scatter_add_(-1, index, -scale)
+    return loss, d_logits.to(logits.dtype)
+
+
+def chunk_rows(vocab_size: int, device: torch.device, dtype: torch.dtype) -> int:
+    """Return how many rows of logits make one chunk on ``device``, for products in ``dtype``."""
     chunk_bytes = CHUNK_BYTES.get(device.type, CHUNK_BYTES["cuda"])
-    return max(1, chunk_bytes // (4 * vocab_size))
+    # Without the kernel there is a copy in float32.
+    logit_bytes = dtype.itemsize if device.type == "cuda" else 4
+    return max(1, chunk_bytes // (logit_bytes * vocab_size))

@@ -1,20 +1,57 @@
-"""AdamW's step for lists of float32 tensors on a GPU: a block of threads for each stretch."""
+"""AdamW's step for lists of float32 tensors on a GPU.
+
+A program updates one chunk, block after block: long enough that looking up where its tensors lie
+takes little of its time.
+"""
 
 from typing import no_type_check
 
 import triton
 import triton.language as tl
+from torch import Tensor
 
-BLOCK_SIZE = 2048
-"""Numbers that a block updates."""
+from lm_basics.optim.adamw_update import AdamWCoefficients
+
+CHUNK_SIZE = 16_384
+"""Numbers that a program updates."""
+_BLOCK_SIZE = 2_048
+_NUM_WARPS = 8
+
+
+def update_adamw_chunks(
+    addresses: Tensor,
+    tensor_of_chunk: Tensor,
+    first_chunks: Tensor,
+    sizes: Tensor,
+    coefficients: AdamWCoefficients,
+) -> None:
+    """Apply one step to all tensors.
+
+    Args:
+        addresses: Of parameter, gradient, ``m`` and ``v`` of each tensor, one after the other.
+        tensor_of_chunk: Which tensor each program works on.
+        first_chunks: The first chunk of each tensor.
+        sizes: Numbers in each tensor.
+        coefficients: The same for all.
+    """
+    _update_chunk[(len(tensor_of_chunk),)](
+        addresses,
+        tensor_of_chunk,
+        first_chunks,
+        sizes,
+        *coefficients,
+        CHUNK_SIZE=CHUNK_SIZE,
+        BLOCK_SIZE=_BLOCK_SIZE,
+        num_warps=_NUM_WARPS,
+    )
 
 
 @triton.jit
 @no_type_check
-def update_adamw_blocks(
+def _update_chunk(
     addresses,
-    tensor_of_block,
-    first_blocks,
+    tensor_of_chunk,
+    first_chunks,
     sizes,
     keep,
     new_m,
@@ -22,47 +59,34 @@ def update_adamw_blocks(
     new_v,
     eps,
     step_size,
-    BLOCK_SIZE: tl.constexpr = BLOCK_SIZE,
+    CHUNK_SIZE: tl.constexpr,
+    BLOCK_SIZE: tl.constexpr,
 ):
-    """Update the stretch of this block.
-
-    Args:
-        addresses: Of parameter, gradient, ``m`` and ``v`` of each tensor, one after the other.
-        tensor_of_block: Which tensor a block works on.
-        first_blocks: The first block of each tensor.
-        sizes: Numbers in each tensor.
-        keep: And the next five: ``lm_basics.optim.adamw_update.AdamWCoefficients``.
-        new_m: See there.
-        beta2: See there.
-        new_v: See there.
-        eps: See there.
-        step_size: See there.
-        BLOCK_SIZE: Numbers that a block updates.
-    """
-    block = tl.program_id(0)
-    tensor = tl.load(tensor_of_block + block)
-    start = (block - tl.load(first_blocks + tensor)).to(tl.int64) * BLOCK_SIZE
+    """Update the chunk of this program; see ``update_adamw_chunks``."""
+    chunk = tl.program_id(0)
+    tensor = tl.load(tensor_of_chunk + chunk)
+    start = (chunk - tl.load(first_chunks + tensor)).to(tl.int64) * CHUNK_SIZE
     size = tl.load(sizes + tensor)
     row = addresses + 4 * tensor
-    theta = _as_pointer(tl.load(row), start)
-    g = _as_pointer(tl.load(row + 1), start)
-    m = _as_pointer(tl.load(row + 2), start)
-    v = _as_pointer(tl.load(row + 3), start)
-    offsets = tl.arange(0, BLOCK_SIZE)
-    # A mask that may end anywhere would keep the compiler from reading vectors.
-    if start + BLOCK_SIZE <= size:
-        _update(theta + offsets, g + offsets, m + offsets, v + offsets, None,
-                keep, new_m, beta2, new_v, eps, step_size)  # fmt: skip
-    else:
-        _update(theta + offsets, g + offsets, m + offsets, v + offsets, start + offsets < size,
-                keep, new_m, beta2, new_v, eps, step_size)  # fmt: skip
+    theta, g = _as_pointer(tl.load(row)), _as_pointer(tl.load(row + 1))
+    m, v = _as_pointer(tl.load(row + 2)), _as_pointer(tl.load(row + 3))
+    for begin in range(start, min(start + CHUNK_SIZE, size), BLOCK_SIZE):
+        # The compiler does not see that of a loop's variable.
+        offsets = tl.multiple_of(begin, 16) + tl.arange(0, BLOCK_SIZE)
+        # A mask that may end anywhere would keep the compiler from reading vectors.
+        if begin + BLOCK_SIZE <= size:
+            _update(theta + offsets, g + offsets, m + offsets, v + offsets, None,
+                    keep, new_m, beta2, new_v, eps, step_size)  # fmt: skip
+        else:
+            _update(theta + offsets, g + offsets, m + offsets, v + offsets, offsets < size,
+                    keep, new_m, beta2, new_v, eps, step_size)  # fmt: skip
 
 
 @triton.jit
 @no_type_check
-def _as_pointer(address, start):
-    """Return a pointer to the number at ``start`` of a float32 tensor, 16 bytes aligned."""
-    return tl.multiple_of(address.to(tl.pointer_type(tl.float32)) + start, [16])
+def _as_pointer(address):
+    """Return a pointer to the numbers of a float32 tensor that is aligned to 16 bytes."""
+    return tl.multiple_of(address.to(tl.pointer_type(tl.float32)), [16])
 
 
 @triton.jit
