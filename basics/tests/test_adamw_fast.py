@@ -54,7 +54,7 @@ def test_the_compiled_loop_equals_the_plain_update(
     num_threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: num_threads)
-    monkeypatch.setattr(adamw_fast, "_ELEMENTS_PER_THREAD", 64)
+    monkeypatch.setattr(adamw_fast, "_WORTH_SHARING", 64)
     for fast, plain in zip(_train("fast"), _train("reference"), strict=True):
         torch.testing.assert_close(fast, plain, rtol=2e-6, atol=2e-7)
 
@@ -64,7 +64,7 @@ def test_the_compiled_loop_gives_the_same_bits_whatever_the_threads(
 ) -> None:
     alone = _train("fast")
     monkeypatch.setattr(torch, "get_num_threads", lambda: 5)
-    monkeypatch.setattr(adamw_fast, "_ELEMENTS_PER_THREAD", 64)
+    monkeypatch.setattr(adamw_fast, "_WORTH_SHARING", 64)
     assert all(torch.equal(a, b) for a, b in zip(alone, _train("fast"), strict=True))
 
 
@@ -109,18 +109,18 @@ from triton.compiler import ASTSource
 from lm_basics.optim.kernels import adamw_triton
 
 numbers = ("keep", "new_m", "beta2", "new_v", "eps", "step_size")
-sizes = {"CHUNK_SIZE": adamw_triton.CHUNK_SIZE, "BLOCK_SIZE": adamw_triton._BLOCK_SIZE}
+sizes = {"CHUNK_SIZE": adamw_triton.CHUNK_SIZE}
 types = {"addresses": "*i64", "tensor_of_chunk": "*i32", "first_chunks": "*i32", "sizes": "*i64"}
 types |= dict.fromkeys(numbers, "fp32") | dict.fromkeys(sizes, "constexpr")
 source = ASTSource(adamw_triton._update_chunk, types, sizes)
-options = {"num_warps": adamw_triton._NUM_WARPS}
+options = {"num_warps": adamw_triton.NUM_WARPS}
 code = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options).asm["ptx"]
 print(code.count("ld.global.v4"), code.count("st.global.v4"))
 """
     result = run_python(["-c", program], environment={"TRITON_INTERPRET": "0"})
     assert result.returncode == 0, result.stderr
     # Every thread reads and writes 4 numbers at once; 4 tensors are read and 3 written.
-    vectors = adamw_triton._BLOCK_SIZE // (4 * 32 * adamw_triton._NUM_WARPS)
+    vectors = adamw_triton.CHUNK_SIZE // (4 * 32 * adamw_triton.NUM_WARPS)
     assert result.stdout.split() == [str(4 * vectors), str(3 * vectors)]
 
 

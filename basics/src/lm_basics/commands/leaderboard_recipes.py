@@ -1,6 +1,6 @@
 """Our best recipe for each division of the leaderboard, as far as our ablations justify it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from lm_basics.commands.train_recipes import ModelRecipe
 from lm_basics.leaderboard.divisions import DivisionName
@@ -18,10 +18,11 @@ class BestRecipe:
     """Tokens of the vocabulary."""
 
 
-# Not measured on these GPUs: the steps are set so that 30% of the peak would do.
+# An H200 does 10,700 such steps in 90 minutes, with 38% of its peak. An H100 computes as fast but
+# has slower memory, and validations take their time.
 _OPENWEBTEXT = ModelRecipe(
     training=TrainingConfig(
-        steps=7_500,
+        steps=8_800,
         batch_size=512,
         micro_batch_size=64,
         optimizer=MuonConfig(others=AdamWConfig(lr=0.0075, weight_decay=0.0)),
@@ -60,9 +61,7 @@ BEST_RECIPES: dict[DivisionName, BestRecipe] = {
         vocab_size=4_096,
     ),
     "openwebtext": BestRecipe(recipe=_OPENWEBTEXT, vocab_size=32_000),
-    "openwebtext-b200": BestRecipe(
-        recipe=replace(_OPENWEBTEXT, training=replace(_OPENWEBTEXT.training, steps=9_000)),
-        vocab_size=32_000,
-    ),
+    # Not measured: half of the time on a GPU of twice the speed.
+    "openwebtext-b200": BestRecipe(recipe=_OPENWEBTEXT, vocab_size=32_000),
 }
 """For each division what ``basics leaderboard`` runs."""

@@ -9,7 +9,6 @@ never on time, so that a resumed run takes the same. All ways agree up to roundi
 
 import logging
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
@@ -22,6 +21,7 @@ from lm_basics.optim.adamw_gpu import Updated, update_adamw_on_gpu
 from lm_basics.optim.adamw_update import AdamWCoefficients, start_state, update_adamw
 from lm_basics.optim.kernels import KERNELS, adamw_kernel
 from lm_shared.machine_code import MachineCodeError, address_of
+from lm_shared.torch_threads import run_on_torch_threads
 
 Implementation = Literal["auto", "fast", "reference"]
 """``auto`` takes the compiled loop where there is enough work, if it works on this computer."""
@@ -33,8 +33,8 @@ logger = logging.getLogger(__name__)
 
 # Compiling takes seconds, once on a computer; from this size on a thousand steps win them back.
 _WORTH_COMPILING = 1 << 20
-# A thread starts in the time in which this many numbers are updated, about.
-_ELEMENTS_PER_THREAD = 1 << 17
+# Other threads begin in the time in which this many numbers are updated, about.
+_WORTH_SHARING = 1 << 17
 _FLOAT32_BYTES = 4
 
 
@@ -156,20 +156,15 @@ def _run(jobs: Sequence[_Job]) -> None:
     """Run the compiled loop on as many threads as torch's own operations use."""
     update = adamw_kernel()
     total = sum(job.parameter.numel() for job in jobs)
-    num_threads = min(torch.get_num_threads(), 1 + total // _ELEMENTS_PER_THREAD)
+    num_shares = torch.get_num_threads() if total >= _WORTH_SHARING else 1
 
     def run_share(index: int) -> None:
         for parameter, (theta, g, m, v), coefficients in jobs:
             size = parameter.numel()
-            start, end = size * index // num_threads, size * (index + 1) // num_threads
+            start, end = size * index // num_shares, size * (index + 1) // num_shares
             skip = start * _FLOAT32_BYTES
             update(theta + skip, g + skip, m + skip, v + skip, end - start, coefficients)
 
-    if num_threads == 1:
-        run_share(0)
-    else:
-        # Threads that live on would be missing in a forked process.
-        with ThreadPoolExecutor(num_threads) as pool:
-            list(pool.map(run_share, range(num_threads)))
+    run_on_torch_threads(run_share, num_shares)
     # Autograd cannot see these writes by itself.
     torch.autograd.graph.increment_version([job.parameter for job in jobs])

@@ -1,8 +1,4 @@
-"""AdamW's step for lists of float32 tensors on a GPU.
-
-A program updates one chunk, block after block: long enough that looking up where its tensors lie
-takes little of its time.
-"""
+"""AdamW's step for lists of float32 tensors on a GPU: one program for each chunk of a tensor."""
 
 from typing import no_type_check
 
@@ -12,10 +8,10 @@ from torch import Tensor
 
 from lm_basics.optim.adamw_update import AdamWCoefficients
 
-CHUNK_SIZE = 16_384
-"""Numbers that a program updates."""
-_BLOCK_SIZE = 2_048
-_NUM_WARPS = 8
+CHUNK_SIZE = 1_024
+"""Numbers that a program updates; of all sizes up to 65,536 the fastest on an H200."""
+NUM_WARPS = 4
+"""Groups of 32 threads that share them."""
 
 
 def update_adamw_chunks(
@@ -41,8 +37,7 @@ def update_adamw_chunks(
         sizes,
         *coefficients,
         CHUNK_SIZE=CHUNK_SIZE,
-        BLOCK_SIZE=_BLOCK_SIZE,
-        num_warps=_NUM_WARPS,
+        num_warps=NUM_WARPS,
     )
 
 
@@ -60,7 +55,6 @@ def _update_chunk(
     eps,
     step_size,
     CHUNK_SIZE: tl.constexpr,
-    BLOCK_SIZE: tl.constexpr,
 ):
     """Update the chunk of this program; see ``update_adamw_chunks``."""
     chunk = tl.program_id(0)
@@ -70,16 +64,14 @@ def _update_chunk(
     row = addresses + 4 * tensor
     theta, g = _as_pointer(tl.load(row)), _as_pointer(tl.load(row + 1))
     m, v = _as_pointer(tl.load(row + 2)), _as_pointer(tl.load(row + 3))
-    for begin in range(start, min(start + CHUNK_SIZE, size), BLOCK_SIZE):
-        # The compiler does not see that of a loop's variable.
-        offsets = tl.multiple_of(begin, 16) + tl.arange(0, BLOCK_SIZE)
-        # A mask that may end anywhere would keep the compiler from reading vectors.
-        if begin + BLOCK_SIZE <= size:
-            _update(theta + offsets, g + offsets, m + offsets, v + offsets, None,
-                    keep, new_m, beta2, new_v, eps, step_size)  # fmt: skip
-        else:
-            _update(theta + offsets, g + offsets, m + offsets, v + offsets, offsets < size,
-                    keep, new_m, beta2, new_v, eps, step_size)  # fmt: skip
+    offsets = start + tl.arange(0, CHUNK_SIZE)
+    # A mask that may end anywhere would keep the compiler from reading vectors.
+    if start + CHUNK_SIZE <= size:
+        _update(theta + offsets, g + offsets, m + offsets, v + offsets, None,
+                keep, new_m, beta2, new_v, eps, step_size)  # fmt: skip
+    else:
+        _update(theta + offsets, g + offsets, m + offsets, v + offsets, offsets < size,
+                keep, new_m, beta2, new_v, eps, step_size)  # fmt: skip
 
 
 @triton.jit

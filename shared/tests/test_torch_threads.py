@@ -1,0 +1,66 @@
+"""Shares that run on torch's own threads."""
+
+import sys
+import threading
+
+import pytest
+
+from lm_shared import torch_threads
+from lm_shared.testing.processes import run_python
+from lm_shared.torch_threads import run_on_torch_threads
+
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="torch uses GNU OpenMP on Linux alone")
+
+
+@pytest.mark.parametrize("num_shares", [0, 1, 2, 7])
+@pytest.mark.parametrize("has_openmp", [True, False])
+def test_every_share_is_done_once(
+    num_shares: int, has_openmp: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not has_openmp:
+        monkeypatch.setattr(torch_threads, "_find_entry", lambda: None)
+    done: list[int] = []
+    run_on_torch_threads(done.append, num_shares)
+    assert sorted(done) == list(range(num_shares))
+
+
+@LINUX
+def test_shares_run_side_by_side() -> None:
+    # Each waits for the other.
+    barrier = threading.Barrier(2)
+    run_on_torch_threads(lambda _: barrier.wait(timeout=60), 2)
+
+
+@LINUX
+def test_the_threads_are_those_of_torch() -> None:
+    program = """
+import os, threading
+import torch
+from lm_shared.torch_threads import run_on_torch_threads
+
+def threads():
+    return set(os.listdir("/proc/self/task"))
+
+torch.set_num_threads(2)
+(torch.ones(1_000_000) * 2).sum()
+before = threads()
+barrier = threading.Barrier(2)
+run_on_torch_threads(lambda _: barrier.wait(60), 2)
+print(len(threads() - before))
+"""
+    result = run_python(["-c", program], environment={"OMP_NUM_THREADS": "2"})
+    assert (result.returncode, result.stdout) == (0, "0\n"), result.stderr
+
+
+@pytest.mark.parametrize("num_shares", [1, 3])
+def test_an_error_in_a_share_is_raised_here(num_shares: int) -> None:
+    done: list[int] = []
+
+    def fail_first(index: int) -> None:
+        if index == 0:
+            raise ValueError("share 0")
+        done.append(index)
+
+    with pytest.raises(ValueError, match="share 0"):
+        run_on_torch_threads(fail_first, num_shares)
+    assert sorted(done) == list(range(1, num_shares))
