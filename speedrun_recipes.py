@@ -7,7 +7,7 @@ import torch
 
 from lm_alignment.recipes import AlignmentRecipe
 from lm_basics.model_config import TransformerConfig, uniform_transformer
-from lm_basics.optim import AdamWConfig, CosineSchedule, MuonConfig
+from lm_basics.optim import AdamWConfig, MuonConfig, WarmupStableDecaySchedule
 from lm_basics.training import TrainingConfig
 from lm_data.crawl.sample import SampleCrawlConfig
 from lm_data.pipeline.config import CurateConfig
@@ -44,6 +44,7 @@ class Shape:
             num_heads=max(1, self.d_model // self.d_head),
             qk_norm=True,
             zero_init_residual=True,
+            embedding_std=0.3,
         )
 
 
@@ -55,8 +56,10 @@ class TrainingRule:
     """Sequences a step."""
     matrix_lr: float = 0.02
     """Peak rate of the hidden matrices under Muon."""
-    table_lr: float = 5e-3
+    table_lr: float = 0.03
     """Peak rate of embedding, head and gains under AdamW."""
+    momentum: float = 0.9
+    """Decay rate of Muon's momentum."""
     seed: int = 0
     """Initialization and order of the data."""
 
@@ -66,8 +69,10 @@ class TrainingRule:
         return TrainingConfig(
             steps=max(1, tokens // (self.batch_size * model.context_length)),
             batch_size=self.batch_size,
-            optimizer=MuonConfig(lr=self.matrix_lr, others=others),
-            schedule=CosineSchedule(warmup_fraction=0.03, final_fraction=0.0),
+            optimizer=MuonConfig(lr=self.matrix_lr, momentum=self.momentum, others=others),
+            schedule=WarmupStableDecaySchedule(
+                warmup_fraction=0.02, decay_fraction=0.5, decay="linear"
+            ),
             seed=self.seed,
         )
 

@@ -25,7 +25,7 @@ _SMOKE = Recipe(
     ),
     tokenizer=TokenizerRecipe(vocab_size=1024),
     plan=PlanRecipe(
-        rule=TrainingRule(batch_size=4, matrix_lr=0.02, table_lr=0.025),
+        rule=TrainingRule(batch_size=4),
         sweep_shapes=tuple(
             Shape(d_model=d, num_layers=n, context_length=64, d_head=16)
             for d, n in ((32, 1), (32, 2), (64, 2))
@@ -46,7 +46,7 @@ _LAPTOP = Recipe(
     crawl=SampleCrawlConfig(),
     tokenizer=TokenizerRecipe(vocab_size=4096),
     plan=PlanRecipe(
-        rule=TrainingRule(batch_size=8, matrix_lr=0.02, table_lr=0.025),
+        rule=TrainingRule(batch_size=8),
         sweep_shapes=(
             Shape(d_model=64, num_layers=2),
             Shape(d_model=96, num_layers=3),
@@ -69,7 +69,7 @@ _GPU = replace(
     _LAPTOP,
     plan=replace(
         _LAPTOP.plan,
-        rule=TrainingRule(batch_size=32, matrix_lr=0.02, table_lr=0.01),
+        rule=TrainingRule(batch_size=32, table_lr=0.015),
         sweep_shapes=tuple(
             Shape(d_model=d, num_layers=n, context_length=512)
             for d, n in ((128, 2), (192, 4), (256, 4))

@@ -41,6 +41,8 @@ from lm_shared.config import from_dict, load_config, to_dict
 from lm_shared.files import read_json
 from lm_shared.runs import read_metrics
 
+pytestmark = pytest.mark.usefixtures("momentary")
+
 VOCAB = 30
 MODEL = uniform_transformer(
     vocab_size=VOCAB, context_length=8, d_model=24, num_layers=1, num_heads=2, d_ff=64
@@ -208,6 +210,7 @@ def test_ended_runs_are_not_repeated_and_seeds_can_be_added(
     assert set(first.outcomes) < set(more.outcomes)
 
 
+@pytest.mark.slow
 def test_runs_side_by_side_give_the_same_results(data: StudyData, tmp_path: Path) -> None:
     serial = run_study(_study(SLOW), data, tmp_path / "serial", seeds=1)
     parallel = run_study(_study(SLOW), data, tmp_path / "parallel", seeds=1, jobs=2)

@@ -193,6 +193,7 @@ def test_on_a_cpu_the_type_is_the_one_that_training_takes(
         account_for("base", BASE, AccountConfig(dtype="bf16"))  # pyright: ignore[reportArgumentType]
 
 
+@pytest.mark.usefixtures("momentary")
 def test_what_does_not_fit_is_told_with_what_would_help(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -100,6 +100,7 @@ def test_a_gpu_s_ways_equal_the_plain_update(way: Callable[..., None]) -> None:
         torch.testing.assert_close(a, b, rtol=2e-6, atol=2e-7)
 
 
+@pytest.mark.slow
 def test_the_kernel_moves_vectors_on_a_hopper_gpu() -> None:
     # Another process: this one interprets kernels where there is no GPU.
     program = """

@@ -16,6 +16,8 @@ from lm_basics.leaderboard.export import export_entry
 from lm_basics.leaderboard.table import BEGIN, END
 from lm_shared.files import read_json
 
+pytestmark = pytest.mark.usefixtures("momentary")
+
 Capture = pytest.CaptureFixture[str]
 
 TEXTS = ("to be or not to be, that is the question. " * 60,)

@@ -26,6 +26,8 @@ from lm_shared import display
 from lm_shared.files import read_json
 from lm_shared.metrics import read_metrics
 
+pytestmark = pytest.mark.usefixtures("momentary")
+
 Capture = pytest.CaptureFixture[str]
 NUMBERS = ProgressNumbers(
     step=30,

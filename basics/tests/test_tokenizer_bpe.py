@@ -58,7 +58,7 @@ def tiktoken_gpt2(gpt2: Tokenizer) -> tiktoken.Encoding:
 
 
 @given(pieces=TEXTS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_ids_equal_those_of_merging_one_by_one(tokenizer: Tokenizer, pieces: list[str]) -> None:
     text = "".join(pieces)
     expected = encode_merge_by_merge(text, tokenizer.vocab, tokenizer.merges, SPECIALS)
@@ -66,7 +66,7 @@ def test_ids_equal_those_of_merging_one_by_one(tokenizer: Tokenizer, pieces: lis
 
 
 @given(pieces=TEXTS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_every_way_of_encoding_gives_the_same_ids(tokenizer: Tokenizer, pieces: list[str]) -> None:
     text = "".join(pieces)
     ids = tokenizer.encode(text)
@@ -77,7 +77,7 @@ def test_every_way_of_encoding_gives_the_same_ids(tokenizer: Tokenizer, pieces: 
 
 
 @given(pieces=TEXTS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_gpt2_ids_equal_tiktokens(
     gpt2: Tokenizer, tiktoken_gpt2: tiktoken.Encoding, pieces: list[str]
 ) -> None:
@@ -98,7 +98,7 @@ def test_gpt2_ids_equal_tiktokens_on_real_text(
 
 
 @given(ids=st.lists(st.integers(0, 299), max_size=30))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_decoding_replaces_bytes_that_are_not_utf8(tokenizer: Tokenizer, ids: list[int]) -> None:
     expected = b"".join(tokenizer.vocab[token_id] for token_id in ids)
     assert tokenizer.decode_bytes(ids) == expected
@@ -161,7 +161,7 @@ def test_endless_words_take_no_quadratic_time(tokenizer: Tokenizer) -> None:
     ids=st.lists(st.integers(0, 3), min_size=128, max_size=160),
     pairs=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), unique=True, max_size=6),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_both_merge_loops_agree(ids: list[int], pairs: list[tuple[int, int]]) -> None:
     # Like real merges, each one makes a new id and joins only ids that exist before it.
     possible = [pair for rank, pair in enumerate(pairs) if max(pair) < 4 + rank]

@@ -70,7 +70,7 @@ def test_random_corpora_give_the_merges_of_plain_training() -> None:
     num_merges=st.integers(0, 60),
     rule=st.sampled_from(RULES),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_any_texts_give_the_merges_of_plain_training(
     texts: list[str], specials: list[str], num_merges: int, rule: TieBreaking
 ) -> None:

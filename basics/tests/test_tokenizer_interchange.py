@@ -64,7 +64,7 @@ def in_transformers(folder: Path) -> Any:
 
 
 @given(text=TEXTS)
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_hugging_face_gives_the_same_ids(
     tokenizer: Tokenizer,
     in_tokenizers: HuggingFaceTokenizer,
@@ -79,7 +79,7 @@ def test_hugging_face_gives_the_same_ids(
 
 
 @given(ids=st.lists(st.integers(0, 289), max_size=12))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_hugging_face_decodes_broken_characters_alike(
     tokenizer: Tokenizer, in_tokenizers: HuggingFaceTokenizer, ids: list[int]
 ) -> None:

@@ -64,7 +64,7 @@ def test_characters_and_bytes_lose_nothing(text: str) -> None:
 
 
 @given(pieces=PIECES, pattern=st.sampled_from(PATTERNS))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_known_words_lose_nothing(pieces: list[str], pattern: str) -> None:
     text = "".join(pieces)
     tokenizer = WordTokenizer.from_texts([text], pattern=pattern)
@@ -74,7 +74,7 @@ def test_known_words_lose_nothing(pieces: list[str], pattern: str) -> None:
 
 
 @given(text=st.text(alphabet="ab' 1\n,é", max_size=40))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_words_are_the_matches_of_a_pattern_that_covers_all(text: str) -> None:
     tokenizer = WordTokenizer.from_texts([text])
     words = [tokenizer.decode([token_id]) for token_id in tokenizer.encode(text)]
@@ -82,7 +82,7 @@ def test_words_are_the_matches_of_a_pattern_that_covers_all(text: str) -> None:
 
 
 @given(pieces=PIECES)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_the_ids_do_not_depend_on_the_pieces(pieces: list[str]) -> None:
     text = "".join(pieces)
     for tokenizer in TOKENIZERS.values():

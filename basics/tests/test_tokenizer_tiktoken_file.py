@@ -130,7 +130,7 @@ def tiktoken_cl100k(cl100k_path: Path) -> tiktoken.Encoding:
 
 @pytest.mark.parametrize("implementation", ["reference", "fast"])
 @given(ranks=rank_tables(), long=st.text("abcé", min_size=90, max_size=200))
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_ids_equal_tiktokens_for_every_table_of_ranks(
     implementation: Implementation, ranks: dict[bytes, int], long: str
 ) -> None:
@@ -140,7 +140,7 @@ def test_ids_equal_tiktokens_for_every_table_of_ranks(
 
 
 @given(ranks=rank_tables(), long=st.text("abcé", max_size=60))
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_other_splits_of_a_token_never_become_neighbours(
     ranks: dict[bytes, int], long: str
 ) -> None:
@@ -195,7 +195,7 @@ def test_merges_of_gpt2_follow_from_its_ranks() -> None:
 
 
 @given(text=TEXTS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_trained_tokenizer_gives_the_same_ids_in_tiktoken(trained: Tokenizer, text: str) -> None:
     encoding = tiktoken.Encoding(**to_tiktoken_arguments(trained))
     ids = encoding.encode(text, allowed_special="all")
@@ -215,7 +215,7 @@ def test_a_trained_tokenizer_survives_the_round_trip(trained: Tokenizer, tmp_pat
 
 
 @given(ranks=rank_tables())
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_tiktoken_reads_what_is_written(
     ranks: dict[bytes, int], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -268,6 +268,7 @@ def test_cl100k_goes_back_to_tiktoken(cl100k: Tokenizer, cl100k_path: Path) -> N
     assert encoding.encode_ordinary(text) == cl100k.encode(text, allowed_special=())
 
 
+@pytest.mark.slow
 def test_cl100k_reaches_hugging_face(cl100k: Tokenizer, tmp_path: Path) -> None:
     cl100k.save(tmp_path)
     loaded = HuggingFaceTokenizer.from_file(str(tmp_path / "tokenizer.json"))

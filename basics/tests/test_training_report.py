@@ -23,6 +23,8 @@ from lm_basics.training.run_setting import RunSetting, save_setting
 from lm_basics.transformer import TransformerLM
 from lm_shared.files import write_json
 
+pytestmark = pytest.mark.usefixtures("momentary")
+
 TOKENS = np.random.default_rng(0).integers(0, 30, 500).astype(np.uint16)
 SETTING = RunSetting(
     vocab_hash="a",

@@ -19,6 +19,8 @@ from lm_basics.leaderboard import (
 from lm_shared.files import read_json, write_json, write_text
 from lm_shared.leaderboard import SUBMISSION_NAME
 
+pytestmark = pytest.mark.usefixtures("momentary")
+
 
 @pytest.mark.parametrize(
     ("old", "new"),

@@ -36,6 +36,8 @@ from lm_shared.leaderboard import SUBMISSION_NAME, Check, Submission, check_file
 from lm_shared.receipt import Receipt
 from lm_shared.runs import read_metrics
 
+pytestmark = pytest.mark.usefixtures("momentary")
+
 
 @pytest.mark.parametrize("full", [False, True])
 def test_honest_entry_breaks_no_rule(entry, data, full):

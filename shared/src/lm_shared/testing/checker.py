@@ -15,7 +15,7 @@ from jaxtyping import TypeCheckError
 
 check = beartype(conf=BeartypeConf(is_pep484_tower=True, violation_type=TypeCheckError))
 
-CHECKED_CALLS = 20
+CHECKED_CALLS = 8
 """Calls of a function that are checked in each test: a training loop makes thousands alike, and
 checking them took half of the time of the test suites."""
 

@@ -1,10 +1,12 @@
 """Pytest plugin: hardware markers, seeding, shape checks that step aside for ``torch.compile``."""
 
 import importlib.util
+import random
 import shutil
 from collections.abc import Callable, Iterator
 
 import jaxtyping
+import numpy as np
 import pytest
 import torch
 
@@ -85,7 +87,13 @@ def _shape_checks(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     """Give every test the same random state, whatever ran before it."""
-    seed_everything(0)
+    if torch.accelerator.is_available():
+        seed_everything(0)
+        return
+    # Without a GPU torch.manual_seed takes milliseconds to tell that to GPUs that may come.
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 - what libraries draw from
+    torch.default_generator.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

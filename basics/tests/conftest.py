@@ -1,0 +1,33 @@
+"""Fixtures for tests of commands that train for a moment."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib.figure import Figure
+
+from lm_basics import peak_flops
+
+
+@pytest.fixture(scope="module")
+def momentary() -> Iterator[None]:
+    """Draw no more of figures than their labels, and measure no peak: both take their time.
+
+    The figures have tests of their own, and the quick start of the README draws them.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", _save_labels)
+        patch.setattr(peak_flops, "measure_matmul", lambda *_, **__: 1e11)
+        yield
+
+
+def _save_labels(figure: Figure, target: io.StringIO | Path, **__: Any) -> None:
+    labels = [label for axes in figure.axes for label in (axes.get_xlabel(), axes.get_ylabel())]
+    text = "".join(f"<text>{label}</text>" for label in labels)
+    svg = f'<svg width="1pt" height="1pt">{text}</svg>'
+    if isinstance(target, io.StringIO):
+        target.write(svg)
+    else:
+        Path(target).write_text(svg)
