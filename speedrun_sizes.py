@@ -52,13 +52,14 @@ _LAPTOP = Recipe(
             Shape(d_model=96, num_layers=3),
             Shape(d_model=128, num_layers=4),
         ),
-        sweep_flops=(4e11, 8e11, 1.6e12),
+        sweep_flops=(3e11, 6e11, 1.2e12),
         # Shallower ones reach about the same loss, but two layers hardly learn to sort (stage 7).
         candidates=tuple(
             Shape(d_model=d, num_layers=n)
             for d, n in ((128, 3), (128, 4), (192, 3), (192, 4), (256, 4))
         ),
-        budget_s=300,
+        # So that cores of half that speed end within ten minutes, all stages together.
+        budget_s=150,
         flops_per_s=_FLOPS_PER_S,
     ),
     pretrain=PretrainRecipe(kernels="compiled", validate_every=500, checkpoint_every=100),
@@ -79,6 +80,7 @@ _GPU = replace(
             Shape(d_model=d, num_layers=n, context_length=512)
             for d, n in ((256, 4), (384, 6), (512, 8), (768, 12))
         ),
+        budget_s=300,
         # The text is small: more than eight epochs of it teach next to nothing new.
         max_epochs=8.0,
         device="cuda",
