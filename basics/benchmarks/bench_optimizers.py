@@ -55,10 +55,12 @@ def main() -> None:
     options = parser.parse_args()
     device = choose_device(options.device)
     contenders = _make_contenders(device)
+    commit, is_modified = code_state()
     results = {
         "hardware": dataclasses.asdict(describe_hardware()),
         "versions": installed_versions(),
-        "commit": code_state()[0],
+        "commit": commit,
+        "is_modified": is_modified,
         "parameters": count_parameters(SHAPES[device.type]),
         "rounds": options.rounds,
         "bar": BAR,

@@ -10,17 +10,25 @@ from matplotlib.figure import Figure
 
 from lm_basics import peak_flops
 
+_SAVE = Figure.savefig
+
 
 @pytest.fixture(scope="module")
 def momentary() -> Iterator[None]:
     """Draw no more of figures than their labels, and measure no peak: both take their time.
 
-    The figures have tests of their own, and the quick start of the README draws them.
+    Of each page a test with ``drawn`` draws them after all.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", _save_labels)
         patch.setattr(peak_flops, "measure_matmul", lambda *_, **__: 1e11)
         yield
+
+
+@pytest.fixture
+def drawn(momentary: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw whole figures in this test."""
+    monkeypatch.setattr(Figure, "savefig", _SAVE)
 
 
 def _save_labels(figure: Figure, target: io.StringIO | Path, **__: Any) -> None:

@@ -326,6 +326,7 @@ def test_a_single_seed_is_not_tested() -> None:
     )
 
 
+@pytest.mark.usefixtures("drawn")
 def test_the_page_holds_table_curves_and_effects() -> None:
     rng = np.random.default_rng(0)
     outcomes = [

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from lm_basics.optim import AdamW, Implementation, adamw_fast
+from lm_basics.optim import AdamW, Implementation, adamw_fast, adamw_gpu
 from lm_basics.optim.adamw_gpu import update_adamw_in_one_launch, update_adamw_lists
 from lm_basics.optim.adamw_update import AdamWCoefficients, start_state, update_adamw
 from lm_basics.optim.kernels import adamw_triton
@@ -77,26 +77,72 @@ def test_lists_of_tensors_on_a_gpu_equal_the_plain_update(dtype: torch.dtype) ->
         torch.testing.assert_close(ours, expected, rtol=2e-6, atol=2e-7)
 
 
+# Triton interprets kernels only where there is no GPU.
+INTERPRETED = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+DEVICES = [pytest.param("cpu", marks=INTERPRETED), pytest.param("cuda", marks=pytest.mark.gpu)]
+
+
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("way", [update_adamw_lists, update_adamw_in_one_launch])
-def test_a_gpu_s_ways_equal_the_plain_update(way: Callable[..., None]) -> None:
+def test_a_gpu_s_ways_equal_the_plain_update(way: Callable[..., None], device: str) -> None:
     group: dict[str, Any] = {"lr": 0.01, **SETTINGS}
     # Longer than a chunk of the kernel, and as long as two.
-    shapes = [*SHAPES, (167, 141), (2 * adamw_triton.CHUNK_SIZE,)]
-    (ours, expected), states = (_parameters(shapes) for _ in range(2)), ([], [])
-    for parameter in ours:
-        for mine in states:
-            mine.append({})
-        start_state(parameter, states[0][-1])
+    shapes = [*SHAPES, (41, 67), (2 * adamw_triton.CHUNK_SIZE,)]
+    ours, expected = ([p.detach().to(device) for p in _parameters(shapes)] for _ in range(2))
+    states: tuple[list[dict[str, Any]], ...] = ([{} for _ in shapes], [{} for _ in shapes])
+    for parameter, state in zip(ours, states[0], strict=True):
+        start_state(parameter, state)
     for step in range(3):
-        gradients = [torch.full(shape, step - 0.5) for shape in shapes]
+        gradients = [torch.full(shape, step - 0.5, device=device) for shape in shapes]
         way(
-            list(zip(_data(ours), gradients, states[0], strict=True)),
+            list(zip(ours, gradients, states[0], strict=True)),
             AdamWCoefficients.at_step(step + 1, group),
         )
-        for p, g, state in zip(_data(expected), gradients, states[1], strict=True):
+        for p, g, state in zip(expected, gradients, states[1], strict=True):
             update_adamw(p, g, state, group)
     moments = [[one[name] for one in mine for name in ("m", "v")] for mine in states]
     for a, b in zip([*ours, *moments[0]], [*expected, *moments[1]], strict=True):
+        torch.testing.assert_close(a, b, rtol=2e-6, atol=2e-7)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_on_a_gpu_what_the_kernel_cannot_run_through_takes_lists(
+    device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group: dict[str, Any] = {"lr": 0.01, **SETTINGS}
+    launches: list[int] = []
+
+    def launch(updated: Sequence[adamw_gpu.Updated], coefficients: AdamWCoefficients) -> None:
+        launches.append(len(updated))
+        update_adamw_in_one_launch(updated, coefficients)
+
+    monkeypatch.setattr(adamw_gpu, "update_adamw_in_one_launch", launch)
+    results = []
+    for is_plain in (False, True):
+        generator = torch.Generator().manual_seed(0)
+        theta = [torch.randn(6, 8, generator=generator).to(device) for _ in range(5)]
+        # Strided, not aligned to vectors, of another step than the rest, of another type.
+        gradients = [torch.randn(6, 8, generator=generator).to(device) for _ in range(5)]
+        gradients[0] = gradients[0].T.contiguous().T
+        gradients[1] = torch.cat([gradients[1].flatten()[:1], gradients[1].flatten()])[1:].view(
+            6, 8
+        )
+        theta[4], gradients[4] = theta[4].double(), gradients[4].double()
+        states: list[dict[str, Any]] = [{} for _ in theta]
+        for parameter, state in zip(theta, states, strict=True):
+            start_state(parameter, state)
+        states[2]["step"] = 3
+        if is_plain:
+            for p, g, state in zip(theta, gradients, states, strict=True):
+                update_adamw(p, g, state, group)
+        else:
+            versions = [p._version for p in theta]
+            adamw_gpu.update_adamw_on_gpu(list(zip(theta, gradients, states, strict=True)), group)
+            assert all(p._version > one for p, one in zip(theta, versions, strict=True))
+        assert [state["step"] for state in states] == [1, 1, 4, 1, 1]
+        results.append([*theta, *(state[name] for state in states for name in ("m", "v"))])
+    assert launches == [1, 1]
+    for a, b in zip(*results, strict=True):
         torch.testing.assert_close(a, b, rtol=2e-6, atol=2e-7)
 
 
@@ -123,10 +169,6 @@ print(code.count("ld.global.v4"), code.count("st.global.v4"))
     # Every thread reads and writes 4 numbers at once; 4 tensors are read and 3 written.
     vectors = adamw_triton.CHUNK_SIZE // (4 * 32 * adamw_triton.NUM_WARPS)
     assert result.stdout.split() == [str(4 * vectors), str(3 * vectors)]
-
-
-def _data(parameters: Sequence[torch.nn.Parameter]) -> list[torch.Tensor]:
-    return [p.detach() for p in parameters]
 
 
 def test_what_the_loop_cannot_run_through_takes_the_plain_way() -> None:

@@ -117,6 +117,7 @@ def test_curves_know_steps_tokens_flops_and_time(finished: Path) -> None:
         assert getattr(run.validation, name).tolist() == at_steps.tolist()
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_page_overlays_runs_and_lists_what_differs(tmp_path: Path) -> None:
     runs = [make_run(tmp_path / name / "run", seed=seed) for seed, name in enumerate("ab")]
     page = page_of(*runs)

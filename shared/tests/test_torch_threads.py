@@ -1,7 +1,9 @@
 """Shares that run on torch's own threads."""
 
+import signal
 import sys
 import threading
+import time
 
 import pytest
 
@@ -53,7 +55,12 @@ print(len(threads() - before))
 
 
 @pytest.mark.parametrize("num_shares", [1, 3])
-def test_an_error_in_a_share_is_raised_here(num_shares: int) -> None:
+@pytest.mark.parametrize("has_openmp", [True, False])
+def test_an_error_in_a_share_is_raised_when_all_are_done(
+    num_shares: int, has_openmp: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not has_openmp:
+        monkeypatch.setattr(torch_threads, "_find_entry", lambda: None)
     done: list[int] = []
 
     def fail_first(index: int) -> None:
@@ -64,3 +71,28 @@ def test_an_error_in_a_share_is_raised_here(num_shares: int) -> None:
     with pytest.raises(ValueError, match="share 0"):
         run_on_torch_threads(fail_first, num_shares)
     assert sorted(done) == list(range(1, num_shares))
+
+
+@pytest.mark.parametrize("num_shares", [1, 2])
+def test_ctrl_c_waits_until_all_shares_are_done(num_shares: int) -> None:
+    done: list[int] = []
+
+    def press(index: int) -> None:
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(0.01)
+        done.append(index)
+
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        run_on_torch_threads(press, num_shares)
+    assert sorted(done) == list(range(num_shares))
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+@LINUX
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_share_that_a_signal_swallowed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A handler of another signal that raises between a share's taking and its call does this.
+    monkeypatch.setattr(torch_threads, "_find_entry", lambda: lambda body, *_: None)
+    with pytest.raises(RuntimeError, match="0 of 2 shares were done"):
+        run_on_torch_threads(print, 2)

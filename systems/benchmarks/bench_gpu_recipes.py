@@ -70,6 +70,8 @@ def main() -> None:
             measured[name] = measure(*CANDIDATES[name], device, options.steps)
         except torch.OutOfMemoryError as error:
             measured[name] = {"error": str(error)}
+        commit, is_modified = code_state()
+        measured[name] |= {"commit": commit, "is_modified": is_modified}
         print(name, measured[name], flush=True)
         gc.collect()
         torch.cuda.empty_cache()
@@ -79,7 +81,6 @@ def main() -> None:
             {
                 "recipes": measured,
                 "versions": installed_versions(),
-                "commit": code_state()[0],
                 "hardware": to_dict(describe_hardware()),
             },
         )

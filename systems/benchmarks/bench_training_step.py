@@ -58,6 +58,7 @@ def main() -> None:
     elapsed_s = time_interleaved(steps, rounds=options.rounds, device=device, clock="wall")
     numbers = summarize(shape, elapsed_s, device, dtype)
     show(numbers, first_call_s)
+    commit, is_modified = code_state()
     write_json(
         options.results / device_slug(device) / f"training_step_{options.dtype}.json",
         {
@@ -68,7 +69,8 @@ def main() -> None:
             "all_s": elapsed_s,
             "first_call_s": first_call_s,
             "versions": installed_versions(),
-            "commit": code_state()[0],
+            "commit": commit,
+            "is_modified": is_modified,
             "hardware": to_dict(describe_hardware()),
         },
     )

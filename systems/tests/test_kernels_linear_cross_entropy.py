@@ -101,6 +101,18 @@ def test_autocast_multiplies_in_its_dtype_and_returns_float32_gradients() -> Non
         assert_error_within_twice(one, plain, truth)
 
 
+def test_scaled_float16_keeps_the_small_gradients() -> None:
+    # Divided by this many targets, most of a row's gradients would vanish before they are scaled.
+    hidden, weight = torch.randn(4_096, D_MODEL), torch.randn(1_000, D_MODEL) / 4
+    targets = torch.randint(0, 1_000, (4_096,))
+    scale = 2.0**16
+    exact = _run(reference, (hidden, weight, targets), scale)
+    with torch.autocast("cpu", torch.float16):
+        ours = _run(linear_cross_entropy, (hidden, weight, targets), scale)
+    for one, truth in zip(ours, exact, strict=True):
+        assert (one - truth).norm() < 2e-3 * truth.norm()
+
+
 def test_no_gradients_are_computed_where_none_are_wanted() -> None:
     hidden, weight, targets = _inputs()
     hidden.requires_grad_()

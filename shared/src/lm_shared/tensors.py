@@ -1,8 +1,10 @@
 """Where tensors live: device, number format and random state."""
 
 import importlib.util
+import logging
 import os
 import random
+import shutil
 from collections.abc import Callable
 from functools import cache
 from typing import Any, Literal
@@ -14,6 +16,8 @@ DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+logger = logging.getLogger(__name__)
+
 # NumPy's global generator takes 32 bits; torch and Python would take more.
 _MAX_SEED = 2**32 - 1
 
@@ -75,9 +79,17 @@ def choose_device(name: DeviceName = "auto") -> torch.device:
 
 
 @cache
-def is_triton_installed() -> bool:
-    """Tell whether kernels in Triton can be used: torch comes without it on some systems."""
-    return importlib.util.find_spec("triton") is not None
+def has_triton() -> bool:
+    """Tell whether kernels in Triton can be used; warn once where only their compiler is missing.
+
+    On some systems torch comes without Triton, and Triton needs a C compiler for its launcher.
+    """
+    if importlib.util.find_spec("triton") is None:
+        return False
+    if any(map(shutil.which, ("gcc", "clang"))):
+        return True
+    logger.warning("there is no gcc or clang, which Triton needs: slower operations are used")
+    return False
 
 
 def device_slug(device: torch.device) -> str:

@@ -15,7 +15,7 @@ from jaxtyping import Int32, Int64
 from torch import Tensor
 
 from lm_basics.optim.adamw_update import AdamWCoefficients
-from lm_shared.tensors import is_triton_installed
+from lm_shared.tensors import has_triton
 
 Updated = tuple[Tensor, Tensor, dict[str, Any]]
 """A parameter, its gradient and its state."""
@@ -41,7 +41,7 @@ def update_adamw_on_gpu(updated: Sequence[Updated], group: Mapping[str, Any]) ->
         jobs[state["step"], parameter.device if is_suitable else None].append(one)
     for (t, device), same in jobs.items():
         coefficients = AdamWCoefficients.at_step(t, group)
-        if device is None or not is_triton_installed():
+        if device is None or not has_triton():
             update_adamw_lists(same, coefficients)
         else:
             update_adamw_in_one_launch(same, coefficients)
@@ -114,6 +114,7 @@ def _is_suitable(parameter: Tensor, gradient: Tensor, m: Tensor, v: Tensor) -> b
     # One expression: these microseconds, for every parameter, are a noticeable part of a step.
     return (
         parameter.dtype is gradient.dtype is m.dtype is v.dtype is torch.float32
+        and parameter.device == gradient.device == m.device == v.device
         and parameter.shape == gradient.shape == m.shape == v.shape
         and parameter.is_contiguous()
         and gradient.is_contiguous()

@@ -23,7 +23,6 @@ _NUM_WARPS = 8
 def cross_entropy_rows(
     logits: Float[Tensor, "rows vocab"],
     targets: Int[Tensor, " rows"],
-    count: Int[Tensor, ""],
     *,
     needs_gradients: bool,
 ) -> Float[Tensor, " rows"]:
@@ -32,18 +31,20 @@ def cross_entropy_rows(
     It is 0 where the target is ignored and NaN where it is no column: a kernel cannot raise.
 
     Args:
-        logits: Contiguous. With ``needs_gradients`` their place takes the gradient of the sum of
-            all losses over ``count``.
+        logits: With ``needs_gradients`` their place takes the gradient of the sum of all losses.
         targets: Ignored ones are ``lm_basics.nn.ops.IGNORED_TARGET``.
-        count: What the losses will be divided by.
         needs_gradients: Whether to compute the gradient.
+
+    Raises:
+        ValueError: The logits are not contiguous.
     """
+    if not logits.is_contiguous():
+        raise ValueError(f"logits must be contiguous, got strides {logits.stride()}")
     losses = torch.empty(len(logits), dtype=torch.float32, device=logits.device)
     with torch.cuda.device(logits.device if logits.is_cuda else -1):
         _cross_entropy_row[(len(logits),)](
             logits,
-            targets,
-            count,
+            targets.contiguous(),
             losses,
             logits.shape[1],
             IGNORED=IGNORED_TARGET,
@@ -59,7 +60,6 @@ def cross_entropy_rows(
 def _cross_entropy_row(
     logits,
     targets,
-    count,
     losses,
     vocab_size,
     IGNORED: tl.constexpr,
@@ -76,7 +76,8 @@ def _cross_entropy_row(
     chosen = tl.load(logits + target, mask=is_column, other=float("nan")).to(tl.float32)
     columns = tl.arange(0, BLOCK_SIZE)
 
-    maximum = float("-inf")
+    # Not minus infinity, from which a block of minus infinities could not be subtracted.
+    maximum = -1e30
     total = 0.0
     for start in range(0, vocab_size, BLOCK_SIZE):
         is_inside = start + columns < vocab_size
@@ -87,7 +88,7 @@ def _cross_entropy_row(
     tl.store(losses + row, tl.where(is_counted, tl.log(total) + maximum - chosen, 0.0))
 
     if NEEDS_GRADIENTS:
-        scale = tl.where(is_counted, 1.0 / tl.load(count).to(tl.float32), 0.0)
+        scale = tl.where(is_counted, 1.0, 0.0)
         for start in range(0, vocab_size, BLOCK_SIZE):
             is_inside = start + columns < vocab_size
             x = tl.load(logits + start + columns, mask=is_inside, other=0.0).to(tl.float32)

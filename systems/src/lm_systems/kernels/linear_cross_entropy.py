@@ -2,10 +2,11 @@
 
 With a vocabulary of size V the logits are V / d_model times as large as the hidden states they
 come from: usually the largest tensor of a training step. Here only a chunk of them exists. The
-gradient of a chunk's loss with respect to its logits is ``(softmax(logits) - one_hot) / count``,
+gradient of a chunk's summed losses with respect to its logits is ``softmax(logits) - one_hot``,
 known as soon as the logits are, so the forward pass turns it at once into the gradients of
 ``hidden`` and ``weight`` and forgets the logits (the idea of Liger Kernel, Hsu et al., 2024). The
-backward pass only multiplies by the upstream gradient.
+backward pass only multiplies by the upstream gradient over the number of targets: earlier, the
+quotient would vanish in float16.
 """
 
 from typing import Any
@@ -16,7 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lm_basics.nn.ops import IGNORED_TARGET
-from lm_shared.tensors import is_triton_installed
+from lm_shared.tensors import has_triton
 
 CHUNK_BYTES = {"cpu": 4 * 2**20, "cuda": 2**30}
 """Size of one chunk of logits: in float32 fits the cache of a CPU core, and fills a GPU."""
@@ -58,7 +59,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         for start in range(0, len(hidden), rows):
             chunk = slice(start, start + rows)
             logits = narrow[chunk] @ table.T
-            loss, d_logits = _sum_and_gradient(logits, targets[chunk], count, needs_gradients)
+            loss, d_logits = _sum_and_gradient(logits, targets[chunk], needs_gradients)
             total += loss
             if d_hidden is None:
                 continue
@@ -72,27 +73,31 @@ class _LinearCrossEntropy(torch.autograd.Function):
         if d_hidden is not None:
             if d_weight is None:
                 d_weight = torch.zeros_like(weight, dtype=torch.float32)
-            ctx.save_for_backward(d_hidden.to(hidden.dtype), d_weight.to(weight.dtype))
+            ctx.save_for_backward(d_hidden.to(hidden.dtype), d_weight, count)
+            ctx.weight_dtype = weight.dtype
         return total / count
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        d_hidden, d_weight = ctx.saved_tensors
-        return d_hidden * g, d_weight * g, None, None, None
+        d_hidden, d_weight, count = ctx.saved_tensors
+        scale = g / count
+        # In float32, of which 16 bits would lose a part of the scale.
+        d_hidden = (d_hidden.float() * scale).to(d_hidden.dtype)
+        return d_hidden, (d_weight * scale).to(ctx.weight_dtype), None, None, None
 
 
 def _sum_and_gradient(
-    logits: Tensor, targets: Tensor, count: Tensor, needs_gradients: bool
+    logits: Tensor, targets: Tensor, needs_gradients: bool
 ) -> tuple[Tensor, Tensor]:
-    """Return the sum of the losses of some rows, and the gradient of that sum over ``count``.
+    """Return the sum of the losses of some rows, and its gradient.
 
     The gradient has the logits' type and may take their place; it is undefined if not needed.
     """
-    if logits.is_cuda and is_triton_installed():
+    if logits.is_cuda and has_triton():
         from lm_systems.kernels.cross_entropy import cross_entropy_rows  # noqa: PLC0415 - Triton
 
-        losses = cross_entropy_rows(logits, targets, count, needs_gradients=needs_gradients)
+        losses = cross_entropy_rows(logits, targets, needs_gradients=needs_gradients)
         return losses.sum(), logits
     counted = targets != IGNORED_TARGET
     wide = logits.float()
@@ -107,7 +112,7 @@ def _sum_and_gradient(
     loss = torch.where(kept, normalizer.log() + maximum - chosen, 0.0).sum()
     if not needs_gradients:
         return loss, logits
-    scale = kept / count
+    scale = kept.float()
     d_logits = exponentials.mul_(scale / normalizer).scatter_add_(-1, index, -scale)
     return loss, d_logits.to(logits.dtype)
 
@@ -116,5 +121,5 @@ def chunk_rows(vocab_size: int, device: torch.device, dtype: torch.dtype) -> int
     """Return how many rows of logits make one chunk on ``device``, for products in ``dtype``."""
     chunk_bytes = CHUNK_BYTES.get(device.type, CHUNK_BYTES["cuda"])
     # Without the kernel there is a copy in float32.
-    logit_bytes = dtype.itemsize if device.type == "cuda" else 4
+    logit_bytes = dtype.itemsize if device.type == "cuda" and has_triton() else 4
     return max(1, chunk_bytes // (logit_bytes * vocab_size))
