@@ -199,7 +199,7 @@ def test_a_text_goes_on_as_on_the_cpu() -> None:
 
 
 def test_the_command_trains_on_the_gpu(tmp_path: Path) -> None:
-    pytest.importorskip("tyro")
+    pytest.importorskip("tyro", reason="needs the package tyro, as every command does")
     program = "import sys; from lm_basics.commands.main import main; main(sys.argv[1:])"
     # Other people's packages may warn.
     command = ["-W", "default", "-c", program, "train", "tiny", "--default-corpus", "--output"]

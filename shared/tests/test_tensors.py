@@ -10,6 +10,8 @@ from lm_shared.tensors import (
     choose_device,
     choose_dtype,
     compile_for_one_shape,
+    device_slug,
+    has_triton,
     require_determinism,
     seed_everything,
 )
@@ -74,6 +76,25 @@ def test_auto_dtype_on_a_cpu_follows_amx() -> None:
 
 def test_auto_dtype_elsewhere_is_float32() -> None:
     assert choose_dtype("auto", torch.device("mps")) is torch.float32
+
+
+@pytest.mark.parametrize("lacking", ["triton", "a compiler", "nothing"])
+def test_kernels_need_triton_and_a_compiler(
+    lacking: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if lacking == "triton" else name
+    )
+    monkeypatch.setattr("shutil.which", lambda name: None if lacking == "a compiler" else name)
+    has_triton.cache_clear()
+    assert has_triton() == (lacking == "nothing")
+    assert has_triton() == (lacking == "nothing")
+    assert len(caplog.records) == (lacking == "a compiler")
+    has_triton.cache_clear()
+
+
+def test_a_device_s_name_can_be_that_of_a_folder() -> None:
+    assert device_slug(torch.device("cpu")) == "cpu"
 
 
 @pytest.mark.gpu

@@ -14,13 +14,17 @@ from lm_shared.torch_threads import run_on_torch_threads
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="torch uses GNU OpenMP on Linux alone")
 
 
-@pytest.mark.parametrize("num_shares", [0, 1, 2, 7])
-@pytest.mark.parametrize("has_openmp", [True, False])
-def test_every_share_is_done_once(
-    num_shares: int, has_openmp: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture(params=[True, False], ids=["with", "without"])
+def _with_and_without_openmp(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not has_openmp:
+    if not request.param:
         monkeypatch.setattr(torch_threads, "_find_entry", lambda: None)
+
+
+@pytest.mark.parametrize("num_shares", [0, 1, 2, 7])
+@pytest.mark.usefixtures("_with_and_without_openmp")
+def test_every_share_is_done_once(num_shares: int) -> None:
     done: list[int] = []
     run_on_torch_threads(done.append, num_shares)
     assert sorted(done) == list(range(num_shares))
@@ -55,12 +59,8 @@ print(len(threads() - before))
 
 
 @pytest.mark.parametrize("num_shares", [1, 3])
-@pytest.mark.parametrize("has_openmp", [True, False])
-def test_an_error_in_a_share_is_raised_when_all_are_done(
-    num_shares: int, has_openmp: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if not has_openmp:
-        monkeypatch.setattr(torch_threads, "_find_entry", lambda: None)
+@pytest.mark.usefixtures("_with_and_without_openmp")
+def test_an_error_in_a_share_is_raised_when_all_are_done(num_shares: int) -> None:
     done: list[int] = []
 
     def fail_first(index: int) -> None:
@@ -90,9 +90,8 @@ def test_ctrl_c_waits_until_all_shares_are_done(num_shares: int) -> None:
 
 
 @LINUX
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_share_that_a_signal_swallowed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    # A handler of another signal that raises between a share's taking and its call does this.
+    # As if the handler of another signal had raised before the first call of each thread.
     monkeypatch.setattr(torch_threads, "_find_entry", lambda: lambda body, *_: None)
     with pytest.raises(RuntimeError, match="0 of 2 shares were done"):
         run_on_torch_threads(print, 2)

@@ -25,7 +25,9 @@ UNITS = ("shared", "basics", "systems", "scaling", "data", "alignment")
 def gpu_tests() -> list[str]:
     """Return the files of tests of which some need a GPU."""
     files = (one for unit in UNITS for one in (ROOT / unit / "tests").rglob("test_*.py"))
-    return sorted(str(one) for one in files if "mark.gpu" in one.read_text("utf-8"))
+    # The fixture runs kernels on a GPU as well.
+    words = ("mark.gpu", "kernel_device")
+    return sorted(str(one) for one in files if any(map(one.read_text("utf-8").__contains__, words)))
 
 
 PARTS: dict[str, tuple[int, tuple[str, ...], list[str]]] = {

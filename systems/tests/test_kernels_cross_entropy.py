@@ -10,17 +10,6 @@ from lm_basics.nn.ops import IGNORED_TARGET
 from lm_systems.kernels import cross_entropy as module
 from lm_systems.kernels.cross_entropy import cross_entropy_rows
 
-# Triton interprets kernels only where there is no GPU.
-INTERPRETED = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-
-
-@pytest.fixture(
-    params=[pytest.param("cpu", marks=INTERPRETED), pytest.param("cuda", marks=pytest.mark.gpu)]
-)
-def device(request: pytest.FixtureRequest) -> str:
-    """Where the kernel runs."""
-    return request.param
-
 
 def _inputs(device: str, rows: int, vocab_size: int) -> tuple[Tensor, Tensor]:
     logits = 5 * torch.randn(rows, vocab_size, device=device)
@@ -33,10 +22,10 @@ def _inputs(device: str, rows: int, vocab_size: int) -> tuple[Tensor, Tensor]:
 # Columns that end inside of a block, at its end, and within the first one.
 @pytest.mark.parametrize("vocab_size", [100, 64, 5])
 def test_losses_and_gradients_equal_torch_s(
-    vocab_size: int, device: str, monkeypatch: pytest.MonkeyPatch
+    vocab_size: int, kernel_device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_BLOCK_SIZE", 32)
-    logits, targets = _inputs(device, 7, vocab_size)
+    logits, targets = _inputs(kernel_device, 7, vocab_size)
     exact = logits.clone().requires_grad_()
     expected = functional.cross_entropy(exact, targets, reduction="none")
     expected.sum().backward()
@@ -48,8 +37,8 @@ def test_losses_and_gradients_equal_torch_s(
     assert_close(logits, exact.grad)
 
 
-def test_logits_in_the_thousands_do_not_overflow(device: str) -> None:
-    logits, targets = _inputs(device, 4, 40)
+def test_logits_in_the_thousands_do_not_overflow(kernel_device: str) -> None:
+    logits, targets = _inputs(kernel_device, 4, 40)
     logits *= 1_000
     expected = functional.cross_entropy(logits, targets, reduction="none")
     assert_close(cross_entropy_rows(logits, targets, needs_gradients=True), expected)
@@ -57,16 +46,18 @@ def test_logits_in_the_thousands_do_not_overflow(device: str) -> None:
 
 
 @pytest.mark.parametrize("target", [-1, 40])
-def test_a_target_that_is_no_column_is_told(target: int, device: str) -> None:
-    logits, targets = _inputs(device, 4, 40)
+def test_a_target_that_is_no_column_is_told(target: int, kernel_device: str) -> None:
+    logits, targets = _inputs(kernel_device, 4, 40)
     targets[1] = target
     losses = cross_entropy_rows(logits, targets, needs_gradients=True)
     assert losses.isnan().tolist() == [False, True, False, False]
 
 
-def test_excluded_columns_may_fill_a_block(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_excluded_columns_may_fill_a_block(
+    kernel_device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "_BLOCK_SIZE", 32)
-    logits, targets = _inputs(device, 3, 100)
+    logits, targets = _inputs(kernel_device, 3, 100)
     logits[:, :32] = float("-inf")
     targets[:] = 50
     expected = functional.cross_entropy(logits, targets, reduction="none")
@@ -74,7 +65,7 @@ def test_excluded_columns_may_fill_a_block(device: str, monkeypatch: pytest.Monk
     assert logits.isfinite().all()
 
 
-def test_logits_with_gaps_are_refused(device: str) -> None:
-    logits, targets = _inputs(device, 4, 40)
+def test_logits_with_gaps_are_refused(kernel_device: str) -> None:
+    logits, targets = _inputs(kernel_device, 4, 40)
     with pytest.raises(ValueError, match=r"contiguous, got strides \(40, 2\)"):
         cross_entropy_rows(logits[:, ::2], targets, needs_gradients=False)

@@ -1,8 +1,8 @@
 """AdamW's step on a GPU, for many parameters at once.
 
 The launches of many small operations cost most there. Parameters in float32 take one launch of a
-Triton kernel, which reads and writes every number once; for the others, and where Triton is not
-installed, each operation goes over a list of all tensors.
+Triton kernel, which reads and writes every number once; for the others, and where Triton cannot
+be used, each operation goes over a list of all tensors.
 """
 
 from collections import defaultdict
@@ -83,7 +83,7 @@ def update_adamw_in_one_launch(updated: Sequence[Updated], coefficients: AdamWCo
         # From pinned memory the copy waits for nothing.
         addresses = addresses.pin_memory().to(device, non_blocking=True)
     if len(layout.tensor_of_chunk) > 0:
-        with torch.cuda.device(device if device.type == "cuda" else -1):
+        with torch.cuda.device_of(parameters[0]):
             update_adamw_chunks(addresses, *layout, coefficients)
     # Autograd cannot see these writes by itself.
     torch.autograd.graph.increment_version(parameters)

@@ -96,6 +96,14 @@ def _seed() -> None:
     torch.default_generator.manual_seed(0)
 
 
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def kernel_device(request: pytest.FixtureRequest) -> str:
+    """Return where a Triton kernel runs: on the GPU, or interpreted where there is none."""
+    if request.param == "cpu" and torch.cuda.is_available():
+        pytest.skip("Triton interprets kernels only where there is no GPU")
+    return request.param
+
+
 @pytest.fixture(scope="session")
 def run_python() -> Callable[..., object]:
     """Return ``lm_shared.testing.processes.run_python``, for tests that want it as a fixture."""

@@ -41,7 +41,7 @@ def cross_entropy_rows(
     if not logits.is_contiguous():
         raise ValueError(f"logits must be contiguous, got strides {logits.stride()}")
     losses = torch.empty(len(logits), dtype=torch.float32, device=logits.device)
-    with torch.cuda.device(logits.device if logits.is_cuda else -1):
+    with torch.cuda.device_of(logits):
         _cross_entropy_row[(len(logits),)](
             logits,
             targets.contiguous(),
