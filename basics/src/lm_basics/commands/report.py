@@ -8,8 +8,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from lm_basics.training.run_report import TrainingReport, read_runs, summarize_runs
-from lm_basics.training.run_report_page import training_report_page
+from lm_basics.reports.numbers import TrainingReport, read_runs, summarize_runs
+from lm_basics.reports.page import training_report_page
 from lm_shared.config import save_config
 
 REPORT_NAME = "report.html"

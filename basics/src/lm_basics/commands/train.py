@@ -27,9 +27,9 @@ from lm_basics.export import MODEL_FOLDER_NAME, check_model_folder, save_model
 from lm_basics.model_config import TransformerConfig
 from lm_basics.nn.ops import COMPILED_OPS, REFERENCE_OPS
 from lm_basics.peak_flops import find_peak_flops
+from lm_basics.reports.curves import RunSetting
 from lm_basics.training import TrainingResult, train
 from lm_basics.training.progress import TrainingProgress
-from lm_basics.training.run_setting import RunSetting
 from lm_basics.training.samples import SampleWriter, SamplingConfig
 from lm_basics.transformer import TransformerLM
 from lm_shared.command_line import with_recipes

@@ -15,11 +15,15 @@ import torch
 from lm_basics.accounting import count_parameters, training_flops_per_token
 from lm_basics.model_config import TransformerConfig, uniform_transformer
 from lm_basics.path_names import distinct_names
+from lm_basics.reports import (
+    RunSetting,
+    read_run,
+    read_runs,
+    save_setting,
+    summarize_runs,
+    training_report_page,
+)
 from lm_basics.training import StepReport, TrainingConfig, train
-from lm_basics.training.run_curves import read_run
-from lm_basics.training.run_report import read_runs, summarize_runs
-from lm_basics.training.run_report_page import training_report_page
-from lm_basics.training.run_setting import RunSetting, save_setting
 from lm_basics.transformer import TransformerLM
 from lm_shared.files import write_json
 

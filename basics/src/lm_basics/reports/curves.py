@@ -14,14 +14,41 @@ import numpy as np
 from jaxtyping import Float64
 
 from lm_basics.accounting import count_parameters, training_flops_per_token
-from lm_basics.training.loop import TrainingRunConfig
-from lm_basics.training.run_setting import RunSetting, load_setting
+from lm_basics.training.config import TrainingRunConfig
 from lm_basics.training.samples import SAMPLES_NAME, Sample, last_samples, read_samples
-from lm_shared.config import load_config
+from lm_shared.config import load_config, save_config
 from lm_shared.metrics import read_metrics
 from lm_shared.runs import CONFIG_NAME, METRICS_NAME, RECEIPT_NAME
 
+SETTING_NAME = "setting.json"
+
 Values = Float64[np.ndarray, " points"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunSetting:
+    """Data and device of a run, as the command that started it knows them: ``setting.json``.
+
+    It does not decide the result. Reports need it: the text behind a token, and what the device
+    could do at best.
+    """
+
+    vocab_hash: str
+    """``Tokenizer.vocab_hash`` of the tokenizer that made the tokens."""
+    bytes_per_token: float | None
+    """UTF-8 bytes of the training text behind a token; None where the token file does not know."""
+    validation_bytes_per_token: float | None
+    """The same of the validation text; None also without one."""
+    device: str
+    """Kind of device."""
+    ops: str
+    """Name of the operations, see ``lm_basics.nn.ops``."""
+    dtype: str
+    """Type of the matrix products."""
+    peak_flops: float | None
+    """The device's peak in such products, a second."""
+    peak_source: str
+    """Where that number comes from."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,6 +122,21 @@ def read_run(folder: Path) -> RunCurves:
         samples=_read_samples(folder / SAMPLES_NAME, problems),
         problems=tuple(problems),
     )
+
+
+def save_setting(setting: RunSetting, folder: Path) -> None:
+    """Write the setting into a run folder."""
+    save_config(setting, folder / SETTING_NAME)
+
+
+def load_setting(folder: Path) -> RunSetting | None:
+    """Read the setting of a run folder, or return None if it has none.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    path = folder / SETTING_NAME
+    return load_config(RunSetting, path) if path.is_file() else None
 
 
 def num_parameters(run: RunCurves) -> int | None:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
+from lm_basics.reports.curves import Curve, RunCurves
+from lm_basics.reports.numbers import RunNumbers, TrainingReport, share_tokenizer
 from lm_basics.training.progress import to_bits_per_byte
-from lm_basics.training.run_curves import Curve, RunCurves
-from lm_basics.training.run_report import RunNumbers, TrainingReport, share_tokenizer
 from lm_shared.config import to_dict
 from lm_shared.figures import Points, figure_svg, line_figure
 from lm_shared.report import Cell, Report
