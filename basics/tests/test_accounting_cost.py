@@ -13,10 +13,8 @@ from lm_basics.accounting import (
     TrainingBudget,
     count_parameters,
     decode_flops,
-    find_device,
     forward_flops_per_token,
     inference_cost,
-    measure_cpu,
     training_cost,
 )
 from lm_basics.model_config import MixtureOfExpertsConfig, MLPConfig
@@ -102,27 +100,6 @@ def test_experts_without_gates_are_read_likewise() -> None:
     cost = inference_cost(config, 1, 10, DEVICE)
     read = cost.decode_step_s * DEVICE.bytes_per_s - cost.cache_bytes_per_sequence
     assert read == pytest.approx(2 * count_parameters(config, active=True))
-
-
-def test_tensor_cores_multiply_wider_numbers_at_half_the_rate() -> None:
-    for name in ("a100", "h100", "h200"):
-        rates = DEVICES[name].flops_per_s
-        assert rates["bfloat16"] == pytest.approx(2 * rates["tfloat32"])
-    for device in DEVICES.values():
-        assert device.peak("float32") < device.peak("tfloat32") < device.peak("bfloat16")
-
-
-def test_this_cpu_is_measured() -> None:
-    device = measure_cpu(seconds=0.01)
-    assert device.peak("float32") > 1e8
-    assert device.bytes_per_s > 1e8
-    assert device.memory_bytes > 1e8
-
-
-def test_devices_are_found_by_name() -> None:
-    assert find_device("H100") is DEVICES["h100"]
-    with pytest.raises(ValueError, match=r"no device 'h300': did you mean h[12]00"):
-        find_device("h300")
 
 
 @pytest.mark.parametrize(

@@ -1,33 +1,10 @@
 import pytest
 import torch
 
-from lm_basics.peak_flops import find_peak_flops, listed_peak, measure_matmul
+from lm_basics.peak_flops import find_device, find_peak_flops, measure_cpu, measure_matmul
+from lm_shared.devices import DEVICES
 
 CPU = torch.device("cpu")
-
-
-@pytest.mark.parametrize(
-    ("name", "teraflops"),
-    [
-        ("NVIDIA H100 80GB HBM3", 989),
-        ("NVIDIA H100 PCIe", 756),
-        ("NVIDIA H200", 989),
-        ("NVIDIA A100-SXM4-80GB", 312),
-        ("NVIDIA B200", 2250),
-        ("NVIDIA L40S", 362),
-        ("NVIDIA L4", 121),
-    ],
-)
-def test_gpus_are_listed_by_the_words_of_their_names(name: str, teraflops: int) -> None:
-    peak = listed_peak(name)
-    assert peak is not None
-    assert peak.flops_per_s == teraflops * 1e12
-    assert peak.source.startswith("data sheet of ")
-
-
-@pytest.mark.parametrize("name", ["NVIDIA H100 80GB HBM3 MIG 1g.10gb", "GeForce GTX 1080", "H1000"])
-def test_slices_and_unknown_gpus_are_not(name: str) -> None:
-    assert listed_peak(name) is None
 
 
 def test_a_measured_peak_is_that_of_a_product_and_changes_no_random_state() -> None:
@@ -38,3 +15,23 @@ def test_a_measured_peak_is_that_of_a_product_and_changes_no_random_state() -> N
     assert 1e8 < peak.flops_per_s < 1e14
     assert measure_matmul(CPU, torch.float32, size=64) > 0
     assert torch.equal(state, torch.get_rng_state())
+
+
+def test_the_peak_of_a_listed_gpu_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "NVIDIA H100 PCIe")
+    peak = find_peak_flops(torch.device("cuda"), torch.float16)
+    assert peak.flops_per_s == 756e12
+    assert peak.source == "data sheet of NVIDIA H100 PCIe 80 GB"
+
+
+def test_this_cpu_is_measured() -> None:
+    device = measure_cpu(seconds=0.01)
+    assert device.peak("float32") > 1e8
+    assert device.bytes_per_s > 1e8
+    assert device.memory_bytes > 1e8
+
+
+def test_devices_are_found_by_name() -> None:
+    assert find_device("H100") is DEVICES["h100"]
+    with pytest.raises(ValueError, match=r"no device 'h300': did you mean h[12]00"):
+        find_device("h300")

@@ -1,28 +1,24 @@
-"""What a device could do at best: its peak in matrix products, to compare a training with.
+"""What the device at hand does at best, to compare a training or an estimate with.
 
-For GPUs that are listed it is the manufacturer's number for dense products with 16-bit inputs; for
-all else it is measured.
+For GPUs that are listed it is the maker's number for dense products with 16-bit inputs; for all
+else it is measured.
 """
 
+import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 import torch
 
-# Dense bfloat16 with float32 accumulation, from the data sheets; the first name that fits counts.
-_BFLOAT16_PEAKS = (
-    ("H100 PCIe", 756e12),
-    ("H100 NVL", 835e12),
-    ("H100", 989e12),
-    ("H200", 989e12),
-    ("GH200", 989e12),
-    ("B200", 2250e12),
-    ("A100", 312e12),
-    ("L40S", 362e12),
-    ("L4", 121e12),
-)
+from lm_shared.devices import DEVICES, Device, listed_device
+
 _MEASURED_S = 0.2
 _LEAST_ROUNDS = 3
+_COPIED_BYTES = 64 << 20
+_SMALLEST_PRODUCT, _LARGEST_PRODUCT = 128, 2048
+_LEAST_DURATION_S = 0.01
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,9 +34,10 @@ class PeakFlops:
 def find_peak_flops(device: torch.device, dtype: torch.dtype) -> PeakFlops:
     """Return the device's peak for products of ``dtype``: listed, or else measured now."""
     if device.type == "cuda" and dtype in (torch.bfloat16, torch.float16):
-        listed = listed_peak(torch.cuda.get_device_name(device))
+        listed = listed_device(torch.cuda.get_device_name(device))
         if listed is not None:
-            return listed
+            source = f"data sheet of {listed.name}"
+            return PeakFlops(flops_per_s=listed.peak("bfloat16"), source=source)
     size = 1024 if device.type == "cpu" else 4096
     return PeakFlops(
         flops_per_s=measure_matmul(device, dtype, size=size),
@@ -48,30 +45,80 @@ def find_peak_flops(device: torch.device, dtype: torch.dtype) -> PeakFlops:
     )
 
 
-def listed_peak(gpu_name: str) -> PeakFlops | None:
-    """Return the 16-bit peak of a GPU by its name, or None if it is not listed."""
-    words = set(gpu_name.replace("-", " ").split())
-    # A slice of a GPU (MIG) carries the name of the whole.
-    listed = () if "MIG" in words else _BFLOAT16_PEAKS
-    for name, flops_per_s in listed:
-        if set(name.split()) <= words:
-            return PeakFlops(flops_per_s=flops_per_s, source=f"data sheet of {name}")
-    return None
+def find_device(name: str) -> Device:
+    """Return a device by its name; ``cpu`` is this machine, measured in a second or two.
+
+    Raises:
+        ValueError: There is no such device; the message holds the nearest name.
+    """
+    if name.lower() == "cpu":
+        return measure_cpu()
+    if name.lower() in DEVICES:
+        return DEVICES[name.lower()]
+    names = [*DEVICES, "cpu"]
+    nearest = get_close_matches(name.lower(), names, n=1, cutoff=0.0)[0]
+    raise ValueError(f"no device {name!r}: did you mean {nearest}? There are {', '.join(names)}")
 
 
-def measure_matmul(device: torch.device, dtype: torch.dtype, *, size: int) -> float:
+def measure_cpu(*, seconds: float = 0.3) -> Device:
+    """Time products and copies on this machine, with the threads that torch uses now.
+
+    Args:
+        seconds: Time of each measurement; the fastest repetition counts.
+    """
+    # Larger than the caches; what is copied is read and written.
+    source = torch.zeros(_COPIED_BYTES, dtype=torch.uint8)
+    target = torch.empty_like(source)
+    copy_s = _fastest_s(lambda: target.copy_(source), seconds)
+    threads = torch.get_num_threads()
+    return Device(
+        name=f"this CPU, {threads} thread{'s' * (threads != 1)}, measured",
+        flops_per_s={
+            "float32": _measure_products(torch.float32, seconds),
+            "bfloat16": _measure_products(torch.bfloat16, seconds),
+        },
+        memory_bytes=float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")),
+        bytes_per_s=2 * source.nbytes / copy_s,
+    )
+
+
+def measure_matmul(
+    device: torch.device, dtype: torch.dtype, *, size: int, seconds: float = _MEASURED_S
+) -> float:
     """Return the FLOPs a second of the fastest of some products of two square matrices.
 
-    It takes about a fifth of a second and leaves the random state alone.
+    It leaves the random state alone.
     """
     a = torch.full((size, size), 0.5, dtype=dtype, device=device)
-    fastest_s = torch.inf
-    began_at = time.perf_counter()
-    num_rounds = 0
-    while num_rounds < _LEAST_ROUNDS or time.perf_counter() - began_at < _MEASURED_S:
-        start_s = time.perf_counter()
+
+    def multiply() -> None:
         # One number comes back to the CPU, so the device has finished.
         (a @ a)[0, 0].item()
+
+    return 2 * size**3 / _fastest_s(multiply, seconds)
+
+
+def _measure_products(dtype: torch.dtype, seconds: float) -> float:
+    """Return the FLOP/s of square products on the CPU, of a size that is slow enough to be timed.
+
+    Not the largest at once: without instructions for bfloat16, 1,024 rows take seconds.
+    """
+    cpu, size = torch.device("cpu"), _SMALLEST_PRODUCT
+    while size < _LARGEST_PRODUCT:
+        speed = measure_matmul(cpu, dtype, size=size, seconds=0.0)
+        if 2 * size**3 / speed >= _LEAST_DURATION_S:
+            break
+        size *= 2
+    return measure_matmul(cpu, dtype, size=size, seconds=seconds)
+
+
+def _fastest_s(call: Callable[[], object], seconds: float) -> float:
+    """Return the least duration of one call after a first one that does not count."""
+    call()
+    fastest_s, end_s, num_rounds = float("inf"), time.perf_counter() + seconds, 0
+    while num_rounds < _LEAST_ROUNDS or time.perf_counter() < end_s:
+        start_s = time.perf_counter()
+        call()
         fastest_s = min(fastest_s, time.perf_counter() - start_s)
         num_rounds += 1
-    return 2 * size**3 / fastest_s
+    return fastest_s

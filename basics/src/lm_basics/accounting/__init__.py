@@ -11,7 +11,6 @@ from lm_basics.accounting.cost import (
     inference_cost,
     training_cost,
 )
-from lm_basics.accounting.devices import DEVICES, Device, find_device, measure_cpu
 from lm_basics.accounting.flops import (
     ForwardFlops,
     decode_flops,
@@ -29,6 +28,8 @@ from lm_basics.accounting.memory import (
 )
 from lm_basics.accounting.parameters import ParameterCounts, count_parameters, parameter_counts
 from lm_basics.accounting.published import PUBLISHED, PublishedModel
+from lm_basics.peak_flops import find_device, measure_cpu
+from lm_shared.devices import DEVICES, Device
 
 __all__ = [
     "DEVICES",

@@ -14,7 +14,6 @@ from lm_basics.accounting.cost import (
     inference_cost,
     training_cost,
 )
-from lm_basics.accounting.devices import MatmulDtype, find_device
 from lm_basics.accounting.flops import ForwardFlops, forward_flops
 from lm_basics.accounting.memory import (
     OptimizerName,
@@ -24,7 +23,9 @@ from lm_basics.accounting.memory import (
 )
 from lm_basics.accounting.parameters import ParameterCounts, count_parameters, parameter_counts
 from lm_basics.model_config import TransformerConfig
+from lm_basics.peak_flops import find_device
 from lm_shared.choices import check_choice
+from lm_shared.devices import MatmulDtype
 from lm_shared.tensors import choose_dtype
 
 
@@ -37,7 +38,8 @@ class AccountConfig:
     batch_size: int = 1
     """Sequences of a step on each device."""
     device: str = "h100"
-    """a100, h100, h200, b200, or cpu, which is this machine and is measured."""
+    """a100, h100, h100-pcie, h100-nvl, h200, gh200, b200, l40s, l4, or cpu: this machine, which is
+    measured."""
     num_devices: int = 1
     """Devices that share a step; each has a copy of everything."""
     mfu: float = 0.4

@@ -8,7 +8,6 @@ bound by memory: every step reads all weights and the whole cache once.
 import math
 from dataclasses import dataclass
 
-from lm_basics.accounting.devices import Device, MatmulDtype
 from lm_basics.accounting.flops import (
     decode_flops,
     forward_flops_per_token,
@@ -17,6 +16,7 @@ from lm_basics.accounting.flops import (
 from lm_basics.accounting.memory import kv_cache_bytes
 from lm_basics.accounting.parameters import count_parameters, feedforward_matrices
 from lm_basics.model_config import MixtureOfExpertsConfig, TransformerConfig
+from lm_shared.devices import Device, MatmulDtype
 
 _SECONDS_PER_HOUR = 3600.0
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from lm_basics.accounting.activations import StepConfig
 from lm_basics.accounting.cost import TrainingBudget, training_cost
-from lm_basics.accounting.devices import DEVICES
 from lm_basics.accounting.flops import ForwardFlops, forward_flops
 from lm_basics.accounting.memory import largest_batch, training_memory
 from lm_basics.accounting.parameters import count_parameters
 from lm_basics.model_config import SwiGLUConfig, TransformerConfig, uniform_transformer
+from lm_shared.devices import DEVICES
 
 LONG_CONTEXT = 16_384
 MEMORY_BYTES = 80e9

@@ -21,8 +21,8 @@ from lm_basics.leaderboard.recipe import (
     milestone_steps,
     with_milestones,
 )
-from lm_basics.peak_flops import listed_peak
 from lm_shared.config import load_config
+from lm_shared.devices import listed_device
 from lm_shared.leaderboard import Check, Submission
 from lm_shared.receipt import Hardware, Receipt
 from lm_shared.runs import METRICS_NAME, load_receipt, read_metrics
@@ -228,8 +228,8 @@ def _peak(record: EntryRecord) -> float | None:
     if record.submission.device == "cpu":
         return record.submission.num_threads * _FASTEST_CORE_FLOPS
     gpus = record.receipt.hardware.gpus
-    listed = listed_peak(gpus[0]) if gpus else None
-    return None if listed is None else listed.flops_per_s
+    listed = listed_device(gpus[0]) if gpus else None
+    return None if listed is None else listed.peak("bfloat16")
 
 
 def _name(hardware: Hardware) -> str:
