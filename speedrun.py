@@ -59,7 +59,7 @@ from lm_shared.tensors import (
 from lm_systems.inference.engine import Engine
 from lm_systems.inference.protocol import SamplingConfig
 from lm_systems.kernels.ops import get_ops
-from speedrun_recipes import (
+from pipeline.recipes import (
     AlignRecipe,
     EvaluationRecipe,
     PlanRecipe,
@@ -70,9 +70,9 @@ from speedrun_recipes import (
     SizeName,
     TokenizerRecipe,
 )
-from speedrun_report import compare_answers, write_report
-from speedrun_sizes import RECIPES
-from speedrun_summary import announce_stage, summarize, tell_stage, write_summary
+from pipeline.report import compare_answers, write_report
+from pipeline.sizes import RECIPES
+from pipeline.summary import announce_stage, summarize, tell_stage, write_summary
 
 Result = dict[str, Any]
 TEMPLATE = ChatTemplate()

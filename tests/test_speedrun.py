@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from lm_shared.files import read_json, write_json
-from speedrun_summary import VOLATILE
+from pipeline.summary import VOLATILE
 
 ROOT = Path(__file__).parents[1]
 

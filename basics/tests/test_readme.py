@@ -5,19 +5,13 @@ import shlex
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from basics.benchmarks import ablation_tables
 from basics.benchmarks.tokenizer_table import BEGIN, END, render_table
 from lm_basics.commands.main import main
 from lm_basics.leaderboard.table import write_tables as write_leaderboards
 from lm_shared.files import read_json
 from lm_shared.testing.processes import run_python
-from lm_shared.testing.readmes import (
-    listed_commands,
-    listed_modules,
-    source_modules,
-)
+from lm_shared.testing.readmes import readme_faults
 
 UNIT = Path(__file__).parents[1]
 README = (UNIT / "README.md").read_text(encoding="utf-8")
@@ -50,15 +44,8 @@ def test_the_line_that_makes_a_corpus_does(tmp_path: Path) -> None:
     assert len(result.stdout) > 400_000
 
 
-def test_the_module_table_equals_the_tree() -> None:
-    assert listed_modules(UNIT) == source_modules(UNIT)
-
-
-@pytest.mark.parametrize("command", listed_commands(UNIT), ids=" ".join)
-def test_the_commands_of_the_table_parse(command: list[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main([*command[1:], "--help"])
-    assert stopped.value.code == 0
+def test_what_it_says_is_so() -> None:
+    assert readme_faults(UNIT, main) == []
 
 
 def test_the_tokenizer_table_is_that_of_the_results() -> None:

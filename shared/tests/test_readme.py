@@ -1,15 +1,11 @@
 """The README tells the truth."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from lm_shared.testing.readmes import (
-    listed_commands,
-    listed_modules,
-    run_quick_start,
-    source_modules,
-)
+from lm_shared.testing.readmes import readme_faults, run_quick_start, source_modules
 
 UNIT = Path(__file__).parents[1]
 
@@ -18,8 +14,8 @@ def test_the_quick_start_runs(tmp_path: Path) -> None:
     assert run_quick_start(UNIT, tmp_path).splitlines()[-1] == "0.5 128"
 
 
-def test_the_module_table_equals_the_tree() -> None:
-    assert listed_modules(UNIT) == source_modules(UNIT)
+def test_what_it_says_is_so() -> None:
+    assert readme_faults(UNIT) == []
 
 
 def _unit(folder: Path, readme: str) -> Path:
@@ -30,15 +26,29 @@ def _unit(folder: Path, readme: str) -> Path:
     return folder
 
 
-def test_the_promises_of_a_readme_are_found(tmp_path: Path) -> None:
+def test_what_is_not_so_is_told(tmp_path: Path) -> None:
     unit = _unit(
-        tmp_path,
-        "\n## Modules\n| `loss` | x |\n| `nn.gone` | x |\n\n## Commands\n"
-        "| `uv run unit fit 'a b' …` | x |\n",
+        tmp_path / "unit",
+        "[here](src/lm_unit/loss.py#top) [gone](gone.md)\n\n## Rooms\n| `loss` | x |\n"
+        "| `nn.norm` | x |\n| `loss` | x |\n\n## Commands\n| `uv run unit fit 'a b' …` | x |\n"
+        "```sh\nuv run unit plan   # a word\nuv run another fit\n```\n",
     )
-    assert listed_modules(unit) == {"loss", "nn.gone"}
+    asked = []
+
+    def command(words: Sequence[str]) -> object:
+        asked.append(list(words))
+        raise SystemExit(2 if words[0] == "plan" else 0)
+
+    assert readme_faults(unit, command) == [
+        "the table of rooms lacks nn",
+        "the table of rooms lists nn.norm",
+        "loss is listed twice",
+        "the link to gone.md leads nowhere",
+        "no such command: plan",
+    ]
+    assert asked == [["fit", "a b", "--help"], ["plan", "--help"]]
+    assert "no such command: fit 'a b'" in readme_faults(unit)
     assert source_modules(unit) == {"loss", "nn.norm"}
-    assert listed_commands(unit) == [["unit", "fit", "a b"]]
 
 
 def test_a_quick_start_that_is_missing_or_fails_is_an_error(tmp_path: Path) -> None:

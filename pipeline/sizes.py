@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from lm_alignment import recipes as alignment
 from lm_data.crawl.sample_pages import SampleCrawlConfig
-from speedrun_recipes import (
+from pipeline.recipes import (
     AlignRecipe,
     PlanRecipe,
     PretrainRecipe,

@@ -1,0 +1,1 @@
+"""The parts of ``speedrun.py``: recipes, their sizes, the summary and the report."""
