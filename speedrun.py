@@ -28,6 +28,7 @@ from lm_alignment.verifiers.exact import ExactAnswer
 from lm_basics.accounting import count_parameters
 from lm_basics.export import load_model, save_model
 from lm_basics.model_config import TransformerConfig
+from lm_basics.sampling_config import SamplingConfig
 from lm_basics.tokenizer import Tokenizer, compile_kernels, train_bpe_from_texts
 from lm_basics.tokenizer.token_file import encode_documents, open_token_file
 from lm_basics.training import TrainingConfig
@@ -57,7 +58,6 @@ from lm_shared.tensors import (
     seed_everything,
 )
 from lm_systems.inference.engine import Engine
-from lm_systems.inference.protocol import SamplingConfig
 from lm_systems.kernels.ops import get_ops
 from pipeline.recipes import (
     AlignRecipe,

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 import torch
 
+from lm_basics.sampling_config import SamplingConfig
 from lm_basics.tokenizer import Tokenizer
 from lm_basics.transformer import TransformerLM
-from lm_systems.inference.protocol import Completion, SamplingConfig
+from lm_systems.inference.protocol import Completion
 
 
 class PlainGenerator:

@@ -5,8 +5,8 @@ from lm_alignment.examples import Example
 from lm_alignment.rl.rollouts import collect_rollouts
 from lm_alignment.templates import ChatTemplate
 from lm_alignment.verifiers.reward import Reward
+from lm_basics.sampling_config import SamplingConfig
 from lm_systems.inference.engine import Engine
-from lm_systems.inference.protocol import SamplingConfig
 
 EXAMPLES = [Example(question="3 7", answer="7"), Example(question="1 2 4", answer="4")]
 

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from basics.tests.accounting_models import MODELS
 from lm_basics.accounting import StepConfig, activation_bytes
-from lm_basics.generation import generate
+from lm_basics.decoding import generate
 from lm_basics.model_config import TransformerConfig, uniform_transformer
 from lm_basics.nn.ops import COMPILED_OPS
 from lm_basics.optim import (
@@ -26,6 +26,7 @@ from lm_basics.optim import (
 )
 from lm_basics.optim.muon import orthogonalize
 from lm_basics.optim.soap import SOAP
+from lm_basics.sampling_config import SamplingConfig
 from lm_basics.training import SerialStrategy, TrainingConfig, train
 from lm_basics.transformer import TransformerLM
 from lm_shared.files import read_json
@@ -192,7 +193,7 @@ def test_activations_take_the_memory_that_is_foretold(dtype: Any) -> None:
 
 def test_a_text_goes_on_as_on_the_cpu() -> None:
     texts = [
-        generate(model, [1, 2, 3], max_new_tokens=20, temperature=0.0)
+        generate(model, [1, 2, 3], SamplingConfig(max_new_tokens=20, temperature=0.0))
         for model in _models(MODELS["window"])
     ]
     assert texts[0] == texts[1]

@@ -8,8 +8,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch.testing import assert_close
 
-from lm_basics.generation import generate, next_token_distribution
-from lm_basics.generation_cache import CachedText
+from lm_basics.decoding import generate, sampling_distribution
 from lm_basics.model_config import (
     BlockConfig,
     FullAttention,
@@ -22,13 +21,14 @@ from lm_basics.model_config import (
     TransformerConfig,
     uniform_transformer,
 )
-from lm_basics.text_generation import DecodingConfig, stream_text, stream_tokens, until_stop_string
+from lm_basics.sampling_config import SamplingConfig
+from lm_basics.text_generation import CachedText, stream_text, stream_tokens, until_stop_string
 from lm_basics.tokenizer import Tokenizer
 from lm_basics.transformer import TransformerLM
 
 LETTERS = Tokenizer({i: bytes([ord("a") + i]) for i in range(26)}, [])
 """Every letter is a token."""
-GREEDY = DecodingConfig(max_new_tokens=20, temperature=0.0)
+GREEDY = SamplingConfig(max_new_tokens=20, temperature=0.0)
 
 
 def _config(context_length: int = 32) -> TransformerConfig:
@@ -80,12 +80,10 @@ def test_tokens_are_those_of_plain_decoding_beyond_the_context_too(prompt_length
     torch.manual_seed(1)
     model = TransformerLM(_config(8))
     prompt = torch.randint(0, 26, (prompt_length,)).tolist()
-    plain = generate(model, prompt, max_new_tokens=20, temperature=0.0)
-    assert list(stream_tokens(model, prompt, GREEDY)) == plain
-    seeds = [torch.Generator().manual_seed(3) for _ in range(2)]
-    plain = generate(model, prompt, max_new_tokens=20, top_k=9, top_p=0.9, generator=seeds[0])
-    drawn = DecodingConfig(max_new_tokens=20, top_k=9, top_p=0.9)
-    assert list(stream_tokens(model, prompt, drawn, generator=seeds[1])) == plain
+    drawn = SamplingConfig(max_new_tokens=20, top_k=9, top_p=0.9, seed=3)
+    for sampling, occurrence in ((GREEDY, 0), (drawn, 0), (drawn, 1)):
+        plain = generate(model, prompt, sampling, occurrence=occurrence)
+        assert list(stream_tokens(model, prompt, sampling, occurrence=occurrence)) == plain
 
 
 def test_a_text_beyond_the_context_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -99,7 +97,7 @@ def test_a_text_beyond_the_context_is_told_once(caplog: pytest.LogCaptureFixture
     assert caplog.messages == [message]
 
 
-def _draw_from(probabilities: list[float], config: DecodingConfig) -> torch.Tensor:
+def _draw_from(probabilities: list[float], config: SamplingConfig) -> torch.Tensor:
     """Return tokens of a model that predicts these probabilities whatever it has seen."""
     model = TransformerLM(
         uniform_transformer(
@@ -117,35 +115,29 @@ def _draw_from(probabilities: list[float], config: DecodingConfig) -> torch.Tens
         # The normalized stream is 1 in each of four dimensions.
         logits = torch.tensor(probabilities).log()
         model.lm_head.weight.copy_(logits[:, None].expand(-1, 4) / 4)
-    generator = torch.Generator().manual_seed(0)
-    return torch.tensor(list(stream_tokens(model, [0], config, generator=generator)))
+    return torch.tensor(list(stream_tokens(model, [0], config)))
 
 
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
-        (DecodingConfig(), [0.4, 0.3, 0.15, 0.1, 0.05]),
+        (SamplingConfig(), [0.4, 0.3, 0.15, 0.1, 0.05]),
         # The squares 0.16, 0.09, 0.0225 and 0.01 of the four largest.
-        (DecodingConfig(temperature=0.5, top_k=4), [64 / 113, 36 / 113, 9 / 113, 4 / 113, 0.0]),
+        (SamplingConfig(temperature=0.5, top_k=4), [64 / 113, 36 / 113, 9 / 113, 4 / 113, 0.0]),
         # Before the third lies 0.7 of 1: short of 0.75.
-        (DecodingConfig(top_p=0.75), [8 / 17, 6 / 17, 3 / 17, 0.0, 0.0]),
+        (SamplingConfig(top_p=0.75), [8 / 17, 6 / 17, 3 / 17, 0.0, 0.0]),
         # Before the third of three lies 0.7 / 0.85 > 0.82; without top-k first it would stay.
-        (DecodingConfig(top_k=3, top_p=0.82), [4 / 7, 3 / 7, 0.0, 0.0, 0.0]),
+        (SamplingConfig(top_k=3, top_p=0.82), [4 / 7, 3 / 7, 0.0, 0.0, 0.0]),
     ],
     ids=["all", "top-k", "top-p", "top-k then top-p"],
 )
 def test_frequencies_are_the_exact_probabilities(
-    config: DecodingConfig, expected: list[float]
+    config: SamplingConfig, expected: list[float]
 ) -> None:
     num_drawn = 125
     tokens = _draw_from([0.4, 0.3, 0.15, 0.1, 0.05], replace(config, max_new_tokens=num_drawn))
-    distribution = next_token_distribution(
-        torch.tensor([0.4, 0.3, 0.15, 0.1, 0.05]).log(),
-        temperature=config.temperature,
-        top_k=config.top_k,
-        top_p=config.top_p,
-    )
-    assert_close(distribution, torch.tensor(expected))
+    distribution = sampling_distribution(torch.tensor([[0.4, 0.3, 0.15, 0.1, 0.05]]).log(), config)
+    assert_close(distribution, torch.tensor([expected]))
     observed = torch.bincount(tokens, minlength=5)
     exact = torch.tensor(expected) * num_drawn
     assert observed[exact == 0].sum() == 0
@@ -158,10 +150,10 @@ def test_text_comes_in_pieces_and_ends_at_any_of_the_stop_tokens() -> None:
     torch.manual_seed(2)
     model = TransformerLM(_config())
     free = "".join(stream_text(model, LETTERS, [3], GREEDY))
-    assert free == LETTERS.decode(generate(model, [3], max_new_tokens=20, temperature=0.0))
+    assert free == LETTERS.decode(generate(model, [3], GREEDY))
     assert list(stream_text(model, LETTERS, [3], GREEDY)) == list(free)
     stops = {free[5], free[9]}
-    config = replace(GREEDY, stop_tokens=tuple(LETTERS.encode("".join(stops))))
+    config = replace(GREEDY, stop_token_ids=tuple(LETTERS.encode("".join(stops))))
     stopped = "".join(stream_text(model, LETTERS, [3], config))
     assert stopped == free[: min(free.index(stop) for stop in stops)]
 
@@ -169,23 +161,14 @@ def test_text_comes_in_pieces_and_ends_at_any_of_the_stop_tokens() -> None:
 def test_a_stop_string_spans_tokens_and_what_is_behind_it_is_not_computed() -> None:
     torch.manual_seed(2)
     model = TransformerLM(_config())
-    config = DecodingConfig(max_new_tokens=20)
-    free = "".join(stream_text(model, LETTERS, [3], config, generator=_seeded(1)))
+    config = SamplingConfig(max_new_tokens=20, seed=1)
+    free = "".join(stream_text(model, LETTERS, [3], config))
     stop = free[6:10]
-    generator = _seeded(1)
+    passes: list[int] = []
+    model.layers[0].register_forward_hook(lambda *_: passes.append(1))
     stopping = replace(config, stop_strings=("never", stop))
-    assert (
-        "".join(stream_text(model, LETTERS, [3], stopping, generator=generator))
-        == (free[: free.index(stop)])
-    )
-    # Ten numbers were drawn: a generator that went as far is in the same state.
-    other = _seeded(1)
-    list(stream_tokens(model, [3], replace(config, max_new_tokens=10), generator=other))
-    assert torch.equal(generator.get_state(), other.get_state())
-
-
-def _seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+    assert "".join(stream_text(model, LETTERS, [3], stopping)) == free[: free.index(stop)]
+    assert len(passes) == free.index(stop) + len(stop)
 
 
 @given(
@@ -217,15 +200,6 @@ def test_only_what_may_become_a_stop_string_is_held_back() -> None:
     assert asked == ["one ", "two\n", "\n"]
 
 
-def test_the_same_seed_gives_the_same_text() -> None:
-    model, config = TransformerLM(_config()), DecodingConfig(max_new_tokens=40)
-    texts = [
-        "".join(stream_text(model, LETTERS, [1], config, generator=_seeded(seed)))
-        for seed in (0, 0, 1)
-    ]
-    assert texts[0] == texts[1] != texts[2]
-
-
 def test_drawing_leaves_gradients_to_the_caller() -> None:
     model = TransformerLM(_config())
     for _ in stream_tokens(model, [1], replace(GREEDY, max_new_tokens=2)):
@@ -238,11 +212,3 @@ def test_values_out_of_range_are_refused_before_any_token() -> None:
         stream_text(model, LETTERS, [], GREEDY)
     with pytest.raises(ValueError, match="ids 1 to 99, but the model has"):
         stream_tokens(model, [1, 99], GREEDY)
-    with pytest.raises(ValueError, match="temperature=-1"):
-        DecodingConfig(temperature=-1.0)
-    with pytest.raises(ValueError, match="top_k must be at least 1, got 0"):
-        DecodingConfig(top_k=0)
-    with pytest.raises(ValueError, match="max_new_tokens must not be negative, got -2"):
-        DecodingConfig(max_new_tokens=-2)
-    with pytest.raises(ValueError, match="stop string must not be empty"):
-        DecodingConfig(stop_strings=("x", ""))

@@ -9,8 +9,8 @@ from lm_basics.tokenizer.simple import ByteTokenizer
 from lm_basics.training import StepReport, TrainingConfig, train
 from lm_basics.training.samples import (
     SAMPLES_NAME,
+    SamplesConfig,
     SampleWriter,
-    SamplingConfig,
     last_samples,
     read_samples,
 )
@@ -28,7 +28,7 @@ def make_model() -> TransformerLM:
 
 
 def make_writer(folder: Path, **settings: object) -> SampleWriter:
-    config = SamplingConfig(prompts=("to", "be"), max_new_tokens=4, **settings)  # type: ignore[arg-type]
+    config = SamplesConfig(prompts=("to", "be"), max_new_tokens=4, **settings)  # type: ignore[arg-type]
     return SampleWriter(folder, ByteTokenizer(), config)
 
 
@@ -100,4 +100,4 @@ def test_a_file_is_made_by_the_first_sample_only(tmp_path: Path) -> None:
 )
 def test_impossible_samples_are_refused(values: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        SamplingConfig(**values)  # type: ignore[arg-type]
+        SamplesConfig(**values)  # type: ignore[arg-type]

@@ -11,16 +11,16 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
+from lm_basics.decoding import generate
 from lm_basics.export import save_model
-from lm_basics.generation import generate
 from lm_basics.model_config import uniform_transformer
+from lm_basics.sampling_config import SamplingConfig
 from lm_basics.transformer import TransformerLM
 from lm_shared.config import to_dict
 from lm_shared.files import write_json
 from lm_shared.receipt import describe_hardware
 from lm_shared.tensors import choose_device, device_slug
 from lm_systems.inference.engine import Engine
-from lm_systems.inference.protocol import SamplingConfig
 from lm_systems.kernels.ops import get_ops
 from lm_systems.profiling.timing import time_interleaved
 
@@ -109,7 +109,7 @@ def _candidates(
         for name in ("engine", "transformers"):
             counts[f"{name}, batch {batch_size}"] = batch_size * NEW_TOKENS
     prompt = torch.randint(0, VOCAB_SIZE, (16,)).tolist()
-    functions["no cache, batch 1"] = partial(generate, model, prompt, max_new_tokens=NEW_TOKENS)
+    functions["no cache, batch 1"] = partial(generate, model, prompt, sampling)
     counts["no cache, batch 1"] = NEW_TOKENS
     rollouts = [
         prompt

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from lm_basics.transformer import TransformerLM
@@ -36,18 +35,6 @@ def score_completion(
     log_probs = torch.log_softmax(logits.double(), -1)
     first = len(prompt) - 1
     return [float(log_probs[first + i, token_id]) for i, token_id in enumerate(token_ids)]
-
-
-def nucleus(probabilities: Float[Tensor, " vocab"], top_p: float) -> set[int]:
-    """Add the most probable token until their sum reaches ``top_p``."""
-    chosen: set[int] = set()
-    total = 0.0
-    for token in sorted(range(len(probabilities)), key=lambda i: -float(probabilities[i])):
-        if total >= top_p:
-            break
-        chosen.add(token)
-        total += float(probabilities[token])
-    return chosen
 
 
 class WordCodec:

@@ -7,9 +7,9 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from lm_basics.export import save_model
+from lm_basics.sampling_config import SamplingConfig
 from lm_systems.inference.adapters import TransformersGenerator
 from lm_systems.inference.engine import Engine
-from lm_systems.inference.protocol import SamplingConfig
 from systems.tests.reference import WordCodec
 
 PROMPTS = [[5, 6, 7], [1, 2, 3], [9, 8, 7, 6, 5, 4], [5, 6, 7], [3]]

@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from lm_basics.decoding import generate
+from lm_basics.sampling_config import SamplingConfig
 from lm_systems.inference.engine import Engine
-from lm_systems.inference.protocol import Completion, Generator, SamplingConfig
+from lm_systems.inference.protocol import Completion, Generator
 from lm_systems.kernels.ops import get_ops
 from systems.tests.reference import WordCodec, complete_greedily, score_completion
 
@@ -112,8 +114,17 @@ def test_new_weights_count_from_the_next_call(make_model) -> None:
 def test_long_prompts_are_prefilled_in_several_passes(make_model, monkeypatch) -> None:
     model = make_model()
     whole = _tokens(Engine(model, WordCodec()).generate(PROMPTS, GREEDY))
-    monkeypatch.setattr("lm_systems.inference.batch.PREFILL_TOKENS", 4)
+    monkeypatch.setattr("lm_systems.inference.engine.PREFILL_TOKENS", 4)
     assert _tokens(Engine(model, WordCodec()).generate(PROMPTS, GREEDY)) == whole
+
+
+def test_draws_are_those_of_plain_decoding(make_model) -> None:
+    model = make_model()
+    for sampling in (GREEDY, RANDOM, replace(RANDOM, top_p=0.8, top_k=9, seed=5)):
+        completions = Engine(model, WordCodec(), max_batch_size=4).generate(PROMPTS * 2, sampling)
+        for i, completion in enumerate(completions):
+            plain = generate(model, PROMPTS[i % 6], sampling, occurrence=i // 6)
+            assert completion.token_ids == plain
 
 
 def test_texts_go_through_the_tokenizer(make_model) -> None:

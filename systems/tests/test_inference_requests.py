@@ -2,7 +2,7 @@
 
 import pytest
 
-from lm_systems.inference.protocol import SamplingConfig
+from lm_basics.sampling_config import SamplingConfig
 from lm_systems.inference.requests import Request, make_requests
 from systems.tests.reference import WordCodec
 
@@ -53,20 +53,33 @@ def test_the_context_limits_the_length() -> None:
 
 
 def test_a_stop_token_ends_the_completion_and_stays_out_of_the_text() -> None:
-    (request,) = _make(["1 2"], SamplingConfig(max_new_tokens=2))
-    request.append(7, -0.5, (9,))
+    sampling = SamplingConfig(max_new_tokens=2, stop_token_ids=(9,))
+    (request,) = _make(["1 2"], sampling)
+    request.append(7, -0.5, sampling, WordCodec())
     with pytest.raises(ValueError, match="unfinished after 1 tokens"):
-        request.complete(WordCodec())
+        request.complete(sampling, WordCodec())
     # The last token allowed is also a stop token: it counts as a stop.
-    request.append(9, -0.25, (9,))
-    completion = request.complete(WordCodec())
+    request.append(9, -0.25, sampling, WordCodec())
+    completion = request.complete(sampling, WordCodec())
     assert completion.token_ids == [7, 9]
     assert completion.log_probs == [-0.5, -0.25]
     assert (completion.text, completion.finish_reason) == ("7", "stop")
 
 
 def test_a_completion_of_full_length_keeps_all_of_its_text() -> None:
-    (request,) = _make(["1"], SamplingConfig(max_new_tokens=1))
-    request.append(7, -0.5, (9,))
-    completion = request.complete(WordCodec())
+    sampling = SamplingConfig(max_new_tokens=1, stop_token_ids=(9,))
+    (request,) = _make(["1"], sampling)
+    request.append(7, -0.5, sampling, WordCodec())
+    completion = request.complete(sampling, WordCodec())
     assert (completion.text, completion.finish_reason) == ("7", "length")
+
+
+def test_a_stop_string_ends_the_completion_where_its_last_token_does() -> None:
+    sampling = SamplingConfig(max_new_tokens=9, stop_strings=("never", "2 3"), stop_token_ids=(9,))
+    (request,) = _make(["1"], sampling)
+    for token_id in (7, 12, 31):
+        assert request.finish_reason is None
+        request.append(token_id, -0.5, sampling, WordCodec())
+    completion = request.complete(sampling, WordCodec())
+    assert completion.token_ids == [7, 12, 31]
+    assert (completion.text, completion.finish_reason) == ("7 1", "stop")

@@ -9,8 +9,9 @@ from lm_alignment.rl.gauges import summarize_rollouts
 from lm_alignment.rl.rollouts import Rollout, collect_rollouts
 from lm_alignment.templates import ChatTemplate
 from lm_alignment.verifiers.reward import RewardFunction
+from lm_basics.sampling_config import SamplingConfig
 from lm_basics.tokenizer import Tokenizer
-from lm_systems.inference.protocol import Generator, SamplingConfig
+from lm_systems.inference.protocol import Generator
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,73 +1,51 @@
 """Text that a model writes, as it comes.
 
-The tokens are those of ``lm_basics.generation.generate``. A cache makes each of them a pass over
-one token, as long as the text fits into the context.
+The tokens are those of ``lm_basics.decoding.generate``. A cache makes each of them a pass over one
+token, as long as the text fits into the context.
 """
 
 import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
-from lm_basics.generation import check_prompt, check_sampling, next_token_distribution
-from lm_basics.generation_cache import CachedText
+from lm_basics.decoding import check_prompt, draw_tokens, stream_key
+from lm_basics.sampling_config import SamplingConfig
 from lm_basics.tokenizer.bpe import Tokenizer
 from lm_basics.transformer import TransformerLM
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DecodingConfig:
-    """How tokens are drawn, and when that ends."""
-
-    max_new_tokens: int = 100
-    """Most tokens to add."""
-    temperature: float = 1.0
-    """Divides the logits; 0 always takes the most likely token."""
-    top_k: int | None = None
-    """Number of most likely tokens to sample from; None means all."""
-    top_p: float = 1.0
-    """Share of the probability to sample from, of the tokens that top_k leaves."""
-    stop_tokens: tuple[int, ...] = ()
-    """Ids that end the text and are not part of it."""
-    stop_strings: tuple[str, ...] = ()
-    """Strings that end the text and are not part of it; tokens need not end where they do."""
-
-    def __post_init__(self) -> None:
-        check_sampling(self.temperature, self.top_k, self.top_p)
-        if self.max_new_tokens < 0:
-            raise ValueError(f"max_new_tokens must not be negative, got {self.max_new_tokens}")
-        if "" in self.stop_strings:
-            raise ValueError("a stop string must not be empty: it is at the beginning of any text")
-
-
 def stream_text(
     model: TransformerLM,
     tokenizer: Tokenizer,
     prompt: Sequence[int],
-    config: DecodingConfig,
+    sampling: SamplingConfig,
     *,
-    generator: torch.Generator | None = None,
+    occurrence: int = 0,
 ) -> Iterator[str]:
     """Yield the continuation of ``prompt`` in pieces, each as soon as it is certain.
 
     The end of a text that may become a stop string is held back until it is decided.
+    ``occurrence`` tells several texts after one prompt apart.
 
     Raises:
         ValueError: An empty prompt, or a token outside of the vocabulary.
     """
-    tokens = stream_tokens(model, prompt, config, generator=generator)
-    return until_stop_string(tokenizer.decode_stream(tokens), config.stop_strings)
+    tokens = stream_tokens(model, prompt, sampling, occurrence=occurrence)
+    return until_stop_string(tokenizer.decode_stream(tokens), sampling.stop_strings)
 
 
 def stream_tokens(
     model: TransformerLM,
     prompt: Sequence[int],
-    config: DecodingConfig,
+    sampling: SamplingConfig,
     *,
-    generator: torch.Generator | None = None,
+    occurrence: int = 0,
 ) -> Iterator[int]:
     """Return the new tokens as they come, without the stop token; ``stop_strings`` play no part.
 
@@ -78,8 +56,8 @@ def stream_tokens(
         ValueError: An empty prompt, or a token outside of the vocabulary.
     """
     # Here and not in the generator: a caller shall hear of it before the first token.
-    check_prompt(model, prompt, config.max_new_tokens)
-    return _draw_tokens(model, list(prompt), config, generator)
+    check_prompt(model, prompt)
+    return _stream(model, prompt, sampling, stream_key(sampling.seed, occurrence, prompt))
 
 
 def until_stop_string(pieces: Iterable[str], stop_strings: Collection[str]) -> Iterator[str]:
@@ -114,17 +92,15 @@ def _length_of_beginning(text: str, stop_strings: Collection[str]) -> int:
     return 0
 
 
-def _draw_tokens(
-    model: TransformerLM,
-    tokens: list[int],
-    config: DecodingConfig,
-    generator: torch.Generator | None,
+def _stream(
+    model: TransformerLM, prompt: Sequence[int], sampling: SamplingConfig, key: int
 ) -> Iterator[int]:
-    """Yield new tokens and append them to ``tokens``."""
+    """Yield new tokens, drawn with the random stream ``key``."""
     context_length, device = model.config.context_length, model.output_weight.device
+    tokens = list(prompt)
     text, new_tokens = CachedText(model=model), tokens
     has_warned = False
-    for _ in range(config.max_new_tokens):
+    for step in range(sampling.max_new_tokens):
         if len(tokens) > context_length:
             if not has_warned:
                 logger.warning(
@@ -136,12 +112,65 @@ def _draw_tokens(
         # Around each token alone: whoever takes them may need gradients between two of them.
         with torch.no_grad():
             logits = text.append(torch.tensor(new_tokens, device=device))
-            distribution = next_token_distribution(
-                logits, temperature=config.temperature, top_k=config.top_k, top_p=config.top_p
-            )
-            token = int(torch.multinomial(distribution, 1, generator=generator))
-        if token in config.stop_tokens:
+            drawn, _ = draw_tokens(logits[None], [key], [step], sampling)
+        token = int(drawn)
+        if token in sampling.stop_token_ids:
             return
         tokens.append(token)
         new_tokens = [token]
         yield token
+
+
+@dataclass(kw_only=True, slots=True)
+class AppendedLayer:
+    """One layer's keys and values, as ``lm_basics.nn.attention.LayerCache`` wants it."""
+
+    keys: Float[Tensor, "1 kv_heads keys d_head"] | None = None
+    """Rotated keys; None before the first token."""
+    values: Float[Tensor, "1 kv_heads keys d_head"] | None = None
+    """Values; None before the first token."""
+
+    def update(
+        self,
+        k: Float[Tensor, "1 kv_heads seq d_head"],
+        v: Float[Tensor, "1 kv_heads seq d_head"],
+        positions: Int[Tensor, "1 seq"],
+    ) -> tuple[Float[Tensor, "1 kv_heads keys d_head"], Float[Tensor, "1 kv_heads keys d_head"]]:
+        """Append ``k`` and ``v``, which stand at the next positions, and return all there are."""
+        self.keys = k if self.keys is None else torch.cat((self.keys, k), dim=2)
+        self.values = v if self.values is None else torch.cat((self.values, v), dim=2)
+        return self.keys, self.values
+
+
+@dataclass(kw_only=True, slots=True)
+class CachedText:
+    """One text as a model has seen it: its keys and values, appended as it grows.
+
+    Positions count from the first token kept; a text that outgrows the model's context has to be
+    computed anew, for its tokens then stand at other positions.
+    """
+
+    model: TransformerLM
+    """Predicts its tokens."""
+    num_tokens: int = 0
+    """Tokens appended so far."""
+    layers: list[AppendedLayer] = field(init=False)
+    """What is kept of them."""
+
+    def __post_init__(self) -> None:
+        self.layers = [AppendedLayer() for _ in range(self.model.config.num_layers)]
+
+    def append(self, tokens: Int[Tensor, " seq"]) -> Float[Tensor, " vocab"]:
+        """Let the text go on by ``tokens`` and return the logits of the token behind them.
+
+        Raises:
+            ValueError: The text would be longer than the model's context.
+        """
+        end, context_length = self.num_tokens + len(tokens), self.model.config.context_length
+        if end > context_length:
+            raise ValueError(f"{end} tokens in a text, but context_length is {context_length}")
+        positions = torch.arange(self.num_tokens, end, device=tokens.device)[None]
+        hidden = self.model.hidden(tokens[None], positions=positions, cache=self.layers)
+        self.num_tokens = end
+        # The head is the largest matrix of a small model: only the last token needs it.
+        return self.model.output_weight @ hidden[0, -1]

@@ -16,7 +16,7 @@ from lm_alignment.settings import check_settings
 from lm_basics.optim.adamw import AdamWConfig
 from lm_basics.optim.build import OptimizerConfig
 from lm_basics.optim.schedules import ConstantSchedule, ScheduleConfig
-from lm_systems.inference.protocol import SamplingConfig
+from lm_basics.sampling_config import SamplingConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from lm_alignment.examples import Example
 from lm_alignment.templates import ChatTemplate
 from lm_alignment.verifiers.reward import Reward, RewardFunction
+from lm_basics.sampling_config import SamplingConfig
 from lm_basics.tokenizer import Tokenizer
-from lm_systems.inference.protocol import Generator, SamplingConfig
+from lm_systems.inference.protocol import Generator
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,13 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import tyro
 
 from lm_basics.commands.dialogue import answer_lines
 from lm_basics.commands.tokenizer_folder import find_folder
 from lm_basics.export import find_model_folder, load_model
-from lm_basics.text_generation import DecodingConfig, stream_text
+from lm_basics.sampling_config import SamplingConfig
+from lm_basics.text_generation import stream_text
 from lm_basics.tokenizer import END_OF_TEXT, Tokenizer
 from lm_basics.tokenizer.tokenizer_json import TOKENIZER_FILE, read_end_of_text
 from lm_shared.tensors import choose_device
@@ -61,22 +61,23 @@ def generate_text(
         keep_history: continue all that was said before, not the last line alone.
     """
     _check_prompts(prompt, num_samples, interactive=interactive, keep_history=keep_history)
-    config = DecodingConfig(
+    sampling = SamplingConfig(
         max_new_tokens=max_new_tokens,
         temperature=temperature,
         top_k=top_k,
         top_p=top_p,
         stop_strings=stop,
+        seed=seed,
     )
-    write = _load_writer(model, tokenizer, config, seed)
+    write = _load_writer(model, tokenizer, sampling)
     if interactive:
-        answer_lines(write, keeps_history=keep_history)
+        answer_lines(lambda text: write(text, 0), keeps_history=keep_history)
         return
     for sample in range(1, num_samples + 1):
         if num_samples > 1:
             print(f"--- {sample} of {num_samples} ---")
         print(prompt[0], end="", flush=True)
-        write(prompt[0])
+        write(prompt[0], sample - 1)
 
 
 def _check_prompts(
@@ -95,9 +96,9 @@ def _check_prompts(
 
 
 def _load_writer(
-    model: Path, tokenizer: Path | None, config: DecodingConfig, seed: int
-) -> Callable[[str], str]:
-    """Return a function that prints a continuation of its argument, and a newline."""
+    model: Path, tokenizer: Path | None, sampling: SamplingConfig
+) -> Callable[[str, int], str]:
+    """Return a function that prints the n-th continuation of a text, and a newline."""
     if not model.is_dir():
         raise FileNotFoundError(f"there is no folder {model} with a model")
     model = find_model_folder(model)
@@ -114,13 +115,12 @@ def _load_writer(
             f"the tokenizer in {folder} has {encoder.vocab_size:,} tokens, the model "
             f"{language_model.config.vocab_size:,}: they do not belong together"
         )
-    generator = torch.Generator(device=device).manual_seed(seed)
-    config = replace(config, stop_tokens=stop_tokens)
+    sampling = replace(sampling, stop_token_ids=stop_tokens)
 
-    def write(text: str) -> str:
+    def write(text: str, occurrence: int) -> str:
         written = ""
         ids = encoder.encode(text) or list(stop_tokens)
-        for piece in stream_text(language_model, encoder, ids, config, generator=generator):
+        for piece in stream_text(language_model, encoder, ids, sampling, occurrence=occurrence):
             print(piece, end="", flush=True)
             written += piece
         print()

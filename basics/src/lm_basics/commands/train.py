@@ -30,7 +30,7 @@ from lm_basics.peak_flops import find_peak_flops
 from lm_basics.reports.curves import RunSetting
 from lm_basics.training import TrainingResult, train
 from lm_basics.training.progress import TrainingProgress
-from lm_basics.training.samples import SampleWriter, SamplingConfig
+from lm_basics.training.samples import SamplesConfig, SampleWriter
 from lm_basics.transformer import TransformerLM
 from lm_shared.command_line import with_recipes
 from lm_shared.tensors import (
@@ -181,7 +181,7 @@ def _sample_writer(
         return None
     if data.tokenizer is None:
         raise ValueError(f"--prompt {prompts[0]!r} needs --tokenizer, to turn text into tokens")
-    sampling = SamplingConfig(prompts=prompts, seed=seed)
+    sampling = SamplesConfig(prompts=prompts, seed=seed)
     return SampleWriter(output, data.tokenizer, sampling, stop_token=data.stop_token)
 
 

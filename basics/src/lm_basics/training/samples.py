@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from lm_basics.generation import generate
+from lm_basics.decoding import generate
+from lm_basics.sampling_config import SamplingConfig
 from lm_basics.tokenizer.text_tokenizer import TextTokenizer
 from lm_basics.transformer import TransformerLM
 from lm_shared.config import from_dict, to_dict
@@ -20,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SamplingConfig:
+class SamplesConfig:
     """What is sampled."""
 
     prompts: tuple[str, ...]
@@ -64,7 +63,7 @@ class SampleWriter:
         self,
         folder: Path,
         tokenizer: TextTokenizer,
-        config: SamplingConfig,
+        config: SamplesConfig,
         *,
         stop_token: int | None = None,
     ) -> None:
@@ -83,16 +82,13 @@ class SampleWriter:
         return samples
 
     def _sample(self, model: TransformerLM, step: int, prompt: str) -> Sample:
-        device = model.output_weight.device
-        generator = torch.Generator(device=device).manual_seed(self.config.seed + step)
-        ids = generate(
-            model,
-            self.tokenizer.encode(prompt),
+        sampling = SamplingConfig(
             max_new_tokens=self.config.max_new_tokens,
             temperature=self.config.temperature,
-            stop_token=self.stop_token,
-            generator=generator,
+            stop_token_ids=() if self.stop_token is None else (self.stop_token,),
+            seed=self.config.seed + step,
         )
+        ids = generate(model, self.tokenizer.encode(prompt), sampling)
         return Sample(step=step, prompt=prompt, continuation=self.tokenizer.decode(ids))
 
 

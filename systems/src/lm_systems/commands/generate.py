@@ -8,10 +8,10 @@ from typing import Annotated
 import tyro
 
 from lm_basics.export import load_model
+from lm_basics.sampling_config import SamplingConfig
 from lm_basics.tokenizer import END_OF_TEXT, Tokenizer
 from lm_shared.tensors import choose_device
 from lm_systems.inference.engine import Engine
-from lm_systems.inference.protocol import SamplingConfig
 from lm_systems.kernels.ops import get_ops
 
 logger = logging.getLogger(__name__)

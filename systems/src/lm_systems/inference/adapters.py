@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel
 
-from lm_systems.inference.protocol import Completion, SamplingConfig, TextCodec
+from lm_basics.sampling_config import SamplingConfig
+from lm_systems.inference.protocol import Completion, TextCodec
 from lm_systems.inference.requests import Request, extend_requests, make_requests
 
 
@@ -48,7 +49,7 @@ class TransformersGenerator:
         for group in by_length.values():
             for start in range(0, len(group), self.max_batch_size):
                 self._run(group[start : start + self.max_batch_size], sampling)
-        return [request.complete(self.tokenizer) for request in requests]
+        return [request.complete(sampling, self.tokenizer) for request in requests]
 
     def _run(self, requests: list[Request], sampling: SamplingConfig) -> None:
         device = self.model.device
@@ -58,5 +59,10 @@ class TransformersGenerator:
             output = self.model(token_ids, past_key_values=cache, use_cache=True)
             cache = output.past_key_values
             # Finished rows stay in the batch, where nothing reads them, until the last is done.
-            extend_requests([requests[i] for i in running], output.logits[running, -1], sampling)
+            extend_requests(
+                [requests[i] for i in running],
+                output.logits[running, -1],
+                sampling,
+                self.tokenizer,
+            )
             token_ids = torch.tensor([[one.token_ids[-1]] for one in requests], device=device)

@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lm_systems.inference.noise import stream_key, uniform_numbers
-from lm_systems.inference.protocol import Completion, FinishReason, SamplingConfig, TextCodec
-from lm_systems.inference.sampling import sample_tokens
+from lm_basics.decoding import draw_tokens, stream_key
+from lm_basics.sampling_config import SamplingConfig
+from lm_basics.text_generation import until_stop_string
+from lm_systems.inference.protocol import Completion, FinishReason, TextCodec
 
 
 @dataclass(kw_only=True, slots=True)
@@ -30,27 +30,36 @@ class Request:
     finish_reason: FinishReason | None = None
     """Why the completion ended; None while it goes on."""
 
-    def append(self, token_id: int, log_prob: float, stop_token_ids: Sequence[int]) -> None:
+    def append(
+        self, token_id: int, log_prob: float, sampling: SamplingConfig, tokenizer: TextCodec
+    ) -> None:
         """Add a drawn token and decide whether it was the last."""
         self.token_ids.append(token_id)
         self.log_probs.append(log_prob)
-        if token_id in stop_token_ids:
+        if token_id in sampling.stop_token_ids or self._holds_stop_string(sampling, tokenizer):
             self.finish_reason = "stop"
         elif len(self.prompt_ids) + len(self.token_ids) >= self.max_length:
             self.finish_reason = "length"
 
-    def complete(self, tokenizer: TextCodec) -> Completion:
+    def complete(self, sampling: SamplingConfig, tokenizer: TextCodec) -> Completion:
         """Return the finished completion."""
         if self.finish_reason is None:
             raise ValueError(f"the request is unfinished after {len(self.token_ids)} tokens")
-        is_stopped = self.finish_reason == "stop"
+        ends_in_stop_token = self.token_ids[-1] in sampling.stop_token_ids
+        text = tokenizer.decode(self.token_ids[:-1] if ends_in_stop_token else self.token_ids)
         return Completion(
             prompt_ids=list(self.prompt_ids),
             token_ids=self.token_ids,
             log_probs=self.log_probs,
-            text=tokenizer.decode(self.token_ids[:-1] if is_stopped else self.token_ids),
+            text="".join(until_stop_string([text], sampling.stop_strings)),
             finish_reason=self.finish_reason,
         )
+
+    def _holds_stop_string(self, sampling: SamplingConfig, tokenizer: TextCodec) -> bool:
+        if not sampling.stop_strings:
+            return False
+        text = tokenizer.decode(self.token_ids)
+        return any(stop in text for stop in sampling.stop_strings)
 
 
 def make_requests(
@@ -97,16 +106,15 @@ def make_requests(
 
 
 def extend_requests(
-    requests: Sequence[Request], logits: Float[Tensor, "requests vocab"], sampling: SamplingConfig
+    requests: Sequence[Request],
+    logits: Float[Tensor, "requests vocab"],
+    sampling: SamplingConfig,
+    tokenizer: TextCodec,
 ) -> None:
     """Draw the next token of every request from its row of logits."""
-    uniforms = uniform_numbers(
-        [request.key for request in requests], [len(one.token_ids) for one in requests]
-    )
-    tokens, log_probs = sample_tokens(
-        logits, torch.from_numpy(uniforms).to(logits.device), sampling
-    )
+    keys, steps = [one.key for one in requests], [len(one.token_ids) for one in requests]
+    tokens, log_probs = draw_tokens(logits, keys, steps, sampling)
     for request, token_id, log_prob in zip(
         requests, tokens.tolist(), log_probs.tolist(), strict=True
     ):
-        request.append(token_id, log_prob, sampling.stop_token_ids)
+        request.append(token_id, log_prob, sampling, tokenizer)
