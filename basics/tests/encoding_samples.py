@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lm_basics.tokenizer import Tokenizer, encode_documents, train_bpe_from_texts
-from lm_basics.tokenizer.text_stream import read_documents
+from lm_basics.tokenizer.texts import read_documents
 
 END = "<|endoftext|>"
 PROSE = "The cat sat on the mat; the dog, it's said, ate 1234 rats.\n\n  Über 日本語で書く 🙂 <|end"

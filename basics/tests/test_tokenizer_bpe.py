@@ -12,8 +12,8 @@ from hypothesis import given, settings, strategies as st
 from basics.tests.reference import GPT2_PATTERN, encode_merge_by_merge
 from lm_basics.tokenizer.bpe import Tokenizer
 from lm_basics.tokenizer.kernels import compile_kernels
-from lm_basics.tokenizer.merging import merge_tokens
 from lm_basics.tokenizer.patterns import GPT4_PATTERN
+from lm_basics.tokenizer.plain import merge_tokens
 from lm_basics.tokenizer.training import train_bpe_from_texts
 from lm_basics.tokenizer.vocabulary import save_vocabulary
 

@@ -26,7 +26,7 @@ from basics.tests.both_paths import (
 )
 from basics.tests.nasty_text import nasty_text
 from lm_basics.tokenizer import Tokenizer
-from lm_basics.tokenizer.fast import encoding, path
+from lm_basics.tokenizer.fast import encoder, path
 from lm_basics.tokenizer.patterns import GPT2_PATTERN
 
 GPT2_FOLDER = Path(__file__).parents[3] / "shared" / "data" / "tokenizer"
@@ -168,16 +168,16 @@ def test_million_letters_are_one_word(pair: Pair) -> None:
 def test_full_caches_grow_or_begin_anew_without_a_trace(
     variant: Callable[[], Pair], shift: int, lengths: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    largest = encoding._SMALLEST_CACHE << shift
-    monkeypatch.setattr(encoding, "_LARGEST_CACHE", largest)
+    largest = encoder._SMALLEST_CACHE << shift
+    monkeypatch.setattr(encoder, "_LARGEST_CACHE", largest)
     beginnings: list[int] = []
-    start_anew = encoding._WordCache._start_anew
+    start_anew = encoder._WordCache._start_anew
 
     def note_beginning(cache: Any, capacity: int) -> None:
         beginnings.append(capacity)
         start_anew(cache, capacity)
 
-    monkeypatch.setattr(encoding._WordCache, "_start_anew", note_beginning)
+    monkeypatch.setattr(encoder._WordCache, "_start_anew", note_beginning)
     fast, plain = variant()
     rng = random.Random(4)
     # Many short words fill the table, long ones the arenas of bytes and of ids.

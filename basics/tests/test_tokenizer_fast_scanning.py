@@ -11,14 +11,14 @@ from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
 
 from basics.tests.nasty_text import characters_of_all_categories, nasty_text
-from lm_basics.tokenizer.fast.classes import character_classes
+from lm_basics.tokenizer.fast.segments import character_classes
 from lm_basics.tokenizer.kernels import kernel, records
 from lm_basics.tokenizer.patterns import GPT2_PATTERN, GPT4_PATTERN
 from lm_shared.machine_code import address_of
 
 PATTERNS = {
     "scanner:find_ends": regex.compile(GPT2_PATTERN),
-    "gpt4_scanner:find_ends_gpt4": regex.compile(GPT4_PATTERN),
+    "scanner:find_ends_gpt4": regex.compile(GPT4_PATTERN),
 }
 # What stands behind the text, or before it, must not count: letters, contractions, spaces, halves.
 GARBAGE = [bytes(64), b"s" * 64, b"'s" * 32, b" " * 64, b"ll\n1" * 16, b"\xa0" * 64, b"\xff" * 64]
@@ -167,7 +167,7 @@ def test_class_table_is_that_of_regex() -> None:
 def test_damaged_class_table_is_made_anew(
     damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lm_basics.tokenizer.fast.classes.user_cache_folder", lambda: tmp_path)
+    monkeypatch.setattr("lm_basics.tokenizer.fast.segments.user_cache_folder", lambda: tmp_path)
     make = character_classes.__wrapped__
     expected = make()
     (path,) = tmp_path.iterdir()
@@ -182,7 +182,7 @@ def test_damaged_class_table_is_made_anew(
 
 def find_by_kernel(data: bytes, before: bytes = b"", behind: bytes = GARBAGE[0]) -> int:
     first, last = len(before), len(before) + len(data)
-    return kernel("utf8:find_invalid_utf8")(before + data + behind, first, last) - first
+    return kernel("primitives:find_invalid_utf8")(before + data + behind, first, last) - first
 
 
 def find_by_python(data: bytes) -> int:

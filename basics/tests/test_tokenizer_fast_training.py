@@ -10,8 +10,7 @@ from tokenizers import Tokenizer as HuggingFaceTokenizer, models, pre_tokenizers
 
 from basics.tests.both_paths import END, train_both
 from basics.tests.nasty_text import nasty_text
-from lm_basics.tokenizer.fast.counting import WordCounts
-from lm_basics.tokenizer.fast.learning import _Learner
+from lm_basics.tokenizer.fast.trainer import WordCounts, _Learner
 from lm_basics.tokenizer.kernels import records
 from lm_basics.tokenizer.learning import TieBreaking
 from lm_basics.tokenizer.patterns import GPT2_PATTERN, GPT4_PATTERN, O200K_PATTERN

@@ -6,8 +6,7 @@ import pytest
 import tiktoken
 from tiktoken_ext import openai_public
 
-from lm_basics.tokenizer.published import PUBLISHED_ENCODINGS, load_published
-from lm_basics.tokenizer.tiktoken_file import write_rank_file
+from lm_basics.tokenizer.tiktoken_file import PUBLISHED_ENCODINGS, load_published, write_rank_file
 
 TEXT = "I'LL pay 12345 for it,  thanks!\n\n Ünïcödé 你好 <|endoftext|> <|fim_prefix|>x  \n"
 RANKS = {bytes([byte]): byte for byte in range(256)} | {b" p": 256, b"ay": 257, b" pay": 258}

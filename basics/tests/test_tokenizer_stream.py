@@ -5,7 +5,8 @@ import regex
 from hypothesis import given, settings, strategies as st
 
 from lm_basics.tokenizer.patterns import GPT2_PATTERN
-from lm_basics.tokenizer.text_stream import cut_safely, read_documents, read_text
+from lm_basics.tokenizer.text_stream import cut_safely
+from lm_basics.tokenizer.texts import read_documents, read_text
 
 PATTERN = regex.compile(GPT2_PATTERN)
 CL100K_PATTERN = (

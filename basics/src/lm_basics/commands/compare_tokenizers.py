@@ -19,9 +19,8 @@ from lm_basics.tokenizer.comparison import (
     train_tokenizers,
 )
 from lm_basics.tokenizer.figures import comparison_figure
-from lm_basics.tokenizer.parquet import is_parquet, read_column
 from lm_basics.tokenizer.sample_text import python_manual
-from lm_basics.tokenizer.text_stream import read_text
+from lm_basics.tokenizer.texts import is_parquet, read_column, read_text
 from lm_shared.config import to_dict
 from lm_shared.figures import write_png
 from lm_shared.files import write_json

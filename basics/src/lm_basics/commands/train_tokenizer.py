@@ -12,7 +12,6 @@ from lm_basics.commands.stopwatch import Stopwatch
 from lm_basics.commands.text_files import TextFiles, check_output_folder, check_text_files
 from lm_basics.commands.wording import counted, shortened
 from lm_basics.tokenizer.bpe import Tokenizer
-from lm_basics.tokenizer.corpus import OnInvalid
 from lm_basics.tokenizer.learning import TieBreaking
 from lm_basics.tokenizer.patterns import (
     END_OF_TEXT,
@@ -21,6 +20,7 @@ from lm_basics.tokenizer.patterns import (
     O200K_PATTERN,
     compile_pattern,
 )
+from lm_basics.tokenizer.texts import OnInvalid
 from lm_basics.tokenizer.training import train_bpe
 
 _PATTERNS = {"gpt2": GPT2_PATTERN, "gpt4": GPT4_PATTERN, "gpt4o": O200K_PATTERN}

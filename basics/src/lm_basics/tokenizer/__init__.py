@@ -9,10 +9,10 @@ from lm_basics.tokenizer.patterns import (
     GPT4_PATTERN,
     O200K_PATTERN,
 )
-from lm_basics.tokenizer.published import load_published
 from lm_basics.tokenizer.simple import ByteTokenizer, CharacterTokenizer, WordTokenizer
 from lm_basics.tokenizer.text_tokenizer import TextTokenizer, compression_ratio
 from lm_basics.tokenizer.tiktoken_file import (
+    load_published,
     ranks_from_tokenizer,
     read_rank_file,
     to_tiktoken_arguments,

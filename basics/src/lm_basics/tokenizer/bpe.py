@@ -1,16 +1,14 @@
 """Byte-level byte-pair encoding of text.
 
 A text is cut at special tokens, the rest into pre-tokens; each pre-token becomes the tokens of its
-UTF-8 bytes, merged in the order in which training found the merges (see ``merging``). There are two
-implementations with the same results: ``plain_encoding``, and the compiled one that
-``fast.encoding`` describes, which takes over once enough text was seen to pay for loading it.
+UTF-8 bytes, merged in the order in which training found the merges. There are two implementations
+with the same results: ``plain``, and the compiled one of ``fast.path``, which takes over once
+enough text was seen to pay for loading it.
 """
 
 import codecs
-import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from operator import index
 from pathlib import Path
@@ -20,22 +18,18 @@ import numpy as np
 import regex
 from numpy.typing import NDArray
 
-from lm_basics.tokenizer.encoding_arguments import (
-    AllowedSpecial,
-    check_batch,
-    check_text,
-    resolve_allowed,
-)
 from lm_basics.tokenizer.fast.path import FastPath, Implementation
 from lm_basics.tokenizer.fast.segments import SpecialTokenFinder
 from lm_basics.tokenizer.patterns import (
     END_OF_TEXT,
     GPT2_PATTERN,
+    AllowedSpecial,
     check_special_tokens,
     compile_pattern,
     compile_special_tokens,
+    resolve_allowed,
 )
-from lm_basics.tokenizer.plain_encoding import PlainEncoder
+from lm_basics.tokenizer.plain import PlainEncoder
 from lm_basics.tokenizer.text_stream import Cutter, cut_safely
 from lm_basics.tokenizer.tokenizer_json import (
     TOKENIZER_FILE,
@@ -168,7 +162,7 @@ class Tokenizer:
             "cache_size": self._cache_size,
             "implementation": self._implementation,
         }
-        return _rebuild, (type(self), self.vocab, self.merges, specials, options)
+        return partial(type(self), **options), (self.vocab, self.merges, specials)
 
     def save(
         self,
@@ -178,14 +172,8 @@ class Tokenizer:
         chat_template: str | None = None,
     ) -> None:
         """Write the Hugging Face layout; see ``write_tokenizer_folder``."""
-        tables = BpeTables(
-            vocab=self.vocab,
-            merges=self.merges,
-            special_token_ids=self.special_token_ids,
-            pattern=self.pattern,
-        )
         write_tokenizer_folder(
-            tables, Path(folder), end_of_text=end_of_text, chat_template=chat_template
+            self._tables, Path(folder), end_of_text=end_of_text, chat_template=chat_template
         )
 
     @property
@@ -196,13 +184,7 @@ class Tokenizer:
     @cached_property
     def vocab_hash(self) -> str:
         """SHA-256, in hex, of everything that decides the ids."""
-        tables = {
-            "vocab": [[token_id, token.hex()] for token_id, token in sorted(self.vocab.items())],
-            "merges": [[left.hex(), right.hex()] for left, right in self.merges],
-            "special_token_ids": self.special_token_ids,
-            "pattern": self.pattern,
-        }
-        return hashlib.sha256(json.dumps(tables, sort_keys=True).encode()).hexdigest()
+        return self._tables.hash()
 
     @cached_property
     def token_num_bytes(self) -> NDArray[np.int64]:
@@ -221,7 +203,7 @@ class Tokenizer:
             ValueError: the text holds half of a surrogate pair, which no UTF-8 can spell, or
                 ``allowed_special`` names what is no special token.
         """
-        check_text(text)
+        _check_text(text)
         if self._fast.takes(len(text)):
             finder = self._finder_of(allowed_special)
             if len(text) <= _BLOCK_CHARACTERS:
@@ -234,7 +216,7 @@ class Tokenizer:
         self, text: str, *, allowed_special: AllowedSpecial = "all"
     ) -> NDArray[np.unsignedinteger]:
         """Return the token ids in the smallest dtype that holds the vocabulary."""
-        check_text(text)
+        _check_text(text)
         if self._fast.takes(len(text)):
             finder = self._finder_of(allowed_special)
             if len(text) <= _BLOCK_CHARACTERS:
@@ -261,7 +243,7 @@ class Tokenizer:
             TypeError: ``texts`` is one string instead of several.
             ValueError: ``num_threads`` is below 1; see also ``encode``.
         """
-        texts = check_batch(texts, num_threads)
+        texts = _check_batch(texts, num_threads)
         if self._fast.takes(sum(map(len, texts))):
             return self._fast.encode_batch(texts, self._finder_of(allowed_special), num_threads)
         return [self.encode(text, allowed_special=allowed_special) for text in texts]
@@ -274,7 +256,7 @@ class Tokenizer:
         num_threads: int | None = None,
     ) -> list[NDArray[np.unsignedinteger]]:
         """Return the token ids of each text as arrays; see ``encode_batch``."""
-        texts = check_batch(texts, num_threads)
+        texts = _check_batch(texts, num_threads)
         if self._fast.takes(sum(map(len, texts))):
             finder = self._finder_of(allowed_special)
             return self._fast.encode_batch_to_numpy(texts, finder, num_threads)
@@ -372,6 +354,15 @@ class Tokenizer:
         """Return the bytes of one token."""
         return self.decode_bytes([token_id])
 
+    @property
+    def _tables(self) -> BpeTables:
+        return BpeTables(
+            vocab=self.vocab,
+            merges=self.merges,
+            special_token_ids=self.special_token_ids,
+            pattern=self.pattern,
+        )
+
     def _special_pattern_of(self, allowed: AllowedSpecial) -> "regex.Pattern[str] | None":
         if allowed == "all":
             return self._special_pattern
@@ -387,12 +378,21 @@ class Tokenizer:
         return Cutter(self._pretoken_pattern, specials).cut(text, _BLOCK_CHARACTERS)
 
 
-def _rebuild(
-    kind: type[Tokenizer],
-    vocab: Mapping[int, bytes],
-    merges: Sequence[tuple[bytes, bytes]],
-    special_tokens: Sequence[str],
-    options: Mapping[str, Any],
-) -> Tokenizer:
-    """Make a tokenizer from what was pickled."""
-    return kind(vocab, merges, special_tokens, **options)
+def _check_text(text: str) -> None:
+    """Raise ``TypeError`` unless it is a text."""
+    if not isinstance(text, str):
+        raise TypeError(f"expected a str to encode, got {type(text).__name__}")
+
+
+def _check_batch(texts: Iterable[str], num_threads: int | None) -> Sequence[str]:
+    """Return the texts as a sequence.
+
+    Raises:
+        TypeError: it is one string instead of several.
+        ValueError: ``num_threads`` is below 1.
+    """
+    if isinstance(texts, str):
+        raise TypeError(f"expected several texts, got the string {texts[:40]!r}")
+    if num_threads is not None and num_threads < 1:
+        raise ValueError(f"num_threads={num_threads} leaves nobody to encode")
+    return texts if isinstance(texts, Sequence) else list(texts)

@@ -12,9 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from lm_basics.tokenizer.bpe import Tokenizer
-from lm_basics.tokenizer.corpus import BLOCK_BYTES, OnInvalid
 from lm_basics.tokenizer.fast.threads import map_in_order, num_available_cores
-from lm_basics.tokenizer.input_files import InputFiles
 from lm_basics.tokenizer.part_encoding import EncodedPart, PartEncoder
 from lm_basics.tokenizer.partial_token_file import (
     PartialTokenFile,
@@ -22,6 +20,7 @@ from lm_basics.tokenizer.partial_token_file import (
     open_partial_token_file,
 )
 from lm_basics.tokenizer.patterns import END_OF_TEXT
+from lm_basics.tokenizer.texts import BLOCK_BYTES, InputFiles, OnInvalid
 from lm_basics.tokenizer.token_file import TokenFile, open_token_file
 from lm_basics.tokenizer.token_sidecar import check_output, dtype_on_disk
 from lm_basics.tokenizer.worker_processes import are_worth_starting, encode_in_processes

@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lm_basics.tokenizer.bpe import Tokenizer
-from lm_basics.tokenizer.corpus import Block, OnInvalid
-from lm_basics.tokenizer.input_files import Part
+from lm_basics.tokenizer.texts import Block, OnInvalid, Part
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

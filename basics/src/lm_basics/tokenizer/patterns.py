@@ -6,6 +6,7 @@ it) by a pattern; what its matches leave out, between two of them, is a pre-toke
 """
 
 from collections.abc import Collection, Sequence
+from typing import Literal
 
 import regex
 
@@ -30,6 +31,9 @@ O200K_PATTERN = (
     r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 """Pre-tokens of GPT-4o (o200k_base), in the form that tiktoken publishes."""
+
+AllowedSpecial = Literal["all"] | Collection[str]
+"""The special tokens that text may spell; in untrusted text none, the empty tuple."""
 
 _LLAMA3_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
@@ -112,3 +116,21 @@ def compile_special_tokens(special_tokens: Collection[str]) -> regex.Pattern[str
 def split_special_tokens(text: str, special_pattern: regex.Pattern[str] | None) -> list[str]:
     """Return ordinary text at even positions and special tokens at odd ones."""
     return [text] if special_pattern is None else special_pattern.split(text)
+
+
+def resolve_allowed(allowed: AllowedSpecial, special_tokens: Collection[str]) -> Collection[str]:
+    """Return the special tokens that text may spell.
+
+    Raises:
+        TypeError: it is another string than ``"all"``, or can be gone through only once.
+        ValueError: one is none of ``special_tokens``.
+    """
+    if isinstance(allowed, str) and allowed == "all":
+        return special_tokens
+    if isinstance(allowed, str) or not isinstance(allowed, Collection):
+        raise TypeError(
+            f"allowed_special must be 'all' or a collection of special tokens, got {allowed!r}"
+        )
+    if unknown := set(allowed) - set(special_tokens):
+        raise ValueError(f"{sorted(unknown)} are no special tokens of this tokenizer")
+    return allowed

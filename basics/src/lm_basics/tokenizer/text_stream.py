@@ -14,9 +14,7 @@ Patterns in use are ``KNOWN_PATTERNS``. Whatever another pattern is, the first p
 where there is no special token the text stays whole.
 """
 
-import codecs
 from collections.abc import Collection, Iterable, Iterator
-from pathlib import Path
 
 import regex
 
@@ -25,7 +23,6 @@ from lm_basics.tokenizer.patterns import KNOWN_PATTERNS, compile_special_tokens
 BLOCK_CHARACTERS = 1 << 14
 """Characters joined before a cut is looked for; small, so that streams run in constant memory."""
 
-_FILE_BLOCK_BYTES = 1 << 20
 _LOOKAHEAD_CHARACTERS = 2
 _SPACES_TRIED = 64
 # GPT-4o's pattern looks through a whole run of letters for where it turns into small ones.
@@ -149,53 +146,6 @@ class Cutter:
             if not match[0][-1].isspace() and not _CONTINUING.match(text, end):
                 cut = end
         return cut
-
-
-def read_text(path: Path) -> Iterator[str]:
-    """Yield the text of a UTF-8 file in blocks, with its line ends as they are.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: a byte is not UTF-8; the message holds its position.
-    """
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    position = 0
-    with path.open("rb") as file:
-        while True:
-            block = file.read(_FILE_BLOCK_BYTES)
-            held_back = len(decoder.getstate()[0])
-            try:
-                text = decoder.decode(block, final=not block)
-            except UnicodeDecodeError as error:
-                bad = position - held_back + error.start
-                raise ValueError(f"{path} is not UTF-8: {error.reason} at byte {bad}") from error
-            if not block:
-                return
-            position += len(block)
-            yield text
-
-
-def read_documents(path: Path, separator: str) -> Iterator[str]:
-    """Yield the documents of a UTF-8 file, which ``separator`` stands between or after.
-
-    The separator is removed; empty documents are skipped.
-    """
-    waiting: list[str] = []
-    tail = ""
-    for block in read_text(path):
-        *complete, tail = (tail + block).split(separator)
-        for end_of_document in complete:
-            document = "".join([*waiting, end_of_document])
-            waiting.clear()
-            if document:
-                yield document
-        # Only the last characters can still become part of a separator: the rest is set aside, so
-        # that a document of many blocks is copied once.
-        settled = max(0, len(tail) - len(separator) + 1)
-        waiting.append(tail[:settled])
-        tail = tail[settled:]
-    if document := "".join([*waiting, tail]):
-        yield document
 
 
 def _join_small(pieces: Iterable[str], block_characters: int) -> Iterator[str]:

@@ -4,6 +4,8 @@
 every feature that this code does not have, because ignoring one would change ids silently.
 """
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,6 +39,16 @@ class BpeTables:
     """Ids of the special tokens."""
     pattern: str = GPT2_PATTERN
     """Regular expression of the pre-tokens."""
+
+    def hash(self) -> str:
+        """Return the SHA-256, in hex, of all four."""
+        tables = {
+            "vocab": [[token_id, token.hex()] for token_id, token in sorted(self.vocab.items())],
+            "merges": [[left.hex(), right.hex()] for left, right in self.merges],
+            "special_token_ids": dict(self.special_token_ids),
+            "pattern": self.pattern,
+        }
+        return hashlib.sha256(json.dumps(tables, sort_keys=True).encode()).hexdigest()
 
 
 def write_tokenizer_folder(

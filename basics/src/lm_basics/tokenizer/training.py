@@ -13,16 +13,19 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from lm_basics.tokenizer.corpus import Block, OnInvalid, read_blocks
-from lm_basics.tokenizer.fast.corpus_counting import CorpusCounter, Documents
-from lm_basics.tokenizer.fast.learning import WordList, learn_merges_of_words
 from lm_basics.tokenizer.fast.path import Implementation
-from lm_basics.tokenizer.fast.patterns import KERNEL_PATTERNS
+from lm_basics.tokenizer.fast.segments import KERNEL_PATTERNS
 from lm_basics.tokenizer.fast.threads import num_available_cores
+from lm_basics.tokenizer.fast.trainer import (
+    CorpusCounter,
+    Documents,
+    WordList,
+    learn_merges_of_words,
+)
 from lm_basics.tokenizer.kernels import KERNELS
 from lm_basics.tokenizer.learning import TieBreaking, count_pretokens, learn_merges
-from lm_basics.tokenizer.parquet import is_parquet, read_column
 from lm_basics.tokenizer.patterns import GPT2_PATTERN, check_special_tokens, compile_pattern
+from lm_basics.tokenizer.texts import Block, OnInvalid, is_parquet, read_blocks, read_column
 from lm_shared.choices import check_choice
 from lm_shared.machine_code import MachineCodeError
 

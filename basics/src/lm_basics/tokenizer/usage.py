@@ -16,9 +16,9 @@ from jaxtyping import Int64
 from lm_basics.path_names import distinct_names
 from lm_basics.tokenizer.bpe import Tokenizer
 from lm_basics.tokenizer.learning import count_pretokens
-from lm_basics.tokenizer.parquet import is_parquet, read_column
 from lm_basics.tokenizer.scripts import script_of
-from lm_basics.tokenizer.text_stream import cut_safely, read_text
+from lm_basics.tokenizer.text_stream import cut_safely
+from lm_basics.tokenizer.texts import is_parquet, read_column, read_text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,8 +10,8 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache, partial
 
 from lm_basics.tokenizer.fast.threads import run_in_order
-from lm_basics.tokenizer.input_files import Part
 from lm_basics.tokenizer.part_encoding import EncodedPart, PartEncoder
+from lm_basics.tokenizer.texts import Part
 
 WORTH_STARTING_BYTES = 1 << 22
 """Text that one process of plain Python takes longer for than others take to start."""

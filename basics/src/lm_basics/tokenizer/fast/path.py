@@ -10,10 +10,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lm_basics.tokenizer.fast.decoding import FastDecoder
-from lm_basics.tokenizer.fast.encoding import MAX_ID, MAX_MERGES, EncodingTables, FastEncoder
-from lm_basics.tokenizer.fast.patterns import KERNEL_PATTERNS
-from lm_basics.tokenizer.fast.segments import Segments, SpecialTokenFinder
+from lm_basics.tokenizer.fast.encoder import (
+    MAX_ID,
+    MAX_MERGES,
+    EncodingTables,
+    FastDecoder,
+    FastEncoder,
+)
+from lm_basics.tokenizer.fast.segments import KERNEL_PATTERNS, Segments, SpecialTokenFinder
 from lm_basics.tokenizer.fast.threads import map_in_order, num_available_cores
 from lm_basics.tokenizer.kernels import KERNELS, kernel
 from lm_shared.machine_code import MachineCodeError
@@ -152,7 +156,7 @@ class FastPath:
         """Return the ids of documents, each with the end-of-text token, and where each ends."""
         # A byte between two documents, so that no character is made of the ends of both.
         data = _BETWEEN.join(documents)
-        if kernel("utf8:find_invalid_utf8")(data, 0, len(data)) < len(data):
+        if kernel("primitives:find_invalid_utf8")(data, 0, len(data)) < len(data):
             for document in documents:
                 document.decode()
         segments = Segments.of_texts(documents, between=len(_BETWEEN), special=end_of_text.encode())

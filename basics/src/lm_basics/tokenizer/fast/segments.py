@@ -1,15 +1,37 @@
-"""UTF-8 text cut at special tokens, in the form in which the kernels take it."""
+"""Text in the form in which the kernels take it: segments, a pattern's number, character classes.
 
-from collections.abc import Collection, Iterable, Sequence
+A segment is a stretch of UTF-8 between special tokens. The class of every character is what the
+``regex`` module says, so that fast and plain path follow the same version of Unicode. Asking it
+takes a tenth of a second; therefore the table is kept in the user's cache folder.
+"""
+
+import hashlib
+import logging
+import sys
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import regex
 from numpy.typing import NDArray
 
+from lm_basics.tokenizer.kernels.records import GPT2, GPT4, LETTER, NUMBER, OTHER, WHITESPACE
+from lm_basics.tokenizer.patterns import GPT2_PATTERN, GPT4_PATTERN
+from lm_shared.files import write_bytes
+from lm_shared.user_cache import user_cache_folder
+
+KERNEL_PATTERNS: Mapping[str, int] = {GPT2_PATTERN: GPT2, GPT4_PATTERN: GPT4}
+"""What the kernels call a pattern."""
+
 _FEW = 8
 _COMMON_BYTES = b" etaoinsrhldcumfpgwybv,.k-\n\"'()TSAICMxPjqz0123456789:;/<>=_[]{}"
+_NUM_CHARACTERS = sys.maxunicode + 1
+_PATTERNS = {LETTER: r"\p{L}+", NUMBER: r"\p{N}+", WHITESPACE: r"\s+"}
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,3 +121,39 @@ def _rarest_byte(token: bytes) -> bytes:
         (token[i : i + 1] for i in range(len(token))),
         key=lambda byte: _COMMON_BYTES.find(byte) % (len(_COMMON_BYTES) + 1),
     )
+
+
+@cache
+def character_classes() -> NDArray[np.uint8]:
+    """Return the class of every code point, 1,114,112 numbers."""
+    path = user_cache_folder() / f"classes-{version('regex')}.bin"
+    classes = _read(path)
+    if classes is None:
+        classes = classify_all_characters()
+        try:
+            data = classes.tobytes()
+            write_bytes(path, data + hashlib.sha256(data).digest())
+        except OSError as error:
+            logger.debug("%s cannot be written: %s", path, error)
+    return classes
+
+
+def classify_all_characters() -> NDArray[np.uint8]:
+    """Ask ``regex`` for the class of every code point."""
+    classes = np.full(_NUM_CHARACTERS, OTHER, dtype=np.uint8)
+    everything = "".join(map(chr, range(_NUM_CHARACTERS)))
+    for kind, pattern in _PATTERNS.items():
+        for run in regex.finditer(pattern, everything):
+            classes[run.start() : run.end()] = kind
+    return classes
+
+
+def _read(path: Path) -> NDArray[np.uint8] | None:
+    """Return the table in a file, ``None`` where it is missing or damaged."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    classes, digest = data[:_NUM_CHARACTERS], data[_NUM_CHARACTERS:]
+    is_intact = hashlib.sha256(classes).digest() == digest
+    return np.frombuffer(classes, dtype=np.uint8) if is_intact else None

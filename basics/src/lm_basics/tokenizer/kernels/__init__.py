@@ -12,25 +12,21 @@ logger = logging.getLogger(__name__)
 
 _PACKAGE = "lm_basics.tokenizer.kernels"
 _MODULES = (
-    "blocks",
-    "decoder",
-    "encoder",
-    "gpt4_scanner",
+    "encoding",
     "merge_loop",
     "pair_heap",
+    "primitives",
     "records",
     "scanner",
-    "utf8",
-    "word_blocks",
     "word_counts",
     "word_merging",
     "words",
 )
 _RECORD = "int64*"
 _FUNCTIONS = {
-    "utf8:find_invalid_utf8": ("uint8*", "int64", "int64"),
+    "primitives:find_invalid_utf8": ("uint8*", "int64", "int64"),
     "scanner:find_ends": ("uint8*", "int64", "int64", "uint8*", "int64*"),
-    "gpt4_scanner:find_ends_gpt4": ("uint8*", "int64", "int64", "uint8*", "int64*"),
+    "scanner:find_ends_gpt4": ("uint8*", "int64", "int64", "uint8*", "int64*"),
     "words:move_entries": ("uint64*", "int64", "uint64*", "int64"),
     "word_counts:count_words": (_RECORD, "uint8*", "int64*", "int64*", "int64"),
     "word_counts:add_word_counts": (_RECORD, _RECORD),
@@ -40,12 +36,12 @@ _FUNCTIONS = {
     "merge_loop:move_pairs": (_RECORD, "uint64*", "int64"),
     "merge_loop:merge_pairs": (_RECORD, "int64"),
     "word_merging:enter_ranks": (_RECORD, "uint32*", "uint32*", "int64"),
-    "encoder:encode_text_16": (_RECORD, "uint8*", "int64", "uint16*"),
-    "encoder:encode_text_32": (_RECORD, "uint8*", "int64", "uint32*"),
-    "encoder:encode_segments_16": (_RECORD, "uint8*", "int64", "uint16*"),
-    "encoder:encode_segments_32": (_RECORD, "uint8*", "int64", "uint32*"),
-    "decoder:measure_tokens": ("uint32*", "int64", "int32*", "int64"),
-    "decoder:copy_tokens": ("uint32*", "int64", "int32*", "uint8*", "uint8*"),
+    "encoding:encode_text_16": (_RECORD, "uint8*", "int64", "uint16*"),
+    "encoding:encode_text_32": (_RECORD, "uint8*", "int64", "uint32*"),
+    "encoding:encode_segments_16": (_RECORD, "uint8*", "int64", "uint16*"),
+    "encoding:encode_segments_32": (_RECORD, "uint8*", "int64", "uint32*"),
+    "encoding:measure_tokens": ("uint32*", "int64", "int32*", "int64"),
+    "encoding:copy_tokens": ("uint32*", "int64", "int32*", "uint8*", "uint8*"),
 }
 
 KERNELS = Library(

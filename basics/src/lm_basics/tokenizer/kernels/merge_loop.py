@@ -20,14 +20,14 @@ top goes back with its present count.
 import numpy as np
 from numba import njit
 
-from lm_basics.tokenizer.kernels.blocks import (
+from lm_basics.tokenizer.kernels.pair_heap import correct_top, heapify, pop_top, push
+from lm_basics.tokenizer.kernels.primitives import (
     int32_at,
     int64_at,
     prefetch,
     uint8_at,
     uint64_at,
 )
-from lm_basics.tokenizer.kernels.pair_heap import correct_top, heapify, pop_top, push
 from lm_basics.tokenizer.kernels.records import (
     BYTES_FULL,
     DONE,

@@ -7,7 +7,7 @@ rule of ties decides: the greater pair of byte strings, or the smaller pair of i
 import numpy as np
 from numba import njit
 
-from lm_basics.tokenizer.kernels.blocks import int64_at, uint8_at, uint64_at
+from lm_basics.tokenizer.kernels.primitives import int64_at, uint8_at, uint64_at
 from lm_basics.tokenizer.kernels.records import (
     HEAP_COUNTS,
     HEAP_KEYS,

@@ -6,7 +6,7 @@ The table's entries are the key of a word, where its bytes lie in an arena, and 
 import numpy as np
 from numba import njit
 
-from lm_basics.tokenizer.kernels.blocks import (
+from lm_basics.tokenizer.kernels.primitives import (
     uint8_at,
     uint64_at,
 )
@@ -29,23 +29,21 @@ from lm_basics.tokenizer.kernels.records import (
     WORDS_LIMIT,
     WORDS_USED,
 )
-from lm_basics.tokenizer.kernels.word_blocks import (
+from lm_basics.tokenizer.kernels.words import (
     NOTE,
     NOTE_HIGH,
     NOTE_LOW,
     NOTE_PLACE,
     NOTE_SLOT,
+    copy_bytes,
     copy_tail,
+    is_long,
     length_of,
     pack_place,
     read_words,
-    start_of,
-)
-from lm_basics.tokenizer.kernels.words import (
-    copy_bytes,
-    is_long,
     same_bytes,
     slot_of,
+    start_of,
 )
 
 LOW, HIGH, PLACE, COUNT = range(ENTRY)

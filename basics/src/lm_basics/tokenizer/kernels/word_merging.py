@@ -18,7 +18,7 @@ Longer words use a heap and a doubly linked list, which takes n log n steps.
 import numpy as np
 from numba import njit
 
-from lm_basics.tokenizer.kernels.blocks import (
+from lm_basics.tokenizer.kernels.primitives import (
     NUM_LANES,
     count_leading_zeros,
     count_trailing_zeros,

@@ -1,16 +1,16 @@
-"""The fast encoder: tables that are made once, and caches that grow with the text."""
+"""The fast encoder and decoder: tables that are made once, and caches that grow with the text."""
 
+from array import array
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lm_basics.tokenizer.fast.classes import character_classes
-from lm_basics.tokenizer.fast.record import Record
-from lm_basics.tokenizer.fast.segments import Segments, SpecialTokenFinder
+from lm_basics.tokenizer.fast.segments import Segments, SpecialTokenFinder, character_classes
 from lm_basics.tokenizer.kernels import kernel, records
+from lm_basics.tokenizer.kernels.records import Record
 from lm_shared.machine_code import address_of, zeros_at_cache_lines
 
 Ids = NDArray[np.unsignedinteger]
@@ -29,6 +29,11 @@ _LONG_CODES_PER_ENTRY = 2
 _BYTES_PER_ENTRY = 16
 _SCRATCH_BYTES = 1 << 14
 _BUFFER_IDS = 1 << 18
+_SLACK = 16
+# Arrays of this size stay in the processor's cache; fresh memory for all ids costs more than the
+# decoding itself.
+_IDS_AT_ONCE = 1 << 16
+_LARGEST_ID = (1 << 32) - 1
 
 
 class EncodingTables:
@@ -155,8 +160,8 @@ class _WordCache:
 
     def __init__(self, tables: EncodingTables, words: Sequence[bytes]) -> None:
         bits = 8 * tables.id_dtype.itemsize
-        self._encode_text = kernel(f"encoder:encode_text_{bits}")
-        self._encode_segments = kernel(f"encoder:encode_segments_{bits}")
+        self._encode_text = kernel(f"encoding:encode_text_{bits}")
+        self._encode_segments = kernel(f"encoding:encode_segments_{bits}")
         self._record = Record(records.ENCODING_FIELDS)
         self._capacity = 0
         tables.attach_to(self._record)
@@ -185,13 +190,13 @@ class _WordCache:
         num_segments = len(special_ids)
         self._prepare(len(data), len(data) + num_segments)
         id_ends = np.zeros(num_segments, dtype=np.int64)
-        for field, array in (
+        for field, numbers in (
             (records.SEGMENT_STARTS, segments.starts),
             (records.SEGMENT_ENDS, segments.ends),
             (records.SEGMENT_SPECIALS, special_ids),
             (records.SEGMENT_ID_ENDS, id_ends),
         ):
-            self._record.attach(field, array)
+            self._record.attach(field, numbers)
         arguments = (self._record.address, data, num_segments, self._ids_address)
         number = self._encode_segments(*arguments)
         while number < 0:
@@ -291,3 +296,66 @@ def _rank_byte_pairs(
         if left in bytes_of and right in bytes_of:
             ranks[bytes_of[left] << 8 | bytes_of[right]] = rank
     return ranks
+
+
+class FastDecoder:
+    """Ids to bytes.
+
+    Args:
+        vocab: bytes of every id.
+    """
+
+    def __init__(self, vocab: Mapping[int, bytes]) -> None:
+        self._vocab_size = max(vocab, default=-1) + 1
+        self._spans = np.full((self._vocab_size, 2), -1, dtype=np.int32)
+        position = 0
+        for token_id, token in vocab.items():
+            self._spans[token_id] = position, len(token)
+            position += len(token)
+        self._token_bytes = b"".join([*vocab.values(), bytes(_SLACK)])
+
+    def decode(self, ids: NDArray[np.integer] | list[int]) -> bytes:
+        """Return the bytes of ids.
+
+        Raises:
+            ValueError: an id is outside of the vocabulary.
+        """
+        parts = [
+            self._decode_part(ids[start : start + _IDS_AT_ONCE])
+            for start in range(0, len(ids), _IDS_AT_ONCE)
+        ]
+        return b"".join(parts)
+
+    def _decode_part(self, ids: NDArray[np.integer] | list[int]) -> bytes:
+        numbers = self._to_uint32(ids)
+        spans = address_of(self._spans)
+        size = kernel("encoding:measure_tokens")(
+            address_of(numbers), len(numbers), spans, self._vocab_size
+        )
+        if size < 0:
+            raise self._no_token(int(numbers[~size]))
+        out = np.empty(size + _SLACK, dtype=np.uint8)
+        kernel("encoding:copy_tokens")(
+            address_of(numbers), len(numbers), spans, self._token_bytes, address_of(out)
+        )
+        return out[:size].tobytes()
+
+    def _to_uint32(self, ids: NDArray[np.integer] | list[int]) -> NDArray[np.uint32]:
+        if isinstance(ids, list):
+            try:
+                return np.frombuffer(array("I", ids), dtype=np.uint32)
+            except OverflowError:
+                raise self._no_token(_first_too_large(ids)) from None
+        if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) <= _LARGEST_ID:
+            raise self._no_token(_first_too_large(ids.tolist()))
+        return np.ascontiguousarray(ids, dtype=np.uint32)
+
+    def _no_token(self, token_id: int) -> ValueError:
+        return ValueError(
+            f"token id {token_id} is not in the vocabulary of {self._vocab_size} tokens"
+        )
+
+
+def _first_too_large(ids: Iterable[int]) -> int:
+    """Return the first id that no 32 bits hold, be it negative."""
+    return next(number for number in ids if not 0 <= number <= _LARGEST_ID)

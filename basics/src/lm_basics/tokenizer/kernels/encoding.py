@@ -12,7 +12,7 @@ caller enlarges or empties it.
 import numpy as np
 from numba import njit
 
-from lm_basics.tokenizer.kernels.blocks import (
+from lm_basics.tokenizer.kernels.primitives import (
     int64_at,
     load_word,
     store_word,
@@ -52,17 +52,6 @@ from lm_basics.tokenizer.kernels.records import (
     WORDS_LIMIT,
     WORDS_USED,
 )
-from lm_basics.tokenizer.kernels.word_blocks import (
-    NOTE,
-    NOTE_HIGH,
-    NOTE_LOW,
-    NOTE_PLACE,
-    NOTE_SLOT,
-    copy_tail,
-    length_of,
-    read_words,
-    start_of,
-)
 from lm_basics.tokenizer.kernels.word_merging import (
     MAX_SHORT_BYTES,
     SCRATCH_PER_BYTE,
@@ -70,9 +59,18 @@ from lm_basics.tokenizer.kernels.word_merging import (
     merge_short_word,
 )
 from lm_basics.tokenizer.kernels.words import (
+    NOTE,
+    NOTE_HIGH,
+    NOTE_LOW,
+    NOTE_PLACE,
+    NOTE_SLOT,
     copy_bytes,
+    copy_tail,
     is_long,
+    length_of,
+    read_words,
     same_bytes,
+    start_of,
 )
 
 LOW, HIGH, PLACE, CODES = range(ENTRY)
@@ -259,3 +257,35 @@ def _read_codes(record, ids, used, end, ids_per_entry):
         long_codes[first + index] = ids[used + index]
     record[LONG_CODES_USED] = first + end - used
     return np.uint64(first)
+
+
+def measure_tokens(ids, num_ids, spans, vocab_size):
+    """Return the bytes of some ids, or the complement of the place of an id that there is not.
+
+    ``spans`` holds, of each id, where its bytes begin and how many they are; of an id that stands
+    for no token, a negative number.
+    """
+    total = 0
+    for index in range(num_ids):
+        token = np.int64(ids[index])
+        if token >= vocab_size:
+            return ~index
+        length = spans[2 * token + 1]
+        if length < 0:
+            return ~index
+        total += length
+    return total
+
+
+def copy_tokens(ids, num_ids, spans, token_bytes, out):
+    """Write the bytes of ids; ``token_bytes`` and ``out`` need 16 bytes behind their ends."""
+    place = 0
+    for index in range(num_ids):
+        token = np.int64(ids[index])
+        start, length = spans[2 * token], spans[2 * token + 1]
+        store_word(out, place, load_word(token_bytes, start))
+        store_word(out, place + 8, load_word(token_bytes, start + 8))
+        for offset in range(16, length, 8):
+            store_word(out, place + offset, load_word(token_bytes, start + offset))
+        place += length
+    return place
