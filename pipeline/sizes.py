@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from lm_alignment import recipes as alignment
-from lm_data.crawl.sample_pages import SampleCrawlConfig
+from lm_data.sample_crawl.config import SampleCrawlConfig
 from pipeline.recipes import (
     AlignRecipe,
     PlanRecipe,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from lm_basics.tokenizer.token_file import write_token_file
-from lm_data.crawl.messages import read_messages
 from lm_data.evaluation.baselines import ngram_bits_per_byte, xz_bits_per_byte
+from lm_data.sample_crawl.sources import read_messages
 
 TRAINING = "\n".join(message.text for message in read_messages(8)).encode()
 HELD_OUT = read_messages(12)[7].text.encode()

@@ -1,8 +1,8 @@
 import pytest
 
 from data.tests import reference
-from lm_data.crawl.messages import read_messages
 from lm_data.deduplicate.files import exact_line_deduplication, minhash_deduplication
+from lm_data.sample_crawl.sources import read_messages
 
 FILES = {"a.txt": "x\ny\nunique a\n", "b.txt": "y\nz\nz\n", "c.txt": "x\nunique c", "d.txt": "last"}
 

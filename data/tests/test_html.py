@@ -3,7 +3,7 @@ import random
 import pytest
 
 from lm_data.convert.html import HtmlConfig, decode_page, extract_text, normalize_whitespace
-from lm_data.crawl.page_templates import TEMPLATES, Page, render_page
+from lm_data.sample_crawl.templates import TEMPLATES, Page, render_page
 
 PARAGRAPHS = tuple(
     f"Paragraph {n} speaks of the caf\u00e9 \u2014 at some length & with care, so that it counts."

@@ -2,9 +2,8 @@ import random
 
 import pytest
 
-from lm_data.crawl.languages import LANGUAGES, make_paragraphs
-from lm_data.crawl.messages import read_messages
 from lm_data.filters.language import LanguageConfig, find_language_model, identify_language
+from lm_data.sample_crawl.sources import LANGUAGES, make_paragraphs, read_messages
 
 
 def test_english_and_chinese_have_the_labels_of_the_course():

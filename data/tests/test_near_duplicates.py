@@ -1,17 +1,17 @@
 import random
 
 import pytest
+from hypothesis import given, strategies as st
 
 from data.tests import reference
-from lm_data.crawl.messages import read_messages
-from lm_data.crawl.near_duplicates import make_near_duplicate
-from lm_data.deduplicate.minhash import MinHashConfig
+from lm_data.deduplicate.minhash import MinHashConfig, ShingleHasher
 from lm_data.deduplicate.near_duplicates import (
+    UnionFind,
     cluster_documents,
     find_candidate_rows,
     sign_texts,
 )
-from lm_data.deduplicate.shingles import ShingleHasher
+from lm_data.sample_crawl.sources import make_near_duplicate, read_messages
 
 
 def make_texts():
@@ -107,3 +107,23 @@ def test_candidate_rows_are_all_that_clustering_reads():
     cluster_documents(signatures, read, config)
     assert asked
     assert asked <= set(find_candidate_rows(signatures, config))
+
+
+@given(st.lists(st.tuples(st.integers(0, 19), st.integers(0, 19)), max_size=40))
+def test_sets_are_the_connected_components(pairs):
+    sets = UnionFind(20)
+    label = list(range(20))
+    for first, second in pairs:
+        assert sets.union(first, second) == (label[first] != label[second])
+        label = [label[first] if one == label[second] else one for one in label]
+    expected = {}
+    for item, name in enumerate(label):
+        expected.setdefault(name, []).append(item)
+    assert sorted(sets.groups()) == sorted(expected.values())
+
+
+def test_groups_are_ordered_by_their_smallest_item():
+    sets = UnionFind(5)
+    sets.union(4, 1)
+    sets.union(3, 0)
+    assert sets.groups() == [[0, 3], [1, 4], [2]]

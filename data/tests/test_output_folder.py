@@ -1,10 +1,10 @@
 import pytest
 
-from lm_data.crawl.sample import write_sample_crawl
 from lm_data.output_folder import check_output_folder
 from lm_data.pipeline.config import CurateConfig
-from lm_data.pipeline.recipes import CRAWL_RECIPES
 from lm_data.pipeline.run import curate
+from lm_data.sample_crawl.config import CRAWL_RECIPES
+from lm_data.sample_crawl.crawl import write_sample_crawl
 
 MARKER = "curation.json"
 

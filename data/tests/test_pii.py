@@ -4,8 +4,8 @@ import re
 import pytest
 from hypothesis import given, strategies as st
 
-from lm_data.crawl.personal_data import make_personal_data
 from lm_data.filters.pii import mask_emails, mask_ips, mask_phone_numbers
+from lm_data.sample_crawl.sources import make_personal_data
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from lm_data.crawl.archive import FetchedPage, write_warc
-from lm_data.crawl.messages import read_messages
-from lm_data.crawl.near_duplicates import make_near_duplicate
 from lm_data.deduplicate.lines import LineConfig
 from lm_data.filters.language import LanguageConfig
 from lm_data.pipeline.config import CurateConfig
 from lm_data.pipeline.executors import SerialExecutor
 from lm_data.pipeline.receipts import read_receipt
 from lm_data.pipeline.run import curate
+from lm_data.sample_crawl.crawl import FetchedPage, write_warc
+from lm_data.sample_crawl.sources import make_near_duplicate, read_messages
 from lm_data.shards import iterate_texts, list_shards, read_shard
 from lm_shared.config import load_config
 from lm_shared.files import hash_file, hash_files

@@ -3,8 +3,8 @@ import random
 
 import pytest
 
-from lm_data.crawl.archive import FetchedPage, write_warc
 from lm_data.crawl.warc import CrawlCounts, find_crawl_files, iterate_responses
+from lm_data.sample_crawl.crawl import FetchedPage, write_warc
 
 PAGES = [
     FetchedPage(url=f"https://a.example/{n}", date="2026-01-01T00:00:00Z", body=b"<p>%d</p>" % n)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lm_data.commands.attrition import print_attrition
+from lm_data.commands.look import print_attrition
 from lm_data.pipeline.config import CurateConfig
 from lm_data.pipeline.run import curate
 

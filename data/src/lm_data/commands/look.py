@@ -4,10 +4,9 @@ import textwrap
 from collections import defaultdict
 from pathlib import Path
 
-from lm_data.commands.attrition import print_attrition
 from lm_data.document import Document
-from lm_data.pipeline.audit import compare_with_truth
-from lm_data.pipeline.receipts import read_receipt
+from lm_data.pipeline.receipts import CurateReceipt, read_receipt
+from lm_data.sample_crawl.audit import compare_with_truth
 from lm_data.shards import list_shards, read_shard
 
 EXCERPT_SIZE = 240
@@ -43,3 +42,16 @@ def look_at_documents(
         for document in documents:
             excerpt = textwrap.shorten(document.text, EXCERPT_SIZE, placeholder=" [...]")
             print(f"{document.url}\n    {excerpt or '(no text)'}")
+
+
+def print_attrition(receipt: CurateReceipt) -> None:
+    """Print what entered, what each step dropped and why, and what is left."""
+    print(f"{'documents in':<18} {receipt.documents_in:>7}")
+    for step, num_dropped, left in receipt.waterfall:
+        print(f"{step:<18} {-num_dropped:>7} {left:>8} left")
+        for reason, count in receipt.dropped.get(step, {}).items():
+            print(f"    {reason:<22} {count:>6}")
+    for split in ("train", "validation"):
+        size = receipt.text_bytes[split] / 1e6
+        print(f"{split:<18} {receipt.documents[split]:>7} {size:>8.2f} MB")
+    print(f"masked: {receipt.masked}; boilerplate lines removed: {receipt.removed_lines}")

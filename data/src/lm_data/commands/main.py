@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from lm_data.commands.curate import curate_crawl
 from lm_data.commands.look import look_at_documents
 from lm_data.commands.sample_crawl import sample_crawl
-from lm_data.pipeline.recipes import CRAWL_RECIPES, CURATE_RECIPES
+from lm_data.pipeline.config import CURATE_RECIPES
+from lm_data.sample_crawl.config import CRAWL_RECIPES
 from lm_shared.command_line import run_commands, with_recipes
 
 

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from lm_data.crawl.sample import SampleCrawlConfig, write_sample_crawl
+from lm_data.sample_crawl.config import SampleCrawlConfig
+from lm_data.sample_crawl.crawl import write_sample_crawl
 
 
 def sample_crawl(config: SampleCrawlConfig, *, output: Path = Path("runs/crawl")) -> None:

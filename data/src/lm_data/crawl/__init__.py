@@ -1,1 +1,1 @@
-"""Crawls: reading WARC files, and writing a sample crawl whose ground truth is known."""
+"""Reading crawls: WARC files, and the encodings of HTTP."""

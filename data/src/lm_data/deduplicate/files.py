@@ -8,9 +8,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from lm_data.deduplicate.minhash import MinHashConfig
+from lm_data.deduplicate.minhash import MinHashConfig, ShingleHasher
 from lm_data.deduplicate.near_duplicates import cluster_documents, sign_texts
-from lm_data.deduplicate.shingles import ShingleHasher
 from lm_shared.files import atomic_path
 
 FilePath = str | os.PathLike[str]

@@ -1,4 +1,4 @@
-"""The configuration of a curation."""
+"""The configuration of a curation, and the named ones."""
 
 from dataclasses import dataclass, field
 
@@ -35,3 +35,9 @@ class CurateConfig:
             raise ValueError(f"validation_share={self.validation_share} is not between 0 and 1")
         if self.max_body_size < 1:
             raise ValueError(f"max_body_size={self.max_body_size} is not positive")
+
+
+CURATE_RECIPES: dict[str, tuple[str, CurateConfig]] = {
+    "english": ("English prose by the published rules.", CurateConfig()),
+}
+"""Curations by name: one line of help, then the configuration."""

@@ -24,12 +24,14 @@ from lm_data.deduplicate.near_duplicates import (
 )
 from lm_data.output_folder import check_output_folder
 from lm_data.pipeline.config import CurateConfig
-from lm_data.pipeline.duplicates import (
+from lm_data.pipeline.executors import Executor, ProcessExecutor, SerialExecutor
+from lm_data.pipeline.global_steps import (
     DuplicatesByShard,
+    ShingleFile,
+    choose_validation,
     find_exact_duplicates,
     find_near_duplicates,
 )
-from lm_data.pipeline.executors import Executor, ProcessExecutor, SerialExecutor
 from lm_data.pipeline.passes import (
     Shard,
     Signed,
@@ -39,8 +41,6 @@ from lm_data.pipeline.passes import (
     remove_boilerplate,
 )
 from lm_data.pipeline.receipts import RECEIPT_NAME, Attrition, CurateReceipt, build_receipt
-from lm_data.pipeline.shingle_file import ShingleFile
-from lm_data.pipeline.split import choose_validation
 from lm_data.shards import read_shard
 from lm_shared.config import save_config
 from lm_shared.files import atomic_folder

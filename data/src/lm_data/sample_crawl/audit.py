@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lm_data.crawl.truth import PageTruth, read_truth
 from lm_data.document import Document
 from lm_data.pipeline.receipts import SPLITS
+from lm_data.sample_crawl.pages import PageTruth, read_truth
 from lm_data.shards import list_shards, read_shard
 
 

