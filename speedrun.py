@@ -47,7 +47,8 @@ from lm_scaling.backends import TrainerBackend
 from lm_scaling.experiment import effective_parameters, flops_per_token
 from lm_scaling.planner import Candidate, plan
 from lm_scaling.sweep import isoflop_experiments, run_sweep
-from lm_shared.command_line import Positional, run_command
+from lm_shared.command_line import run_command
+from lm_shared.command_options import Positional
 from lm_shared.config import from_dict, to_dict
 from lm_shared.display import progress
 from lm_shared.stages import Stage, StageRunner

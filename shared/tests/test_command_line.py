@@ -1,40 +1,61 @@
 import errno
+import inspect
 import logging
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import pytest
+import tyro
 
-from lm_shared.command_line import load_commands, run_commands, with_recipes
+from lm_shared.command_line import load_command, run_command, run_unit
+from lm_shared.command_options import name_options, suggest, with_recipes
+from lm_shared.testing.processes import run_python
 
 seen: list[object] = []
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Sgd:
+    """Plain."""
+
+    lr: float = 1.0
+    """Learning rate."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AdamW:
-    """AdamW."""
+    """Adaptive."""
 
     lr: float = 1e-3
     """Peak learning rate."""
+    eps: float = 1e-8
+    """Added."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Training:
     """A training run."""
 
-    optimizer: AdamW = field(default_factory=AdamW)
+    optimizer: AdamW | Sgd = field(default_factory=AdamW)
     """The optimizer."""
     steps: int = 10
     """Optimizer steps."""
+    compile: bool = False
+    """Whether to compile."""
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"steps must be positive, got {self.steps}")
 
 
-def train(config: Training, *, folder: Path = Path("runs")) -> None:
+def train(config: Training, *, folder: Path = Path("runs"), sample_every: int = 1) -> None:
     """Train a model."""
+    if sample_every < 1:
+        raise ValueError(f"sample_every={sample_every} must be positive, other_words too")
     seen.append((config, folder))
 
 
@@ -53,6 +74,7 @@ def fail(kind: str) -> None:
         "defect": TypeError("a defect"),
         "full": OSError(errno.ENOSPC, "No space left on device", "x.bin"),
         "full by its text": OSError("Error writing. [errno 28] No space left on device"),
+        "pipe of another": BrokenPipeError(errno.EPIPE, "Broken pipe"),
     }[kind]
 
 
@@ -60,12 +82,23 @@ RECIPES = {
     "tiny": ("Seconds on a CPU.", Training(steps=1)),
     "small": ("Minutes on a CPU.", Training(steps=100, optimizer=AdamW(lr=0.5))),
 }
-COMMANDS = {"train": with_recipes(train, RECIPES), "show": show, "fail": fail}
+train_by_recipe = with_recipes(train, RECIPES)
+study_by_name = with_recipes(train, RECIPES, kind="study", default="small")
+only_one = with_recipes(train, {"tiny": RECIPES["tiny"]})
+COMMANDS = {
+    "train": ("commands:train_by_recipe", "Train a model."),
+    "study": ("commands:study_by_name", "Study a model."),
+    "only": ("commands:only_one", "Train the one model that there is."),
+    "show": ("commands:show", "Show a file."),
+    "fail": ("commands:fail", "Fail in one of several ways."),
+    "missing": ("absent:run", "Cannot be imported."),
+}
 
 
 @pytest.fixture(autouse=True)
-def clean() -> Iterator[None]:
-    """Forget earlier calls, and restore the log handlers that a command sets up."""
+def clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let this module be the unit's, forget earlier calls, and restore the log handlers."""
+    monkeypatch.setitem(sys.modules, "toys.commands", sys.modules[__name__])
     seen.clear()
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
@@ -75,7 +108,19 @@ def clean() -> Iterator[None]:
 
 
 def run(*arguments: object) -> int:
-    return run_commands("toy", "A toy.", COMMANDS, [str(one) for one in arguments])
+    return run_unit("toy", "A toy.", "toys", COMMANDS, [str(one) for one in arguments])
+
+
+def refuse(*arguments: object, capsys: pytest.CaptureFixture[str]) -> str:
+    """Return what is said about arguments that cannot be understood."""
+    try:
+        code = run(*arguments)
+    except SystemExit as stopped:
+        code = stopped.code
+    assert (code, seen) == (2, [])
+    output = capsys.readouterr()
+    assert output.out == ""
+    return output.err
 
 
 def test_a_recipe_is_a_whole_config_with_single_fields_overridden() -> None:
@@ -83,15 +128,39 @@ def test_a_recipe_is_a_whole_config_with_single_fields_overridden() -> None:
     assert seen == [(Training(steps=7, optimizer=AdamW(lr=0.5)), Path("x"))]
 
 
-def test_options_of_the_command_may_precede_the_recipe() -> None:
-    assert run("train", "--folder", "x", "tiny", "--optimizer.lr", "0.25") == 0
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--folder", "x", "tiny", "--optimizer.lr", "0.25"),
+        ("tiny", "--folder=x", "--optimizer.lr", "0.25"),
+        ("--folder", "x", "--optimizer.lr", "0.25", "--no-compile", "tiny"),
+    ],
+)
+def test_options_stand_on_either_side_of_the_recipe(arguments: tuple[str, ...]) -> None:
+    assert run("train", *arguments) == 0
     assert seen == [(Training(steps=1, optimizer=AdamW(lr=0.25)), Path("x"))]
 
 
-def test_one_command_is_still_a_sub_command(tmp_path: Path) -> None:
-    (tmp_path / "x").write_text("text")
-    assert run_commands("toy", "A toy.", {"show": show}, ["show", "--path", f"{tmp_path}/x"]) == 0
-    assert seen == ["text"]
+def test_what_an_option_is_set_to_is_no_recipe() -> None:
+    assert run("study", "--folder", "tiny") == 0
+    assert run("study", "--folder", "tiny", "--compile", "tiny") == 0
+    small, tiny = RECIPES["small"][1], Training(steps=1, compile=True)
+    assert seen == [(small, Path("tiny")), (tiny, Path("tiny"))]
+
+
+def test_a_recipe_may_be_left_out_where_one_is_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("study", "--steps", 3) == 0
+    assert run("only") == 0
+    configs = [Training(steps=3, optimizer=AdamW(lr=0.5)), Training(steps=1)]
+    assert seen == [(config, Path("runs")) for config in configs]
+    seen.clear()
+    told = refuse("train", "--steps", 3, capsys=capsys)
+    assert told == "toy: error: expected the name of a recipe: there are tiny, small\n"
+
+
+def test_a_part_of_a_recipe_is_chosen_by_a_word() -> None:
+    assert run("train", "tiny", "--folder", "x", "optimizer:sgd", "--optimizer.lr", "3") == 0
+    assert seen == [(Training(steps=1, optimizer=Sgd(lr=3.0)), Path("x"))]
 
 
 @pytest.mark.parametrize(
@@ -101,7 +170,17 @@ def test_one_command_is_still_a_sub_command(tmp_path: Path) -> None:
         (["fail", "--kind", "empty"], 2, "toy: error: ValueError\n"),
         (["fail", "--kind", "interrupt"], 130, "toy: interrupted\n"),
         (["fail", "--kind", "told interrupt"], 130, "toy: interrupted; step 3 is kept\n"),
-        (["show", "--path", "/no/file"], 2, "toy: error: No such file or directory: /no/file\n"),
+        (["fail", "--kind", "pipe of another"], 2, "toy: error: Broken pipe\n"),
+        (
+            ["show", "--path", "/no/file"],
+            2,
+            "toy: error: No such file or directory: /no/file\n",
+        ),
+        (
+            ["train", "tiny", "--sample-every", "0"],
+            2,
+            "toy: error: --sample-every=0 must be positive, other_words too\n",
+        ),
     ],
 )
 def test_bad_input_is_one_line_on_stderr(
@@ -109,6 +188,19 @@ def test_bad_input_is_one_line_on_stderr(
 ) -> None:
     assert run(*arguments) == code
     assert capsys.readouterr() == ("", line)
+
+
+def test_errors_name_options_and_leave_other_words_alone() -> None:
+    call = partial(train, Training(), folder=Path("x"), sample_every=3)
+    recipe = partial(train, config=Training(), folder=Path("x"), sample_every=3)
+    for message, told in (
+        ("sample_every must be 3", "--sample-every must be 3"),
+        ("folder=x is no folder", "--folder=x is no folder"),
+        ("a folder x_sample_every", "a folder x_sample_every"),
+    ):
+        assert name_options(call, message) == told
+    assert name_options(recipe, "steps must be 3") == "--steps must be 3"
+    assert name_options(recipe, "eps=0 is too small") == "--optimizer.eps=0 is too small"
 
 
 @pytest.mark.parametrize("kind", ["full", "full by its text"])
@@ -127,42 +219,35 @@ def test_a_defect_keeps_its_traceback() -> None:
 @pytest.mark.parametrize(
     ("arguments", "hint"),
     [
-        (["trian"], "train"),
-        (["train", "huge"], "tiny"),
+        (["trian"], "toy: error: no command 'trian': did you mean train?\n"),
+        (["xyz", "--steps", "3"], "no command 'xyz': there are train, study, only, show, fail, "),
+        (["--steps", "3"], "toy: error: --steps stands before the command: put options behind it"),
+        (["train", "tinny"], "toy: error: no recipe 'tinny': did you mean tiny?\n"),
+        (["study", "huge"], "no study 'huge': there are tiny, small"),
         (["train", "tiny", "--stepz", "3"], "--steps"),
+        (["train", "tiny", "--lr", "3"], "--optimizer.lr"),
         (["train", "tiny", "--steps", "many"], "many"),
         (["train", "tiny", "--steps", "0"], "steps must be positive, got 0"),
+        (["train", "tiny", "optimizer:rprop"], "optimizer:"),
         (["show"], "--path"),
-        ([], "train"),
+        ([], "Train a model."),
     ],
+    ids=lambda one: " ".join(one) if isinstance(one, list) else "",
 )
-def test_an_unusable_command_line_exits_with_2_and_a_hint(
+def test_what_cannot_be_understood_exits_with_2_and_a_hint(
     capsys: pytest.CaptureFixture[str], arguments: list[str], hint: str
 ) -> None:
-    with pytest.raises(SystemExit) as caught:
-        run(*arguments)
-    assert caught.value.code == 2
-    assert seen == []
-    assert hint in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("name", "hint"), [("trian", "did you mean train?"), ("xyz", "there are train, show, fail")]
-)
-def test_an_unknown_command_is_one_line(
-    capsys: pytest.CaptureFixture[str], name: str, hint: str
-) -> None:
-    with pytest.raises(SystemExit) as caught:
-        run(name, "--steps", "3")
-    assert caught.value.code == 2
-    assert capsys.readouterr() == ("", f"toy: error: no command '{name}': {hint}\n")
+    assert hint in refuse(*arguments, capsys=capsys)
 
 
 def test_help_names_commands_recipes_and_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--help") == 0
+    listed = capsys.readouterr().out
+    assert all(word in listed for word in ("A toy.", "Train a model.", "Show a file."))
     for arguments, words in (
-        (["--help"], ["A toy.", "Train a model.", "Show a file."]),
-        (["train", "--help"], ["Seconds on a CPU.", "--folder"]),
-        (["train", "tiny", "--help"], ["--optimizer.lr", "Peak learning rate."]),
+        (["train", "--help"], ["Train a model.", "Seconds on a CPU.", "--folder"]),
+        (["study", "--help"], ["without one it is small"]),
+        (["train", "tiny", "--help"], ["--optimizer.lr", "Peak learning rate.", "--folder"]),
     ):
         with pytest.raises(SystemExit) as caught:
             run(*arguments)
@@ -172,15 +257,10 @@ def test_help_names_commands_recipes_and_fields(capsys: pytest.CaptureFixture[st
 
 
 def test_only_the_command_that_is_asked_for_is_imported() -> None:
-    places = {"join": "posixpath:join", "missing": "no_such_module:run"}
-    assert load_commands("lm_shared", {"hash": "files:hash_file"}, ["hash", "x"])
-    with pytest.raises(ModuleNotFoundError, match="no_such_module"):
-        load_commands("lm_shared", {"hash": "files:hash_file", **places}, ["missing"])
-    loaded = load_commands("lm_shared", {"hash": "files:hash_file", **places}, ["hash"])
-    assert list(loaded) == ["hash"]
-    both = {"hash": "files:hash_file", "write": "files:write_json"}
-    for arguments in ([], ["--help"], ["unknown"]):
-        assert list(load_commands("lm_shared", both, arguments)) == ["hash", "write"]
+    assert run("--help") == 0
+    assert load_command("toys", COMMANDS, "show") is show
+    with pytest.raises(ModuleNotFoundError, match="toys"):
+        run("missing")
 
 
 def test_an_interrupt_while_a_command_is_loaded_is_one_line(
@@ -190,7 +270,52 @@ def test_an_interrupt_while_a_command_is_loaded_is_one_line(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("importlib.import_module", load_slowly)
-    with pytest.raises(SystemExit) as stopped:
-        load_commands("toys", {"show": "shows:show"}, ["show"])
-    assert stopped.value.code == 130
-    assert capsys.readouterr().err == "interrupted\n"
+    assert run("show") == 130
+    assert capsys.readouterr().err == "toy: interrupted\n"
+
+
+def test_a_program_that_is_one_command_explains_too(capsys: pytest.CaptureFixture[str]) -> None:
+    def look(*, path: Annotated[str, tyro.conf.arg(metavar="PATH")]) -> None:
+        """Show."""
+
+    with pytest.raises(SystemExit):
+        run_command("toy", look, ["--pth", "x"])
+    assert "--path" in capsys.readouterr().err
+
+
+CHATTY = """
+import sys
+from lm_shared.command_line import run_command
+from rich.console import Console
+
+
+def talk(how: str = "print") -> None:
+    \"\"\"Talk.\"\"\"
+    for number in range(100_000):
+        print(number) if how == "print" else Console().print(number)
+
+
+sys.exit(run_command("toy", talk))
+"""
+
+
+@pytest.mark.parametrize("arguments", ["--how print", "--how rich", "--help"])
+def test_a_pipe_that_nobody_reads_is_no_error(arguments: str, tmp_path: Path) -> None:
+    (tmp_path / "chatty.py").write_text(CHATTY)
+    # The reader leaves at once, or after one line.
+    for reader in ("true", "head -1"):
+        script = (
+            f"{sys.executable} chatty.py {arguments} 2> told | {reader}; echo ${{PIPESTATUS[0]}}"
+        )
+        code = f"import subprocess; subprocess.run(['bash', '-c', {script!r}], check=True)"
+        assert run_python(["-c", code], folder=tmp_path).stdout.splitlines()[-1] == "0"
+        assert (tmp_path / "told").read_text() == ""
+
+
+def test_all_names_are_told_where_none_is_near() -> None:
+    assert suggest("abc", ["abd", "xyz"]) == "did you mean abd?"
+    assert suggest("qqq", ["abd", "xyz"]) == "there are abd, xyz"
+
+
+def test_a_command_with_recipes_tells_what_its_function_does() -> None:
+    assert inspect.getdoc(train_by_recipe) == "Train a model."

@@ -1,216 +1,183 @@
-"""The command line of a unit: sub-commands, recipes, and errors as one clear line.
+"""The command line of a unit: a table of commands, and errors as one clear line.
 
-Only this module and the ``commands`` of each unit know tyro. A unit's ``commands/main.py`` is::
+A unit's ``commands/main.py`` is a table that imports nothing, so that help appears at once::
 
-    def main() -> None:
-        commands = {"train": with_recipes(train, RECIPES), "sample": sample}
-        sys.exit(run_commands("basics", "Tokenizer and transformer.", commands))
+    COMMANDS = {"train": ("train:train_by_recipe", "Train a transformer on a token file.")}
+
+    def main(argv: Sequence[str] | None = None) -> None:
+        description = "Tokenizer and transformer."
+        sys.exit(run_unit("basics", description, "lm_basics.commands", COMMANDS, argv))
+
+The module of a command is imported when it is asked for. It describes the command; what computes is
+imported inside of its function.
 """
 
 import errno
 import importlib
-import inspect
 import logging
 import os
+import select
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
-from typing import Annotated, Any
-
-import tyro
-
-from lm_shared.display import set_up_logging
-from lm_shared.usage_errors import parse_or_explain, suggest
+from typing import Any
 
 logger = logging.getLogger(__name__)
-
-Positional = tyro.conf.Positional
-"""Marks a parameter that is given by its place and not by its name."""
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
 
-_RECIPES, _KIND = "recipe_names", "recipe_kind"
+Command = Callable[..., object]
+Commands = Mapping[str, tuple[str, str]]
+"""Name -> (``module:function``, one line of help)."""
 
 
-def run_commands(
+def run_unit(
     program: str,
     description: str,
-    commands: Mapping[str, Callable[..., object]],
+    package: str,
+    commands: Commands,
     argv: Sequence[str] | None = None,
 ) -> int:
-    """Run the sub-command that the arguments name and return the exit code.
+    """Run the command that the arguments name and return the exit code.
 
-    A ``ValueError`` or ``OSError`` is bad input: one line on stderr, exit code 2. Any other
-    exception is a defect and keeps its traceback. ``argv`` of ``None`` stands for the process's
-    arguments.
-
-    Raises:
-        SystemExit: help was asked for (code 0), or an option or sub-command is unknown (code 2).
-    """
-    arguments = sys.argv[1:] if argv is None else argv
-    _refuse_unknown(program, commands, arguments)
-
-    def parse(words: Sequence[str]) -> Callable[[], object]:
-        return tyro.extras.subcommand_cli_from_dict(
-            {name: _deferred(function) for name, function in commands.items()},
-            prog=program,
-            description=description,
-            args=words,
-            # Options of a command may follow the name of the recipe.
-            config=(tyro.conf.CascadeSubcommandArgs,),
-        )
-
-    command = commands.get(arguments[0]) if arguments else None
-    recipes = getattr(command, _RECIPES, ())
-    return _guard(program, partial(_parse_and_call, program, parse, arguments, recipes))
-
-
-def load_commands(
-    package: str, places: Mapping[str, str], argv: Sequence[str] | None = None
-) -> dict[str, Callable[..., object]]:
-    """Import the command that the arguments name, or all of them where they name none.
+    A ``ValueError`` or ``OSError`` of the work is bad input: one line on stderr, exit code 2. Any
+    other exception is a defect and keeps its traceback.
 
     Args:
-        package: Where the modules are.
-        places: For each sub-command its ``module:function``.
+        program: What people type first.
+        description: One line about the unit.
+        package: Where the modules of the commands are.
+        commands: All that there are.
         argv: ``None`` stands for the process's arguments.
 
     Raises:
-        SystemExit: Ctrl-C was pressed meanwhile (code 130).
+        SystemExit: help was asked for (code 0), or the arguments cannot be understood (code 2).
     """
-    arguments = sys.argv[1:] if argv is None else argv
-    asked = arguments[0] if arguments else ""
-    commands: dict[str, Callable[..., object]] = {}
-    for name, place in places.items():
-        if name == asked or asked not in places:
-            module, _, function = place.partition(":")
-            try:
-                commands[name] = getattr(importlib.import_module(f"{package}.{module}"), function)
-            except KeyboardInterrupt:
-                # Loading torch takes seconds, in which people change their minds.
-                sys.stderr.write("interrupted\n")
-                raise SystemExit(INTERRUPTED) from None
-    return commands
+    name, *words = [*(sys.argv[1:] if argv is None else argv)] or [""]
+    with _nobody_has_to_read():
+        if name in ("--help", "-h"):
+            sys.stdout.write(_list_commands(program, description, commands))
+            return 0
+        if not name:
+            sys.stderr.write(_list_commands(program, description, commands))
+            return USAGE_ERROR
+        if name not in commands:
+            raise _refuse_command(program, commands, name)
+        place, _ = commands[name]
+        return _run(f"{program} {name}", partial(_load, package, place), words)
 
 
-def _refuse_unknown(
-    program: str, commands: Mapping[str, Callable[..., object]], arguments: Sequence[str]
-) -> None:
-    """End the process with one line if a word stands where a command or a recipe should."""
-    name, second, *_ = [*arguments, "-", "-"]
-    if name not in commands:
-        if not name.startswith("-"):
-            raise _usage_error(program, f"no command {name!r}: {suggest(name, commands)}")
-        return
-    recipes = getattr(commands[name], _RECIPES, ())
-    if recipes and not second.startswith("-") and second not in recipes:
-        kind = getattr(commands[name], _KIND)
-        raise _usage_error(program, f"no {kind} {second!r}: {suggest(second, recipes)}")
-
-
-def _usage_error(program: str, reason: str) -> SystemExit:
-    sys.stderr.write(f"{program}: error: {reason}\n")
-    return SystemExit(USAGE_ERROR)
-
-
-def _parse_and_call(
-    program: str,
-    parse: Callable[[Sequence[str]], Callable[[], object]],
-    arguments: Sequence[str],
-    recipes: Collection[str] = (),
-) -> None:
-    """Make the call that the arguments describe, or end the process with one line."""
-    call, reason = parse_or_explain(parse, arguments, recipes)
-    if call is None:
-        raise _usage_error(program, reason or "")
-    call()
-
-
-def _deferred(function: Callable[..., object]) -> Callable[..., Callable[[], object]]:
-    """Return a function that takes the same arguments and does the work when it is called again.
-
-    So errors of the command line are told apart from those of the work.
-    """
-
-    def defer(*args: Any, **kwargs: Any) -> Callable[[], object]:
-        return partial(function, *args, **kwargs)
-
-    signature = inspect.signature(function, eval_str=True)
-    _imitate(defer, function, signature)
-    return defer
-
-
-def _imitate(
-    copy: Callable[..., object], function: Callable[..., object], signature: inspect.Signature
-) -> None:
-    # Not functools.wraps: tyro would follow it to the original annotations.
-    copy.__name__, copy.__doc__ = function.__name__, function.__doc__
-    copy.__dict__["__signature__"] = signature
-    copy.__annotations__ = {one.name: one.annotation for one in signature.parameters.values()}
-
-
-def run_command(
-    program: str, function: Callable[..., object], argv: Sequence[str] | None = None
-) -> int:
+def run_command(program: str, function: Command, argv: Sequence[str] | None = None) -> int:
     """Run a program that is one command; its parameters are the options.
 
-    Errors end it as in ``run_commands``.
+    Errors end it as in ``run_unit``.
 
     Raises:
-        SystemExit: help was asked for (code 0), or an option is unknown (code 2).
+        SystemExit: help was asked for (code 0), or the arguments cannot be understood (code 2).
     """
-    arguments = sys.argv[1:] if argv is None else argv
-
-    def parse(words: Sequence[str]) -> Callable[[], object]:
-        return tyro.cli(_deferred(function), prog=program, args=words)
-
-    return _guard(program, partial(_parse_and_call, program, parse, arguments))
+    with _nobody_has_to_read():
+        return _run(program, lambda: function, sys.argv[1:] if argv is None else argv)
 
 
-def _guard(program: str, call: Callable[[], object]) -> int:
-    # Here and not in the library: a program that imports a unit keeps its own log.
-    set_up_logging()
+def load_command(package: str, commands: Commands, name: str) -> Any:
+    """Import a command of a unit's table."""
+    place, _ = commands[name]
+    return _load(package, place)
+
+
+def _load(package: str, place: str) -> Any:
+    module, _, function = place.partition(":")
+    return getattr(importlib.import_module(f"{package}.{module}"), function)
+
+
+def _list_commands(program: str, description: str, commands: Commands) -> str:
+    width = max(map(len, commands))
+    lines = [f"  {name:<{width}}  {help_line}" for name, (_, help_line) in commands.items()]
+    return "\n".join(
+        [
+            f"usage: {program} COMMAND [OPTIONS]",
+            "",
+            description,
+            "",
+            "commands:",
+            *lines,
+            "",
+            f"{program} COMMAND --help tells what a command takes.",
+            "",
+        ]
+    )
+
+
+def _refuse_command(program: str, commands: Commands, name: str) -> SystemExit:
+    from lm_shared.command_options import refuse, suggest  # noqa: PLC0415 - see _run
+
+    if name.startswith("-"):
+        return refuse(program, f"{name} stands before the command: put options behind it")
+    return refuse(program, f"no command {name!r}: {suggest(name, commands)}")
+
+
+def _run(program: str, load: Callable[[], Any], words: Sequence[str]) -> int:
+    # All of this is imported once it is needed: "basics --help" has nothing to parse or to log.
+    from lm_shared.command_options import name_options, parse, refuse  # noqa: PLC0415
+    from lm_shared.display import set_up_logging  # noqa: PLC0415
+
     try:
-        call()
-    except (ValueError, OSError, FloatingPointError) as error:
-        logger.debug("where the error came from", exc_info=True)
-        sys.stderr.write(f"{program}: error: {_one_line(error)}\n")
-        return USAGE_ERROR
+        command = load()
+        try:
+            call = parse(program, command, words)
+        except ValueError as error:
+            # Of a configuration that is checked as a whole.
+            raise refuse(program, _one_line(error)) from error
+        # Here and not in the library: a program that imports a unit keeps its own log.
+        set_up_logging()
+        try:
+            call()
+        except (ValueError, OSError, FloatingPointError) as error:
+            if isinstance(error, BrokenPipeError) and _is_abandoned():
+                raise
+            logger.debug("where the error came from", exc_info=True)
+            refuse(program, name_options(call, _one_line(error)))
+            return USAGE_ERROR
     except KeyboardInterrupt as error:
-        sys.stderr.write(f"{program}: interrupted{f'; {error}' if str(error) else ''}\n")
+        # Loading torch takes seconds as well, in which people change their minds.
+        unit = program.split(maxsplit=1)[0]
+        sys.stderr.write(f"{unit}: interrupted{f'; {error}' if str(error) else ''}\n")
         return INTERRUPTED
     return 0
 
 
-def with_recipes(
-    function: Callable[..., object],
-    recipes: Mapping[str, tuple[str, Any]],
-    *,
-    kind: str = "recipe",
-) -> Callable[..., object]:
-    """Let the first parameter of a command be chosen by name, then overridden field by field.
+@contextmanager
+def _nobody_has_to_read() -> Iterator[None]:
+    """Let a command end quietly whose output nobody reads any longer, as before ``| head -1``."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not _is_abandoned():
+            raise
+        # Python writes what is left in its buffer when it ends, which would fail once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+    except SystemExit as error:
+        # rich does the same to standard output, and ends the process as if it had failed.
+        if isinstance(error.__context__, BrokenPipeError):
+            raise SystemExit(0) from None
+        raise
 
-    ``recipes`` maps a name to one line of help and a complete configuration:
-    ``basics train tiny --optimizer.lr 1e-3``. Further parameters of ``function`` stay options, and
-    ``kind`` is what errors call a name.
-    """
-    signature = inspect.signature(function, eval_str=True)
-    first, *others = signature.parameters.values()
-    chosen = tyro.extras.subcommand_type_from_defaults(
-        {name: config for name, (_, config) in recipes.items()},
-        {name: help_line for name, (help_line, _) in recipes.items()},
-    )
-    # No prefix: the fields are options of the command itself ("--optimizer.lr").
-    annotation = Annotated[chosen, tyro.conf.arg(name="")]
 
-    def command(*args: Any, **kwargs: Any) -> object:
-        return function(*args, **kwargs)
-
-    parameters = [first.replace(annotation=annotation), *others]
-    _imitate(command, function, signature.replace(parameters=parameters))
-    command.__dict__ |= {_RECIPES: tuple(recipes), _KIND: kind}
-    return command
+def _is_abandoned() -> bool:
+    """Tell whether standard output is a pipe that nobody reads from."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        return any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
+    except (OSError, ValueError):
+        # There is no such file, as in a test.
+        return False
 
 
 def _one_line(error: Exception) -> str:

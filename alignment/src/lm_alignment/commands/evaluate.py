@@ -3,12 +3,9 @@
 from pathlib import Path
 
 from lm_alignment.commands.problems import TaskName, load_problems
-from lm_alignment.evaluation import EvaluationConfig, evaluate_reward
-from lm_alignment.verifiers.exact import ExactAnswer
-from lm_basics.export import load_model
-from lm_basics.tokenizer import Tokenizer
-from lm_systems.inference.engine import Engine
-from lm_systems.kernels.ops import get_ops
+from lm_alignment.evaluation import EvaluationConfig
+from lm_alignment.recipes import EVALUATION_RECIPES
+from lm_shared.command_options import with_recipes
 
 
 def evaluate(
@@ -22,6 +19,13 @@ def evaluate(
         task: Where the questions come from.
         show: Answers to print.
     """
+    from lm_alignment.evaluation import evaluate_reward
+    from lm_alignment.verifiers.exact import ExactAnswer
+    from lm_basics.export import load_model
+    from lm_basics.tokenizer import Tokenizer
+    from lm_systems.inference.engine import Engine
+    from lm_systems.kernels.ops import get_ops
+
     if show < 0:
         raise ValueError(f"show must not be negative, got {show}")
     policy, tokenizer = load_model(model, ops=get_ops("fused")), Tokenizer.from_folder(model)
@@ -36,3 +40,7 @@ def evaluate(
     for rollout in result.rollouts[:show]:
         verdict = rollout.reward.reason
         print(f"  {rollout.example.question!r} -> {rollout.text!r}: {verdict}")
+
+
+evaluate_by_recipe = with_recipes(evaluate, EVALUATION_RECIPES)
+"""``alignment evaluate``: a recipe by its name, and the options of ``evaluate``."""

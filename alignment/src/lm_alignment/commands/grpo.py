@@ -3,17 +3,10 @@
 from pathlib import Path
 
 from lm_alignment.commands.problems import TaskName, check_count, load_problems
-from lm_alignment.recipes import LAPTOP
-from lm_alignment.rl.grpo import train_grpo
+from lm_alignment.recipes import GRPO_RECIPES, LAPTOP
 from lm_alignment.rl.grpo_config import GRPOConfig
-from lm_alignment.templates import ChatTemplate
-from lm_alignment.verifiers.exact import ExactAnswer
-from lm_basics.export import load_model, save_model
-from lm_basics.tokenizer import Tokenizer
+from lm_shared.command_options import with_recipes
 from lm_shared.display import progress
-from lm_shared.tensors import require_determinism
-from lm_systems.inference.engine import Engine
-from lm_systems.kernels.ops import get_ops
 
 
 def reinforce(
@@ -33,6 +26,15 @@ def reinforce(
         task: Where the questions come from.
         skip_examples: Training examples left out because fine-tuning has seen them.
     """
+    from lm_alignment.rl.grpo import train_grpo
+    from lm_alignment.templates import ChatTemplate
+    from lm_alignment.verifiers.exact import ExactAnswer
+    from lm_basics.export import load_model, save_model
+    from lm_basics.tokenizer import Tokenizer
+    from lm_shared.tensors import require_determinism
+    from lm_systems.inference.engine import Engine
+    from lm_systems.kernels.ops import get_ops
+
     train = load_problems(task).train
     check_count("skip_examples", skip_examples, least=0, most=len(train) - 1, task=task)
     require_determinism()
@@ -56,3 +58,7 @@ def reinforce(
         f"{result.steps} steps, {result.elapsed_s:.0f} s"
     )
     print(f"model in {output / 'model'}")
+
+
+reinforce_by_recipe = with_recipes(reinforce, GRPO_RECIPES)
+"""``alignment grpo``: a recipe by its name, and the options of ``reinforce``."""

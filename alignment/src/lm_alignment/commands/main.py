@@ -1,24 +1,28 @@
-"""``alignment``: fine-tuning, reinforcement learning, evaluation."""
+"""``uv run alignment``: the sub-commands of this unit, each imported when it is asked for."""
 
 import sys
 from collections.abc import Sequence
 
-from lm_alignment.commands.evaluate import evaluate
-from lm_alignment.commands.grpo import reinforce
-from lm_alignment.commands.sft import fine_tune
-from lm_alignment.recipes import EVALUATION_RECIPES, GRPO_RECIPES, SFT_RECIPES
-from lm_shared.command_line import run_commands, with_recipes
+from lm_shared.command_line import Commands, run_unit
+
+PACKAGE = "lm_alignment.commands"
+DESCRIPTION = "From a model that continues text to one that answers."
+COMMANDS: Commands = {
+    "sft": (
+        "sft:fine_tune_by_recipe",
+        "Fine-tune a model on the first training examples of a task.",
+    ),
+    "grpo": ("grpo:reinforce_by_recipe", "Train a model on the rewards of its own answers."),
+    "evaluate": (
+        "evaluate:evaluate_by_recipe",
+        "Answer held-out questions and print the mean reward with its 95% interval.",
+    ),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the sub-command that the command line names."""
-    commands = {
-        "sft": with_recipes(fine_tune, SFT_RECIPES),
-        "grpo": with_recipes(reinforce, GRPO_RECIPES),
-        "evaluate": with_recipes(evaluate, EVALUATION_RECIPES),
-    }
-    description = "From a model that continues text to one that answers."
-    sys.exit(run_commands("alignment", description, commands, argv))
+    sys.exit(run_unit("alignment", DESCRIPTION, PACKAGE, COMMANDS, argv))
 
 
 if __name__ == "__main__":

@@ -3,14 +3,10 @@
 from pathlib import Path
 
 from lm_alignment.commands.problems import TaskName, check_count, load_problems
-from lm_alignment.recipes import LAPTOP
-from lm_alignment.sft import SFTConfig, train_sft
-from lm_alignment.templates import ChatTemplate
-from lm_basics.export import load_model, save_model
-from lm_basics.tokenizer import Tokenizer
+from lm_alignment.recipes import LAPTOP, SFT_RECIPES
+from lm_alignment.sft import SFTConfig
+from lm_shared.command_options import with_recipes
 from lm_shared.display import progress
-from lm_shared.tensors import require_determinism
-from lm_systems.kernels.ops import get_ops
 
 
 def fine_tune(
@@ -30,6 +26,13 @@ def fine_tune(
         task: Where the examples come from.
         num_examples: Examples to imitate.
     """
+    from lm_alignment.sft import train_sft
+    from lm_alignment.templates import ChatTemplate
+    from lm_basics.export import load_model, save_model
+    from lm_basics.tokenizer import Tokenizer
+    from lm_shared.tensors import require_determinism
+    from lm_systems.kernels.ops import get_ops
+
     train = load_problems(task).train
     check_count("num_examples", num_examples, least=1, most=len(train), task=task)
     require_determinism()
@@ -47,3 +50,7 @@ def fine_tune(
     save_model(policy, output / "model", tokenizer=tokenizer, chat_template=template)
     print(f"loss {result.final_loss:.3f} after {result.steps} steps, {result.elapsed_s:.0f} s")
     print(f"model in {output / 'model'}")
+
+
+fine_tune_by_recipe = with_recipes(fine_tune, SFT_RECIPES)
+"""``alignment sft``: a recipe by its name, and the options of ``fine_tune``."""

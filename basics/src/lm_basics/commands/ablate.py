@@ -25,7 +25,7 @@ from lm_basics.ablation.shipped import StudyName
 from lm_basics.ablation.study import Budget
 from lm_basics.ablation.table import describe, table_rows
 from lm_basics.default_corpus import prepare_default_corpus
-from lm_shared.command_line import with_recipes
+from lm_shared.command_options import with_recipes
 from lm_shared.display import progress
 from lm_shared.tensors import DeviceName, require_determinism
 

@@ -35,7 +35,7 @@ from lm_basics.leaderboard.table import leaderboard_tables, write_tables
 from lm_basics.leaderboard.verify import division_of
 from lm_basics.training import StepReport
 from lm_basics.training.progress import TrainingProgress
-from lm_shared.command_line import with_recipes
+from lm_shared.command_options import with_recipes
 from lm_shared.config import load_config
 from lm_shared.leaderboard import Verification
 from lm_shared.tensors import DeviceName
@@ -128,7 +128,7 @@ ACTIONS: dict[str, tuple[str, Action]] = {
 
 
 def leaderboard(action: Action) -> None:
-    """Take part in the leaderboard: enter a division, verify an entry, export it, make the table.
+    """Enter a division of the leaderboard, verify an entry, export it, or make the table.
 
     Args:
         action: What to do.

@@ -32,7 +32,7 @@ from lm_basics.training import TrainingResult, train
 from lm_basics.training.progress import TrainingProgress
 from lm_basics.training.samples import SamplesConfig, SampleWriter
 from lm_basics.transformer import TransformerLM
-from lm_shared.command_line import with_recipes
+from lm_shared.command_options import with_recipes
 from lm_shared.tensors import (
     DeviceName,
     choose_device,

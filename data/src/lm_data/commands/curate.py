@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from lm_data.commands.look import print_attrition
-from lm_data.pipeline.config import CurateConfig
-from lm_data.pipeline.run import curate
+from lm_data.pipeline.config import CURATE_RECIPES, CurateConfig
+from lm_shared.command_options import with_recipes
 
 
 def curate_crawl(
@@ -22,4 +21,11 @@ def curate_crawl(
         output: Folder of the documents, replaced as a whole if they are earlier ones.
         workers: Processes; their number does not change the result.
     """
+    from lm_data.commands.look import print_attrition
+    from lm_data.pipeline.run import curate
+
     print_attrition(curate(crawl, output, config, workers=workers))
+
+
+curate_by_recipe = with_recipes(curate_crawl, CURATE_RECIPES)
+"""``data curate``: a recipe by its name, and the options of ``curate_crawl``."""

@@ -3,11 +3,10 @@
 import textwrap
 from collections import defaultdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from lm_data.document import Document
-from lm_data.pipeline.receipts import CurateReceipt, read_receipt
-from lm_data.sample_crawl.audit import compare_with_truth
-from lm_data.shards import list_shards, read_shard
+if TYPE_CHECKING:
+    from lm_data.pipeline.receipts import CurateReceipt
 
 EXCERPT_SIZE = 240
 
@@ -22,6 +21,10 @@ def look_at_documents(
         examples: Documents per reason.
         truth: ``truth.jsonl`` of a sample crawl, to compare with.
     """
+    from lm_data.pipeline.receipts import read_receipt
+    from lm_data.sample_crawl.audit import compare_with_truth
+    from lm_data.shards import list_shards, read_shard
+
     print_attrition(read_receipt(folder))
     if truth is not None:
         audit = compare_with_truth(folder, truth)
@@ -30,7 +33,7 @@ def look_at_documents(
             print(
                 f"  {kind.kind:<16} {kind.pages:>5} pages {kind.kept:>5} kept {kind.wrong:>4} wrong"
             )
-    groups: defaultdict[str, list[Document]] = defaultdict(list)
+    groups: defaultdict[str, list[Any]] = defaultdict(list)
     for split in ("train", "dropped"):
         for path in list_shards(folder, split):
             for document in read_shard(path):
@@ -44,7 +47,7 @@ def look_at_documents(
             print(f"{document.url}\n    {excerpt or '(no text)'}")
 
 
-def print_attrition(receipt: CurateReceipt) -> None:
+def print_attrition(receipt: "CurateReceipt") -> None:
     """Print what entered, what each step dropped and why, and what is left."""
     print(f"{'documents in':<18} {receipt.documents_in:>7}")
     for step, num_dropped, left in receipt.waterfall:

@@ -1,24 +1,31 @@
-"""``data``: sample crawls, curation, and a look at its outcome."""
+"""``uv run data``: the sub-commands of this unit, each imported when it is asked for."""
 
 import sys
 from collections.abc import Sequence
 
-from lm_data.commands.curate import curate_crawl
-from lm_data.commands.look import look_at_documents
-from lm_data.commands.sample_crawl import sample_crawl
-from lm_data.pipeline.config import CURATE_RECIPES
-from lm_data.sample_crawl.config import CRAWL_RECIPES
-from lm_shared.command_line import run_commands, with_recipes
+from lm_shared.command_line import Commands, run_unit
+
+PACKAGE = "lm_data.commands"
+DESCRIPTION = "From web crawls to curated documents."
+COMMANDS: Commands = {
+    "sample-crawl": (
+        "sample_crawl:sample_crawl_by_recipe",
+        "Write a sample crawl: WARC files, ``truth.jsonl`` and ``config.json``.",
+    ),
+    "curate": (
+        "curate:curate_by_recipe",
+        "Curate a crawl into documents with a reason for every drop.",
+    ),
+    "inspect": (
+        "look:look_at_documents",
+        "Print the attrition and a few documents: kept ones, and dropped ones of every reason.",
+    ),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the sub-command that the command line names."""
-    commands = {
-        "sample-crawl": with_recipes(sample_crawl, CRAWL_RECIPES),
-        "curate": with_recipes(curate_crawl, CURATE_RECIPES),
-        "inspect": look_at_documents,
-    }
-    sys.exit(run_commands("data", "From web crawls to curated documents.", commands, argv))
+    sys.exit(run_unit("data", DESCRIPTION, PACKAGE, COMMANDS, argv))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from lm_data.sample_crawl.config import SampleCrawlConfig
-from lm_data.sample_crawl.crawl import write_sample_crawl
+from lm_data.sample_crawl.config import CRAWL_RECIPES, SampleCrawlConfig
+from lm_shared.command_options import with_recipes
 
 
 def sample_crawl(config: SampleCrawlConfig, *, output: Path = Path("runs/crawl")) -> None:
@@ -13,7 +13,13 @@ def sample_crawl(config: SampleCrawlConfig, *, output: Path = Path("runs/crawl")
         config: What the crawl holds.
         output: Folder of the crawl, replaced as a whole if it holds an earlier one.
     """
+    from lm_data.sample_crawl.crawl import write_sample_crawl
+
     receipt = write_sample_crawl(output, config)
     print(f"{receipt.num_pages} pages, {receipt.num_bytes / 1e6:.1f} MB of WARC in {output}")
     for kind, count in receipt.pages_by_kind.items():
         print(f"  {kind:<16} {count:>6}")
+
+
+sample_crawl_by_recipe = with_recipes(sample_crawl, CRAWL_RECIPES)
+"""``data sample-crawl``: a recipe by its name, and the options of ``sample_crawl``."""

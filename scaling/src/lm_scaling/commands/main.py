@@ -1,14 +1,24 @@
-"""``uv run scaling``: the sub-commands of this unit."""
+"""``uv run scaling``: the sub-commands of this unit, each imported when it is asked for."""
 
 import sys
 from collections.abc import Sequence
 
-from lm_scaling.commands.fit import fit
-from lm_scaling.commands.plan import plan_run
-from lm_shared.command_line import run_commands
+from lm_shared.command_line import Commands, run_unit
+
+PACKAGE = "lm_scaling.commands"
+DESCRIPTION = "Scaling laws."
+COMMANDS: Commands = {
+    "fit": (
+        "fit:fit",
+        "Fit a law to a table of runs and print it, with the best size and data for each budget.",
+    ),
+    "plan": (
+        "plan:plan_run",
+        "Choose a model and its tokens for a budget, from a table of finished runs.",
+    ),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the sub-command that the command line names."""
-    commands = {"fit": fit, "plan": plan_run}
-    sys.exit(run_commands("scaling", "Scaling laws.", commands, argv))
+    sys.exit(run_unit("scaling", DESCRIPTION, PACKAGE, COMMANDS, argv))

@@ -7,13 +7,6 @@ from typing import Annotated
 
 import tyro
 
-from lm_basics.export import load_model
-from lm_basics.sampling_config import SamplingConfig
-from lm_basics.tokenizer import END_OF_TEXT, Tokenizer
-from lm_shared.tensors import choose_device
-from lm_systems.inference.engine import Engine
-from lm_systems.kernels.ops import get_ops
-
 logger = logging.getLogger(__name__)
 
 
@@ -41,6 +34,13 @@ def generate_text(
         seed: Decides the samples.
         batch_size: Most prompts that run together.
     """
+    from lm_basics.export import load_model
+    from lm_basics.sampling_config import SamplingConfig
+    from lm_basics.tokenizer import END_OF_TEXT, Tokenizer
+    from lm_shared.tensors import choose_device
+    from lm_systems.inference.engine import Engine
+    from lm_systems.kernels.ops import get_ops
+
     if not prompts:
         raise ValueError("expected at least one prompt, got none")
     tokenizer = Tokenizer.from_folder(model)

@@ -1,13 +1,17 @@
-"""``uv run systems``: the sub-commands of this unit."""
+"""``uv run systems``: the sub-commands of this unit, each imported when it is asked for."""
 
 import sys
 from collections.abc import Sequence
 
-from lm_shared.command_line import run_commands
-from lm_systems.commands.generate import generate_text
+from lm_shared.command_line import Commands, run_unit
+
+PACKAGE = "lm_systems.commands"
+DESCRIPTION = "Kernels, parallelism and inference."
+COMMANDS: Commands = {
+    "generate": ("generate:generate_text", "Print a completion of each prompt."),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the sub-command that the command line names."""
-    commands = {"generate": generate_text}
-    sys.exit(run_commands("systems", "Kernels, parallelism and inference.", commands, argv))
+    sys.exit(run_unit("systems", DESCRIPTION, PACKAGE, COMMANDS, argv))

@@ -1,0 +1,209 @@
+"""The options of a command: its parameters, and recipes whose fields are options as well.
+
+Only this module and the ``commands`` of each unit know tyro, the library that reads options.
+"""
+
+import dataclasses
+import difflib
+import inspect
+import re
+import sys
+import typing
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Annotated, Any
+
+import tyro
+
+Positional = tyro.conf.Positional
+"""Marks a parameter that is given by its place and not by its name."""
+
+PATH = tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: none)")
+"""Describes a path that may be left out: ``Annotated[Path | None, PATH]``."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class RecipeCommand:
+    """A command whose first parameter is chosen by a word, then overridden field by field."""
+
+    function: Callable[..., object]
+    """Does the work."""
+    recipes: Mapping[str, tuple[str, Any]]
+    """Name -> (one line of help, a complete configuration)."""
+    kind: str
+    """What errors call a name."""
+    default: str | None
+    """The recipe that runs where none is named."""
+
+    @property
+    def __doc__(self) -> str | None:  # type: ignore[override]
+        """What the function says about itself."""
+        return self.function.__doc__
+
+
+def with_recipes(
+    function: Callable[..., object],
+    recipes: Mapping[str, tuple[str, Any]],
+    *,
+    kind: str = "recipe",
+    default: str | None = None,
+) -> RecipeCommand:
+    """Let the first parameter of a command be chosen by name, then overridden field by field.
+
+    ``basics train tiny --optimizer.lr 1e-3``: further parameters of ``function`` stay options, and
+    options stand on either side of the name.
+
+    Args:
+        function: Does the work.
+        recipes: Name -> (one line of help, a complete configuration).
+        kind: What errors call a name.
+        default: The recipe that runs where none is named; the only one does anyway.
+    """
+    if default is None and len(recipes) == 1:
+        (default,) = recipes
+    return RecipeCommand(function=function, recipes=recipes, kind=kind, default=default)
+
+
+def parse(program: str, command: Any, words: Sequence[str]) -> partial[object]:
+    """Return the call that the words describe.
+
+    Raises:
+        SystemExit: help was asked for (code 0), or the words cannot be understood (code 2).
+    """
+    if not isinstance(command, RecipeCommand):
+        return _parse(program, command, inspect.signature(command, eval_str=True), words)
+    function = command.function
+    signature = inspect.signature(function, eval_str=True)
+    first, *others = signature.parameters.values()
+    name, words = _take_recipe(program, command, words)
+    if name is None and any(word in ("--help", "-h") for word in words):
+        signature = signature.replace(parameters=others)
+        return _parse(program, function, signature, words, _list_recipes(program, command))
+    name = name or command.default
+    if name is None:
+        names = ", ".join(command.recipes)
+        raise refuse(program, f"expected the name of a {command.kind}: there are {names}")
+    config = command.recipes[name][1]
+    # No prefix: the fields are options of the command itself ("--optimizer.lr").
+    annotation = Annotated[type(config), tyro.conf.arg(name="")]
+    chosen = first.replace(
+        annotation=annotation, default=config, kind=inspect.Parameter.KEYWORD_ONLY
+    )
+    return _parse(
+        f"{program} {name}", function, signature.replace(parameters=[*others, chosen]), words
+    )
+
+
+def name_options(call: partial[object], message: str) -> str:
+    """Put the names of options where an error of the work names Python's arguments.
+
+    ``validation_tokens must be positive`` becomes ``--validation-tokens must be positive``.
+    """
+    options: dict[str, set[str]] = {}
+    for name, (option, _) in _walk(call.func, call.keywords):
+        options.setdefault(name, set()).add(option)
+    # A name that several parts of a configuration have says too little.
+    names = {name: found.pop() for name, found in options.items() if len(found) == 1}
+    # A name of one word is English as well, unless the message begins with it.
+    anywhere = "|".join(sorted((one for one in names if "_" in one), key=len, reverse=True))
+    for pattern in (rf"(?<![\w.-])({anywhere})\b", rf"^({'|'.join(names)})(?==| must )"):
+        if names and "()" not in pattern:
+            message = re.sub(pattern, lambda found: names[found[1]], message)
+    return message
+
+
+def refuse(program: str, reason: str) -> SystemExit:
+    """Write one line about what cannot be done; return what ends the process."""
+    sys.stderr.write(f"{program.split(maxsplit=1)[0]}: error: {reason}\n")
+    return SystemExit(2)
+
+
+def suggest(name: str, known: Collection[str]) -> str:
+    """Return the nearest of the known names as a question, or all of them."""
+    similar = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {similar[0]}?" if similar else f"there are {', '.join(known)}"
+
+
+def _parse(
+    program: str,
+    function: Callable[..., object],
+    signature: inspect.Signature,
+    words: Sequence[str],
+    description: str | None = None,
+) -> partial[object]:
+    """Let tyro read the words; the work is not done by it, so that errors are told apart."""
+
+    def defer(*args: Any, **kwargs: Any) -> partial[object]:
+        return partial(function, *args, **kwargs)
+
+    # Not functools.wraps: tyro would follow it to the original annotations.
+    defer.__name__, defer.__doc__ = function.__name__, function.__doc__
+    defer.__dict__["__signature__"] = signature
+    defer.__annotations__ = {one.name: one.annotation for one in signature.parameters.values()}
+    # Options of a command may follow words such as optimizer:muon-config.
+    config = (tyro.conf.CascadeSubcommandArgs,)
+    return tyro.cli(defer, prog=program, description=description, args=words, config=config)
+
+
+def _take_recipe(
+    program: str, command: RecipeCommand, words: Sequence[str]
+) -> tuple[str | None, Sequence[str]]:
+    """Return the word that names a recipe, if there is one, and the others."""
+    first = words[0] if words else "-"
+    # Words such as optimizer:muon-config are the parser's.
+    if not first.startswith("-") and ":" not in first and first not in command.recipes:
+        raise refuse(program, f"no {command.kind} {first!r}: {suggest(first, command.recipes)}")
+    for index, word in enumerate(words):
+        if word in command.recipes and not _is_value(command, words[:index]):
+            return word, [*words[:index], *words[index + 1 :]]
+    return None, words
+
+
+def _is_value(command: RecipeCommand, before: Sequence[str]) -> bool:
+    """Tell whether a word behind others is what an option is set to."""
+    if not before or not before[-1].startswith("-") or "=" in before[-1]:
+        return False
+    option = before[-1].replace("_", "-").replace("--no-", "--")
+    parameters = inspect.signature(command.function).parameters.values()
+    values = {one.name: one.default for one in parameters if one.default is not one.empty}
+    (first, *_) = inspect.signature(command.function).parameters
+    for _, config in command.recipes.values():
+        for known, value in dict(_walk(command.function, {**values, first: config})).values():
+            if known == option and isinstance(value, bool):
+                return False
+    return True
+
+
+def _walk(
+    owner: Any, values: Mapping[str, Any], prefix: str = "", *, is_recipe: bool = True
+) -> Iterator[tuple[str, tuple[str, Any]]]:
+    """Yield name -> (option, value) of parameters and of the fields of configurations in them."""
+    hints = typing.get_type_hints(owner, include_extras=True)
+    for name, value in values.items():
+        option = f"{prefix}{name.replace('_', '-')}"
+        if not dataclasses.is_dataclass(value) or isinstance(value, type):
+            yield name, (f"--{option}", value)
+            continue
+        marks = getattr(hints.get(name), "__metadata__", ())
+        is_bare = is_recipe or any(getattr(mark, "name", None) == "" for mark in marks)
+        fields = {one.name: getattr(value, one.name) for one in dataclasses.fields(value)}
+        yield from _walk(type(value), fields, prefix if is_bare else f"{option}.", is_recipe=False)
+
+
+def _list_recipes(program: str, command: RecipeCommand) -> str:
+    """Return what a command does and which recipes it has, for its help."""
+    width = max(map(len, command.recipes))
+    lines = [f"  {name:<{width}}  {line}" for name, (line, _) in command.recipes.items()]
+    summary = inspect.getdoc(command.function) or ""
+    kind = command.kind
+    missing = f"; without one it is {command.default}" if command.default is not None else ""
+    return "\n".join(
+        [
+            summary.split("\n\n")[0],
+            "",
+            f"{kind}s, by their name behind {program}{missing}:",
+            *lines,
+            "",
+            f"{program} {kind.upper()} --help tells the settings of one, which are options too.",
+        ]
+    )
