@@ -33,10 +33,13 @@ def test_sft_grpo_and_evaluate_work_on_the_command_line(base, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("sft", "smoke", "--num-examples", -4000), "num_examples=-4000 must lie between 1 and 4"),
-        (("sft", "smoke", "--task", "sum"), "num_examples=2000 must lie between 1 and 802"),
-        (("grpo", "smoke", "--skip-examples", -5), "skip_examples=-5 must lie between 0 and"),
-        (("grpo", "smoke", "--task", "sum"), "skip_examples=2000 must lie between 0 and 801"),
+        (
+            ("sft", "smoke", "--num-examples", -4000),
+            "--num-examples=-4000 must lie between 1 and 4",
+        ),
+        (("sft", "smoke", "--task", "sum"), "--num-examples=2000 must lie between 1 and 802"),
+        (("grpo", "smoke", "--skip-examples", -5), "--skip-examples=-5 must lie between 0 and"),
+        (("grpo", "smoke", "--task", "sum"), "--skip-examples=2000 must lie between 0 and 801"),
         (("evaluate", "greedy", "--show", -3), "show must not be negative, got -3"),
     ],
 )

@@ -139,7 +139,7 @@ def test_a_tokenizer_is_trained_as_the_options_say(
             "none of gpt2, gpt4, gpt4o: the pattern '(a' is no regular expression",
         ),
         (("--max-bytes", "many"), "expected a number of bytes such as 500_000, 2.5GB or 16MiB"),
-        (("--max-bytes", "0"), "max_bytes=0 leaves no text"),
+        (("--max-bytes", "0"), "--max-bytes=0 leaves no text"),
     ],
 )
 def test_impossible_options_of_training_are_refused(

@@ -144,8 +144,8 @@ def test_a_prompt_longer_than_the_context_is_told(
         (("a", "--keep-history"), "--keep-history is for --interactive"),
         ((), "expected one prompt, got none: give one in quotes, or lines by --int"),
         (("a", "--num-samples", 0), "--num-samples must be at least 1, got 0"),
-        (("a", "--top-k", 0), "top_k must be at least 1 or None, got 0"),
-        (("a", "--top-p", 1.5), "top_p must lie in (0, 1], got 1.5"),
+        (("a", "--top-k", 0), "--top-k must be at least 1 or None, got 0"),
+        (("a", "--top-p", 1.5), "--top-p must lie in (0, 1], got 1.5"),
         (("a", "--stop", ""), "a stop string must not be empty"),
     ],
 )

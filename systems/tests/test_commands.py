@@ -45,7 +45,7 @@ def test_every_prompt_is_completed(model_folder, monkeypatch, capsys) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["so", "--top-p", "2"], "top_p must lie in"),
+        (["so", "--top-p", "2"], "--top-p must lie in"),
         (["so " * 40], "the context holds 32"),
         ([], "at least one prompt"),
     ],

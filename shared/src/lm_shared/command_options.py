@@ -64,7 +64,7 @@ def with_recipes(
     return RecipeCommand(function=function, recipes=recipes, kind=kind, default=default)
 
 
-def parse(program: str, command: Any, words: Sequence[str]) -> partial[object]:
+def parse(program: str, command: Any, words: Sequence[str]) -> partial[Any]:
     """Return the call that the words describe.
 
     Raises:
@@ -94,7 +94,7 @@ def parse(program: str, command: Any, words: Sequence[str]) -> partial[object]:
     )
 
 
-def name_options(call: partial[object], message: str) -> str:
+def name_options(call: partial[Any], message: str) -> str:
     """Put the names of options where an error of the work names Python's arguments.
 
     ``validation_tokens must be positive`` becomes ``--validation-tokens must be positive``.
@@ -130,10 +130,10 @@ def _parse(
     signature: inspect.Signature,
     words: Sequence[str],
     description: str | None = None,
-) -> partial[object]:
+) -> partial[Any]:
     """Let tyro read the words; the work is not done by it, so that errors are told apart."""
 
-    def defer(*args: Any, **kwargs: Any) -> partial[object]:
+    def defer(*args: Any, **kwargs: Any) -> partial[Any]:
         return partial(function, *args, **kwargs)
 
     # Not functools.wraps: tyro would follow it to the original annotations.
