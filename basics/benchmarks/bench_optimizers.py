@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from lm_basics.accounting import count_parameters
-from lm_basics.model_config import uniform_transformer
+from lm_basics.model_config import TransformerConfig, uniform_transformer
 from lm_basics.optim import AdamWConfig, MuonConfig, SGDConfig, SOAPConfig, build_optimizer
 from lm_basics.transformer import TransformerLM
 from lm_shared.files import write_json
@@ -33,6 +33,9 @@ SHAPES = {
     ),
     "cuda": uniform_transformer(
         vocab_size=32_768, context_length=1_024, d_model=768, num_layers=12, num_heads=12
+    ),
+    "tiny": uniform_transformer(
+        vocab_size=64, context_length=16, d_model=32, num_layers=1, num_heads=2
     ),
 }
 OURS, PEER = "ours, AdamW", "torch, AdamW fused"
@@ -52,16 +55,18 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", help="1 and 2; on a GPU 1")
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--tiny", action="store_true", help="a small shape, to see that all works")
     options = parser.parse_args()
     device = choose_device(options.device)
-    contenders = _make_contenders(device)
+    shape = SHAPES["tiny" if options.tiny else device.type]
+    contenders = _make_contenders(shape, device)
     commit, is_modified = code_state()
     results = {
         "hardware": dataclasses.asdict(describe_hardware()),
         "versions": installed_versions(),
         "commit": commit,
         "is_modified": is_modified,
-        "parameters": count_parameters(SHAPES[device.type]),
+        "parameters": count_parameters(shape),
         "rounds": options.rounds,
         "bar": BAR,
         "threads": {
@@ -74,7 +79,9 @@ def main() -> None:
     print(f"wrote {path}")
 
 
-def _make_contenders(device: torch.device) -> dict[str, torch.optim.Optimizer]:
+def _make_contenders(
+    shape: TransformerConfig, device: torch.device
+) -> dict[str, torch.optim.Optimizer]:
     """Return optimizers, each of a model of its own that has gradients."""
     ours = {
         OURS: (ADAMW, "auto"),
@@ -87,11 +94,11 @@ def _make_contenders(device: torch.device) -> dict[str, torch.optim.Optimizer]:
         # Finding its first bases takes longer than all the rest.
         del ours["ours, SOAP"]
     contenders: dict[str, torch.optim.Optimizer] = {
-        name: build_optimizer(_make_model(device), config, implementation=implementation)
+        name: build_optimizer(_make_model(shape, device), config, implementation=implementation)
         for name, (config, implementation) in ours.items()
     }
     for name in (PEER, "torch, AdamW foreach"):
-        groups = build_optimizer(_make_model(device), ADAMW).param_groups
+        groups = build_optimizer(_make_model(shape, device), ADAMW).param_groups
         kind = name.rpartition(" ")[2]
         contenders[name] = torch.optim.AdamW(
             [{key: group[key] for key in ("params", "weight_decay")} for group in groups],
@@ -104,9 +111,9 @@ def _make_contenders(device: torch.device) -> dict[str, torch.optim.Optimizer]:
     return contenders
 
 
-def _make_model(device: torch.device) -> TransformerLM:
+def _make_model(shape: TransformerConfig, device: torch.device) -> TransformerLM:
     torch.manual_seed(0)
-    model = TransformerLM(SHAPES[device.type]).to(device)
+    model = TransformerLM(shape).to(device)
     for parameter in model.parameters():
         parameter.grad = 1e-2 * torch.randn_like(parameter)
     return model

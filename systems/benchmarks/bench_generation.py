@@ -25,6 +25,8 @@ from lm_systems.kernels.ops import get_ops
 from lm_systems.profiling.timing import time_interleaved
 
 VOCAB_SIZE, CONTEXT_LENGTH, NEW_TOKENS = 4096, 256, 64
+# Width, blocks, heads.
+SHAPE, TINY = (256, 6, 8), (32, 1, 2)
 # A step of reinforcement learning: so many prompts, each completed so often, by so many tokens.
 ROLLOUT_PROMPTS, ROLLOUT_GROUP, ROLLOUT_TOKENS, ROLLOUT_BATCH = 64, 8, 8, 256
 
@@ -42,17 +44,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--tiny", action="store_true", help="a small shape, to see that all works")
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     device = choose_device()
+    d_model, num_layers, num_heads = TINY if options.tiny else SHAPE
     config = uniform_transformer(
         vocab_size=VOCAB_SIZE,
         context_length=CONTEXT_LENGTH,
-        d_model=256,
-        num_layers=6,
-        num_heads=8,
+        d_model=d_model,
+        num_layers=num_layers,
+        num_heads=num_heads,
         tie_embeddings=True,
     )
     model = TransformerLM(config, ops=get_ops("fused")).to(device)

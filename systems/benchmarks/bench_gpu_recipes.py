@@ -12,7 +12,7 @@ import argparse
 import gc
 import statistics
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,21 +60,28 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--only", nargs="+", choices=CANDIDATES, default=list(CANDIDATES))
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--tiny", action="store_true", help="small, on a CPU, to see that it works")
     options = parser.parse_args()
-    device = choose_device("cuda")
+    if not options.tiny and not torch.cuda.is_available():
+        parser.exit(2, f"{parser.prog}: error: needs a GPU, and torch finds none\n")
+    device = choose_device("cpu" if options.tiny else "cuda")
     require_determinism()
     path = options.results / device_slug(device) / "recipes.json"
     measured: dict[str, Any] = {}
     for name in options.only:
         try:
-            measured[name] = measure(*CANDIDATES[name], device, options.steps)
+            recipe, vocab_size, ops = CANDIDATES[name]
+            if options.tiny:
+                recipe, vocab_size, ops = shrink(recipe), 64, get_ops("fused")
+            measured[name] = measure(recipe, vocab_size, ops, device, options.steps)
         except torch.OutOfMemoryError as error:
             measured[name] = {"error": str(error)}
         commit, is_modified = code_state()
         measured[name] |= {"commit": commit, "is_modified": is_modified}
         print(name, measured[name], flush=True)
         gc.collect()
-        torch.cuda.empty_cache()
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
         # After each: they take long, and what was measured is not lost.
         write_json(
             path,
@@ -110,7 +117,7 @@ def measure(
         dtype=dtype,
         micro_batch_size=training.micro_batch_size,
     )
-    began_at = time.perf_counter()
+    first_s, began_at = 0.0, time.perf_counter()
     times = StepTimes([], [], [])
     for step in range(WARMUP_STEPS + steps):
         ids = torch.randint(0, vocab_size, (training.batch_size, shape.context_length + 1))
@@ -124,7 +131,8 @@ def measure(
         marks.append(now())
         if step == 0:
             first_s = now() - began_at
-            torch.cuda.reset_peak_memory_stats()
+            if device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats()
         if step >= WARMUP_STEPS:
             for part, start, end in zip(
                 (times.passes, times.clip, times.update), marks[:-1], marks[1:], strict=True
@@ -141,6 +149,7 @@ def measure(
         optimizer="muon",
         step=StepConfig(dtype="bfloat16", autocast_device="cuda"),
     )
+    peak_bytes = torch.cuda.max_memory_allocated() if device.type == "cuda" else None
     return {
         "parameters": count_parameters(shape),
         "tokens_per_step": tokens,
@@ -151,16 +160,25 @@ def measure(
         * training_flops_per_token(shape, shape.context_length)
         / peak.flops_per_s,
         "peak_source": peak.source,
-        "peak_memory_gb": torch.cuda.max_memory_allocated() / 1e9,
+        "peak_memory_gb": None if peak_bytes is None else peak_bytes / 1e9,
         "foretold_memory_uncompiled_gb": foretold.total / 1e9,
         "steps_in_90_minutes": int(5_400 * tokens_per_s / tokens),
         "steps_of_the_recipe": training.steps,
     }
 
 
+def shrink(recipe: ModelRecipe) -> ModelRecipe:
+    """Return the recipe with sizes that a CPU does at once."""
+    training = replace(recipe.training, batch_size=4, micro_batch_size=2, dtype="float32")
+    return replace(
+        recipe, training=training, d_model=32, num_layers=1, num_heads=2, context_length=16
+    )
+
+
 def now() -> float:
-    """Return the time at which the GPU has done all that it was told to do."""
-    torch.cuda.synchronize()
+    """Return the time at which a GPU has done all that it was told to do."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
     return time.perf_counter()
 
 

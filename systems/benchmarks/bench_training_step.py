@@ -29,8 +29,13 @@ from lm_shared.tensors import choose_device, device_slug
 from lm_systems.kernels.ops import OpsName, get_ops
 from lm_systems.profiling.timing import time_call, time_interleaved
 
-# (d_model, layers, heads, context, batch, vocabulary): a laptop's model, and one that fills a GPU.
-SHAPES = {"cpu": (256, 6, 8, 256, 32, 4096), "cuda": (1024, 12, 16, 1024, 16, 32_768)}
+# (d_model, layers, heads, context, batch, vocabulary): a laptop's model, one that fills a GPU, and
+# one that shows only that everything works.
+SHAPES = {
+    "cpu": (256, 6, 8, 256, 32, 4096),
+    "cuda": (1024, 12, 16, 1024, 16, 32_768),
+    "tiny": (32, 1, 2, 16, 2, 64),
+}
 NAMES = ("d_model", "num_layers", "num_heads", "context_length", "batch", "vocab_size")
 OURS: tuple[OpsName, ...] = ("reference", "fused", "compiled")
 BARS = {
@@ -46,13 +51,16 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
     parser.add_argument("--skip-compiled", action="store_true")
+    parser.add_argument(
+        "--tiny", action="store_true", help="small and uncompiled, to see that it works"
+    )
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     device, dtype = choose_device(), getattr(torch, options.dtype)
-    shape = SHAPES[device.type]
+    shape = SHAPES["tiny" if options.tiny else device.type]
     steps = make_steps(shape, device, dtype)
-    if options.skip_compiled:
+    if options.skip_compiled or options.tiny:
         steps = {name: one for name, one in steps.items() if "compiled" not in name}
     first_call_s = {name: time_call(one, device, "wall") for name, one in steps.items()}
     elapsed_s = time_interleaved(steps, rounds=options.rounds, device=device, clock="wall")
