@@ -11,10 +11,10 @@ import pytest
 from basics.tests.division_folder import write_data
 from lm_basics.commands.leaderboard_recipes import BEST_RECIPES
 from lm_basics.commands.main import main
-from lm_basics.leaderboard import DIVISIONS, verify
-from lm_basics.leaderboard.export import export_entry
-from lm_basics.leaderboard.table import BEGIN, END
+from lm_basics.leaderboard import DIVISIONS, export_entry
 from lm_shared.files import read_json
+from lm_shared.leaderboard import rules
+from lm_shared.leaderboard.table import BEGIN, END
 
 pytestmark = pytest.mark.usefixtures("momentary")
 
@@ -58,7 +58,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_entry_is_verified(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    monkeypatch.setattr(verify, "SPEED_TOLERANCE", 30)
+    monkeypatch.setattr(rules, "SPEED_TOLERANCE", 30)
     assert run("verify", folder / "entry", "--data", folder / "data", "--steps", 1) == 0
     assert "keeps every rule" in capsys.readouterr().out
     assert read_json(folder / "entry" / "verification.json")["checks"]

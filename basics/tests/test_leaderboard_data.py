@@ -10,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 from basics.tests.division_folder import write_data
 from lm_basics.leaderboard import DIVISIONS, division_data, make_laptop_data, open_division_data
 from lm_basics.leaderboard.division_data import _hash_windows, validation_overlap
-from lm_basics.leaderboard.entry_run import restrict_cores
+from lm_shared.leaderboard import restrict_cores
 
 LAPTOP = DIVISIONS["laptop"]
 

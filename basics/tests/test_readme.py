@@ -8,8 +8,9 @@ from pathlib import Path
 from basics.benchmarks import ablation_tables
 from basics.benchmarks.tokenizer_table import BEGIN, END, render_table
 from lm_basics.commands.main import main
-from lm_basics.leaderboard.table import write_tables as write_leaderboards
+from lm_basics.leaderboard import DIVISIONS
 from lm_shared.files import read_json
+from lm_shared.leaderboard import write_tables as write_leaderboards
 from lm_shared.testing.processes import run_python
 from lm_shared.testing.readmes import readme_faults
 
@@ -57,5 +58,5 @@ def test_the_tables_of_results_are_those_of_the_committed_numbers(tmp_path: Path
     copy = tmp_path / "README.md"
     copy.write_text(README, encoding="utf-8")
     ablation_tables.write_tables(ablation_tables.RESULTS, copy)
-    write_leaderboards(UNIT / "leaderboard", copy)
+    write_leaderboards(UNIT / "leaderboard", DIVISIONS.values(), copy)
     assert copy.read_text(encoding="utf-8") == README

@@ -5,13 +5,14 @@ import shutil
 import pytest
 
 from basics.tests.leaderboard_entries import ABOUT, LAPTOP, make_data, make_recipe, make_texts
-from lm_basics.leaderboard import run_entry, verify
+from lm_basics.leaderboard import run_entry
+from lm_shared.leaderboard import rules
 
 
 @pytest.fixture(autouse=True)
 def _busy_machine(monkeypatch):
     """Other processes may slow a replay down, and steps of milliseconds suffer most."""
-    monkeypatch.setattr(verify, "SPEED_TOLERANCE", 30)
+    monkeypatch.setattr(rules, "SPEED_TOLERANCE", 30)
 
 
 @pytest.fixture(scope="package")

@@ -25,9 +25,9 @@ from lm_basics.leaderboard import (
     run_entry,
     verify_entry,
 )
-from lm_basics.leaderboard.replay import listed_milestones
-from lm_basics.leaderboard.rules import check_milestones, read_record
-from lm_basics.leaderboard.score import score_model
+from lm_basics.leaderboard.entry_run import score_model
+from lm_basics.leaderboard.replay import listed_milestones, read_record
+from lm_basics.leaderboard.verify import check_milestones
 from lm_basics.training import loop
 from lm_basics.training.snapshot import pack, unpack
 from lm_shared.config import load_config, save_config

@@ -8,8 +8,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from lm_shared.memory import peak_bytes
 
 _PACKAGES = (
@@ -71,6 +69,9 @@ class Receipt:
 
 def describe_hardware() -> Hardware:
     """Return what this machine is made of."""
+    # Whoever only reads receipts does without its four seconds.
+    import torch  # noqa: PLC0415
+
     return Hardware(
         platform=f"{platform.system()} {platform.machine()}",
         cpu=_cpu_model(),
@@ -110,6 +111,10 @@ def code_state() -> tuple[str | None, bool | None]:
 
 def peak_memory() -> tuple[int, int]:
     """Return the highest memory so far in bytes: main memory, and that of one CUDA device."""
+    # A process that never loaded torch has put nothing on a device.
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return peak_bytes(), 0
     devices = range(torch.cuda.device_count())
     gpu_bytes = max((torch.cuda.max_memory_allocated(i) for i in devices), default=0)
     return peak_bytes(), gpu_bytes

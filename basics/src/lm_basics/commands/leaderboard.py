@@ -8,9 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 
 from lm_basics.accounting import training_flops_per_token
 from lm_basics.commands.leaderboard_recipes import BEST_RECIPES
@@ -19,25 +16,33 @@ from lm_basics.commands.training_display import training_display
 from lm_basics.leaderboard import (
     DIVISIONS,
     About,
-    Division,
     DivisionData,
     DivisionName,
     EntryRecipe,
+    TrainingDivision,
+    export_entry,
     make_laptop_data,
     open_division_data,
     run_entry,
     verify_entry,
     with_milestones,
 )
-from lm_basics.leaderboard.export import export_entry
-from lm_basics.leaderboard.recipe import RECIPE_NAME
-from lm_basics.leaderboard.table import leaderboard_tables, write_tables
-from lm_basics.leaderboard.verify import division_of
+from lm_basics.leaderboard.divisions import RECIPE_NAME
 from lm_basics.training import StepReport
 from lm_basics.training.progress import TrainingProgress
 from lm_shared.command_options import with_recipes
 from lm_shared.config import load_config
-from lm_shared.leaderboard import Verification
+from lm_shared.leaderboard import division_of
+from lm_shared.leaderboard.commands import (
+    EXPORT,
+    MAKE_TABLE,
+    Export,
+    MakeTable,
+    Verify,
+    export,
+    make_table,
+    report_verification,
+)
 from lm_shared.tensors import DeviceName
 
 _NONE = tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: none)")
@@ -69,11 +74,9 @@ class Enter:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Verify:
+class VerifyTraining(Verify):
     """Measure an entry's score again, replay parts of its run, and apply every rule."""
 
-    entry: tyro.conf.Positional[Path] = tyro.MISSING
-    """Folder of the entry."""
     data: Annotated[Path | None, _NONE] = None
     """The verifier's own folder with train.bin, validation.bin and tokenizer; the laptop's is made
     where none is given."""
@@ -88,27 +91,7 @@ class Verify:
     """Where to compute."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Export:
-    """Turn an entry into a project of its own that reproduces it with uv run main.py."""
-
-    entry: tyro.conf.Positional[Path] = tyro.MISSING
-    """Folder of the entry."""
-    output: Path = tyro.MISSING
-    """Folder of the project."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MakeTable:
-    """Print the table of the entries below a folder, or put it into a document."""
-
-    entries: tyro.conf.Positional[Path] = tyro.MISSING
-    """Folder with entries."""
-    document: Annotated[Path | None, _NONE] = None
-    """Markdown file whose marked block is replaced."""
-
-
-Action = Enter | Verify | Export | MakeTable
+Action = Enter | VerifyTraining | Export | MakeTable
 
 ACTIONS: dict[str, tuple[str, Action]] = {
     **{
@@ -120,10 +103,10 @@ ACTIONS: dict[str, tuple[str, Action]] = {
     },
     "verify": (
         "Measure an entry's score again, replay parts of its run, and apply every rule.",
-        Verify(),
+        VerifyTraining(),
     ),
-    "export": ("Turn an entry into a project of its own.", Export()),
-    "table": ("Print the table of the entries below a folder.", MakeTable()),
+    "export": EXPORT,
+    "table": MAKE_TABLE,
 }
 
 
@@ -136,12 +119,12 @@ def leaderboard(action: Action) -> None:
     match action:
         case Enter():
             _enter(action)
-        case Verify():
+        case VerifyTraining():
             _verify(action)
         case Export():
-            _export(action)
+            export(action, export_entry)
         case MakeTable():
-            _make_table(action)
+            make_table(action, DIVISIONS.values())
 
 
 def _enter(action: Enter) -> None:
@@ -181,11 +164,11 @@ def _enter(action: Enter) -> None:
     print(f"wrote {action.output}")
 
 
-def _verify(action: Verify) -> None:
+def _verify(action: VerifyTraining) -> None:
     for name, value in (("steps", action.steps), ("parts", action.parts)):
         if value < 1:
             raise ValueError(f"{name} must be positive, got {value}")
-    division = division_of(action.entry)
+    division = division_of(action.entry, DIVISIONS.values())
     recipe = load_config(EntryRecipe, action.entry / RECIPE_NAME)
     with _division_data(division, action.data, recipe.model.vocab_size) as data:
         verification = verify_entry(
@@ -196,29 +179,12 @@ def _verify(action: Verify) -> None:
             full=action.full,
             device=action.device,
         )
-    Console().print(_checks_table(verification))
-    if not verification.passed:
-        broken = [check.rule for check in verification.checks if check.passed is False]
-        raise ValueError(f"the entry breaks {', '.join(dict.fromkeys(broken))}")
-    print("the entry keeps every rule that could be judged here")
-
-
-def _export(action: Export) -> None:
-    export_entry(action.entry, action.output)
-    print(f"wrote {action.output}: uv run main.py makes the entry again")
-
-
-def _make_table(action: MakeTable) -> None:
-    if action.document is None:
-        print(leaderboard_tables(action.entries))
-        return
-    write_tables(action.entries, action.document)
-    print(f"wrote {action.document}")
+    report_verification(verification)
 
 
 @contextmanager
 def _division_data(
-    division: Division, folder: Path | None, vocab_size: int
+    division: TrainingDivision, folder: Path | None, vocab_size: int
 ) -> Iterator[DivisionData]:
     """Open the data of a folder, or make the laptop's in a folder that goes away again."""
     if folder is not None:
@@ -237,17 +203,6 @@ def _division_data(
         )
     with tempfile.TemporaryDirectory() as temporary:
         yield make_laptop_data(Path(temporary) / "data", vocab_size=vocab_size)
-
-
-def _checks_table(verification: Verification) -> Table:
-    table = Table(box=SIMPLE_HEAD)
-    table.add_column("rule", no_wrap=True)
-    table.add_column("kept", no_wrap=True)
-    table.add_column("found", overflow="fold")
-    words = {True: "yes", False: "NO", None: "open"}
-    for check in verification.checks:
-        table.add_row(check.rule, words[check.passed], check.detail)
-    return table
 
 
 take_part = with_recipes(leaderboard, ACTIONS, kind="action or division")

@@ -8,9 +8,10 @@ import numpy as np
 from jaxtyping import Integer, UInt64
 
 from lm_basics.default_corpus import prepare_default_corpus
-from lm_basics.leaderboard.divisions import Division
+from lm_basics.leaderboard.divisions import TrainingDivision
 from lm_basics.tokenizer import END_OF_TEXT, TokenFile, Tokenizer, open_token_file
 from lm_shared.files import hash_file
+from lm_shared.leaderboard import Check
 
 WINDOW_LENGTH = 64
 """Tokens in a row that count as the same text."""
@@ -67,7 +68,7 @@ def make_laptop_data(folder: Path, *, vocab_size: int) -> DivisionData:
     )
 
 
-def open_division_data(folder: Path, division: Division) -> DivisionData:
+def open_division_data(folder: Path, division: TrainingDivision) -> DivisionData:
     """Open ``train.bin``, ``validation.bin`` and the folder ``tokenizer`` of a data folder.
 
     Raises:
@@ -94,6 +95,19 @@ def open_division_data(folder: Path, division: Division) -> DivisionData:
             f"division {division.name} asks for {wanted:,}"
         )
     return data
+
+
+def check_overlap(data: DivisionData) -> Check:
+    """Look for held-out text in the training tokens."""
+    share = validation_overlap(data.train.tokens, data.validation.tokens)
+    return Check(
+        rule="held-out text",
+        passed=share <= MAX_OVERLAP,
+        detail=(
+            f"{share:.1%} of the held-out windows of {WINDOW_LENGTH} tokens occur in the training "
+            f"tokens, {MAX_OVERLAP:.0%} may"
+        ),
+    )
 
 
 def validation_overlap(

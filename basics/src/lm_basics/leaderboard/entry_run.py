@@ -1,57 +1,51 @@
 """Makes an entry: trains by the division's rules, scores the model and writes the submission."""
 
-import datetime as dt
 import logging
-import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
+from matplotlib.figure import Figure
 
 from lm_basics.export import check_model_folder, save_model
-from lm_basics.leaderboard.curve import write_curve
-from lm_basics.leaderboard.division_data import DivisionData
-from lm_basics.leaderboard.divisions import Division
-from lm_basics.leaderboard.recipe import (
+from lm_basics.leaderboard.division_data import DivisionData, check_overlap
+from lm_basics.leaderboard.divisions import (
     RECIPE_NAME,
     EntryRecipe,
-    build_model,
+    TrainingDivision,
     check_recipe,
 )
-from lm_basics.leaderboard.rules import RUN_NAME, check_overlap, hardware_problems
-from lm_basics.leaderboard.score import score_model
-from lm_basics.training import StepReport, train
+from lm_basics.nn.ops import COMPILED_OPS, REFERENCE_OPS
+from lm_basics.training import StepReport, evaluate_loss, train
 from lm_basics.transformer import TransformerLM
 from lm_shared.config import save_config
-from lm_shared.leaderboard import SUBMISSION_NAME, Submission, hash_entry
+from lm_shared.figures import figure_svg, house_style
+from lm_shared.files import write_text
+from lm_shared.leaderboard import (
+    RUN_NAME,
+    About,
+    Submission,
+    hardware_problems,
+    refuse_finished,
+    restrict_cores,
+    submit_entry,
+)
 from lm_shared.receipt import describe_hardware
-from lm_shared.runs import METRICS_NAME, load_receipt, read_metrics
-from lm_shared.tensors import DeviceName
+from lm_shared.runs import METRICS_NAME, read_metrics
+from lm_shared.tensors import DeviceName, choose_device, require_determinism, seed_everything
 
 logger = logging.getLogger(__name__)
 
 MODEL_NAME = "model"
+CURVE_NAME = "curve.svg"
 CURVE_TOKENS = 32_768
 """Held-out tokens behind a point of the learning curve; the score takes all."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class About:
-    """Who made an entry, and what is in it."""
-
-    name: str
-    """Of the entry."""
-    authors: str
-    """Who made it."""
-    description: str
-    """What is in it, in a sentence or two."""
-
-
 def run_entry(
-    division: Division,
+    division: TrainingDivision,
     recipe: EntryRecipe,
     data: DivisionData,
     folder: Path,
@@ -82,8 +76,7 @@ def run_entry(
         FloatingPointError: the run diverged.
     """
     check_recipe(recipe, division)
-    if (folder / SUBMISSION_NAME).exists():
-        raise ValueError(f"{folder} holds a finished entry: choose another folder")
+    refuse_finished(folder)
     check_model_folder(folder / MODEL_NAME)
     device = _choose_device(division, device)
     overlap = check_overlap(data)
@@ -112,68 +105,79 @@ def run_entry(
         with nullcontext() if result.ema is None else result.ema.applied():
             score = score_model(model, data, division)
             save_model(model, folder / MODEL_NAME, tokenizer=data.tokenizer)
-        used = (model.output_weight.device.type, torch.get_num_threads())
+        used, num_threads = model.output_weight.device.type, torch.get_num_threads()
     save_config(recipe, folder / RECIPE_NAME)
-    write_curve(folder / RUN_NAME, folder, division)
-    submission = _claim(division, data, folder, about=about, score=score, used=used)
-    save_config(submission, folder / SUBMISSION_NAME)
-    return submission
-
-
-def _claim(
-    division: Division,
-    data: DivisionData,
-    folder: Path,
-    *,
-    about: About,
-    score: float,
-    used: tuple[str, int],
-) -> Submission:
-    """Return the submission of a finished run; ``used`` are its device and threads."""
-    device, num_threads = used
-    steps = [line for line in read_metrics(folder / RUN_NAME / METRICS_NAME) if "loss" in line]
-    receipt = load_receipt(folder / RUN_NAME)
-    return Submission(
-        division=division.name,
-        name=about.name,
-        authors=about.authors,
-        description=about.description,
-        date=dt.datetime.now(tz=dt.UTC).date().isoformat(),
+    _write_curve(folder / RUN_NAME, folder, division)
+    return submit_entry(
+        folder,
+        division,
+        about=about,
         score=score,
-        wall_s=steps[-1]["elapsed_s"],
-        hardware=receipt.hardware,
-        device=device,
+        device=used,
         num_threads=num_threads,
-        versions=receipt.versions,
-        commit=receipt.git_commit,
+        measure="loss",
         data=data.hashes(),
-        files=hash_entry(folder),
     )
 
 
-def _choose_device(division: Division, device: DeviceName) -> DeviceName:
+def build_model(recipe: EntryRecipe, device: DeviceName) -> TransformerLM:
+    """Return the model as the run begins with it; the seed decides its weights."""
+    chosen = choose_device(device)
+    require_determinism()
+    seed_everything(recipe.training.seed)
+    ops = COMPILED_OPS if recipe.compile else REFERENCE_OPS
+    return TransformerLM(recipe.model, ops=ops).to(chosen)
+
+
+def score_model(
+    model: TransformerLM,
+    data: DivisionData,
+    division: TrainingDivision,
+    *,
+    context_length: int | None = None,
+    num_tokens: int | None = None,
+) -> float:
+    """Return the division's score, every held-out token predicted once, in float32.
+
+    Args:
+        model: On its device.
+        data: Its validation tokens are used.
+        division: Says what a score is.
+        context_length: Longest window; None means the division's, which alone counts.
+        num_tokens: Only so many of the first tokens; None means all, which alone counts.
+    """
+    tokens = data.validation.tokens[:num_tokens]
+    longest = context_length or division.context_length
+    loss = evaluate_loss(
+        model,
+        tokens,
+        first_context=data.end_of_text,
+        context_length=min(longest, model.config.context_length),
+    )
+    if division.score == "nats per token":
+        return loss.nats_per_token
+    num_bytes = int(data.tokenizer.token_num_bytes[tokens].sum())
+    return loss.total_nats / math.log(2) / num_bytes
+
+
+def _write_curve(run: Path, folder: Path, division: TrainingDivision) -> None:
+    """Draw ``curve.svg``: the score on the first held-out tokens over the seconds of the run."""
+    lines = [line for line in read_metrics(run / METRICS_NAME) if "val_score" in line]
+    seconds = [line["elapsed_s"] for line in lines]
+    with house_style():
+        figure = Figure(figsize=(7.2, 3.4), layout="constrained")
+        axes = figure.add_subplot()
+        axes.plot(seconds, [line["val_score"] for line in lines], marker="o")
+        axes.axvline(division.time_limit_s, color=axes.xaxis.label.get_color(), linewidth=1)
+        axes.set(xlabel="seconds of training", ylabel=f"held-out {division.score}")
+        axes.set_xlim(left=0)
+    write_text(folder / CURVE_NAME, figure_svg(figure))
+
+
+def _choose_device(division: TrainingDivision, device: DeviceName) -> DeviceName:
     """Return the device, which is the CPU where a division is for CPUs."""
     if division.gpu is not None:
         return device
     if device not in ("auto", "cpu"):
         raise ValueError(f"the division {division.name} is for CPUs, got device={device!r}")
     return "cpu"
-
-
-@contextmanager
-def restrict_cores(max_cores: int | None) -> Iterator[None]:
-    """Keep the process to some cores while the block runs; None means all that it has."""
-    if max_cores is None:
-        yield
-        return
-    threads = torch.get_num_threads()
-    allowed = os.sched_getaffinity(0) if sys.platform == "linux" else set[int]()
-    torch.set_num_threads(min(threads, max_cores))
-    if allowed:
-        os.sched_setaffinity(0, sorted(allowed)[:max_cores])
-    try:
-        yield
-    finally:
-        if allowed:
-            os.sched_setaffinity(0, allowed)
-        torch.set_num_threads(threads)

@@ -1,4 +1,7 @@
-"""Parts of an entry's run, done again from its seed and its checkpoints with the official data."""
+"""An entry read, and parts of its run done again with the official data.
+
+A replay begins with the run's seed or with one of its checkpoints.
+"""
 
 import itertools
 import shutil
@@ -12,18 +15,52 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lm_basics.accounting import count_parameters, training_flops_per_token
 from lm_basics.export import load_model
 from lm_basics.leaderboard.division_data import DivisionData
-from lm_basics.leaderboard.entry_run import MODEL_NAME
-from lm_basics.leaderboard.recipe import EntryRecipe, build_model
-from lm_basics.leaderboard.rules import RUN_NAME, EntryRecord
+from lm_basics.leaderboard.divisions import RECIPE_NAME, EntryRecipe
+from lm_basics.leaderboard.entry_run import MODEL_NAME, build_model
 from lm_basics.training import StepReport, train
 from lm_basics.training.checkpoint_folder import EMA_PART, FOLDER_NAME
 from lm_basics.training.snapshot import unpack
 from lm_basics.transformer import TransformerLM
-from lm_shared.leaderboard import Submission
-from lm_shared.runs import CONFIG_NAME, METRICS_NAME
+from lm_shared.config import load_config
+from lm_shared.leaderboard import RUN_NAME, EntryRecord, Submission, read_steps
+from lm_shared.runs import CONFIG_NAME, METRICS_NAME, load_receipt
 from lm_shared.tensors import DeviceName
+
+MAX_PARAMETERS = 10**10
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingRecord(EntryRecord):
+    """What an entry's files say."""
+
+    recipe: EntryRecipe
+    """Model and training."""
+
+
+def read_record(folder: Path, submission: Submission) -> TrainingRecord:
+    """Read the files of an entry.
+
+    Raises:
+        FileNotFoundError: one is missing.
+        ValueError: one is damaged, or the record is not that of the recipe's steps.
+    """
+    recipe = load_config(EntryRecipe, folder / RECIPE_NAME)
+    training, model = recipe.training, recipe.model
+    steps = read_steps(folder, "loss", num_steps=training.steps)
+    if count_parameters(model) > MAX_PARAMETERS:
+        raise ValueError(f"the model has more than {MAX_PARAMETERS:,} parameters")
+    num_tokens = training.steps * training.batch_size * model.context_length
+    return TrainingRecord(
+        folder=folder,
+        submission=submission,
+        receipt=load_receipt(folder / RUN_NAME),
+        steps=steps,
+        flops=num_tokens * training_flops_per_token(model, model.context_length),
+        recipe=recipe,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,7 +104,7 @@ def _by_step(paths: Iterable[Path]) -> dict[int, Path]:
 
 
 def replay(
-    record: EntryRecord,
+    record: TrainingRecord,
     data: DivisionData,
     *,
     after_step: int,

@@ -13,55 +13,49 @@ Published entries come without their weights, which are large. Of these ``full``
 and the model that the run arrives at has to have the claimed score.
 """
 
-import datetime as dt
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Container, Mapping
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
-from lm_basics.leaderboard.division_data import DivisionData
-from lm_basics.leaderboard.divisions import DIVISIONS, Division
-from lm_basics.leaderboard.entry_run import CURVE_TOKENS, MODEL_NAME, restrict_cores
-from lm_basics.leaderboard.recipe import milestone_steps
+from lm_basics.leaderboard.division_data import DivisionData, check_overlap
+from lm_basics.leaderboard.divisions import (
+    DIVISIONS,
+    NUM_MILESTONES,
+    TrainingDivision,
+    milestone_steps,
+    with_milestones,
+)
+from lm_basics.leaderboard.entry_run import CURVE_TOKENS, MODEL_NAME, score_model
 from lm_basics.leaderboard.replay import (
     Replay,
+    TrainingRecord,
     checkpoint_weights,
     entry_model,
     largest_difference,
     listed_milestones,
     milestones,
+    read_record,
     replay,
 )
-from lm_basics.leaderboard.rules import (
-    RUN_NAME,
-    EntryRecord,
-    check_clock,
-    check_data,
-    check_hardware,
-    check_milestones,
-    check_origin,
-    check_overlap,
-    check_time,
-    check_vocabulary,
-    read_record,
-)
-from lm_basics.leaderboard.score import score_model
 from lm_basics.training import evaluate_loss
 from lm_basics.training.checkpoint_folder import FOLDER_NAME
 from lm_basics.transformer import TransformerLM
-from lm_shared.files import hash_file
 from lm_shared.leaderboard import (
-    SUBMISSION_NAME,
+    RUN_NAME,
     Check,
+    Rule,
     Verification,
-    check_files,
+    check_data,
+    check_origin,
+    check_replayed,
+    check_speed,
+    division_of,
+    guarded,
+    judge_entry,
     read_entry,
-    save_verification,
 )
-from lm_shared.receipt import describe_hardware
 from lm_shared.tensors import DeviceName, choose_device
 
 _logger = logging.getLogger(__name__)
@@ -72,33 +66,7 @@ LOSS_TOLERANCE = 0.01
 """Nats per token, for the same reason; other data is off by ten times that."""
 ARRIVAL_TOLERANCE = 0.005
 """Of the score after the last replayed part, in which roundings grow."""
-SPEED_TOLERANCE = 1.25
-"""How much faster than here a run may have been on the same hardware."""
 _MEMORY_MARGIN = 0.97
-# All that a file of somebody else can make go wrong.
-_BAD_FILES = (
-    OSError,
-    ValueError,
-    LookupError,
-    TypeError,
-    ArithmeticError,
-    RuntimeError,
-    MemoryError,
-)
-
-
-def division_of(folder: Path) -> Division:
-    """Return the division that an entry takes part in.
-
-    Raises:
-        FileNotFoundError: the folder holds no submission.
-        ValueError: there is no such division, or the submission is damaged.
-    """
-    name = read_entry(folder).submission.division
-    for division in DIVISIONS.values():
-        if division.name == name:
-            return division
-    raise ValueError(f"{folder} is of the division {name!r}: known are {', '.join(DIVISIONS)}")
 
 
 def verify_entry(
@@ -125,48 +93,78 @@ def verify_entry(
         ValueError: the submission is damaged, or the entry has no weights and ``full`` is not
             asked for; its earlier verification stays as it is.
     """
-    division, submission = division_of(folder), read_entry(folder).submission
+    division, submission = division_of(folder, DIVISIONS.values()), read_entry(folder).submission
     has_weights = bool(milestones(folder)) or (folder / MODEL_NAME).exists()
     if not has_weights and not full:
         raise ValueError(
             f"{folder} comes without weights, as entries are published: only --full can verify it, "
             f"which does the run of {submission.wall_s:.0f} s again from its seed"
         )
-    absent = () if has_weights else (f"{MODEL_NAME}/", f"{RUN_NAME}/{FOLDER_NAME}/")
-    checks = _guarded("files", lambda: [check_files(folder, submission, absent=absent)])
-    record = None
-    try:
-        record = read_record(folder, submission)
-    except _BAD_FILES as error:
-        checks.append(_broken("record", error))
-    if record is not None:
-        for rule, check in _file_rules(record, data, division).items():
-            checks += _guarded(rule, lambda check=check: [check()])
-        with restrict_cores(division.max_cores):
-            judge = _Judge(record, data, division, device)
-            if has_weights:
-                checks += _guarded("score", judge.check_entry_model)
-                check_replays = partial(judge.check_replays, num_steps, num_parts, full)
-                checks += _guarded("replay", check_replays)
-            else:
-                checks += _guarded("replay", judge.check_rerun)
-    verification = Verification(
-        submission_sha256=hash_file(folder / SUBMISSION_NAME),
-        date=dt.datetime.now(tz=dt.UTC).date().isoformat(),
-        hardware=describe_hardware(),
-        checks=tuple(checks),
+
+    def rules(record: TrainingRecord) -> list[tuple[str, Rule]]:
+        judge = _Judge(record, data, division, device)
+        in_files: list[tuple[str, Rule]] = [
+            ("origin", lambda: check_origin(is_official=data.is_official)),
+            ("data", lambda: check_data(record, data.hashes())),
+            ("vocabulary", lambda: check_vocabulary(record, data, division)),
+            ("held-out text", lambda: check_overlap(data)),
+        ]
+        if not has_weights:
+            return [*in_files, ("replay", judge.check_rerun)]
+        replays = partial(judge.check_replays, num_steps, num_parts, full)
+        return [*in_files, ("score", judge.check_entry_model), ("replay", replays)]
+
+    return judge_entry(
+        folder,
+        division,
+        read_record=read_record,
+        rules=rules,
+        absent=() if has_weights else (f"{MODEL_NAME}/", f"{RUN_NAME}/{FOLDER_NAME}/"),
     )
-    save_verification(folder, verification)
-    return verification
+
+
+def check_milestones(record: TrainingRecord, saved: Container[int]) -> Check:
+    """Check that the entry has every checkpoint that a verifier replays from."""
+    training = record.recipe.training
+    wanted = milestone_steps(training)
+    missing = [step for step in wanted if step not in saved]
+    if training != with_milestones(training):
+        detail = f"the recipe does not keep {NUM_MILESTONES} evenly spread checkpoints"
+    elif missing:
+        detail = f"there is no checkpoint of step {missing[-1]}"
+    else:
+        detail = f"{len(wanted)} checkpoints"
+    passed = training == with_milestones(training) and not missing
+    return Check(rule="checkpoints", passed=passed, detail=detail)
+
+
+def check_vocabulary(
+    record: TrainingRecord, data: DivisionData, division: TrainingDivision
+) -> Check:
+    """Compare the model's vocabulary with the tokenizer's and the division's."""
+    size, wanted = record.recipe.model.vocab_size, division.vocab_size
+    tokenizer_size = data.tokenizer.vocab_size
+    passed = size == tokenizer_size and wanted in (None, size)
+    rule = "" if wanted is None else f", the division asks for {wanted:,}"
+    return Check(
+        rule="vocabulary",
+        passed=passed,
+        detail=f"the model has {size:,} tokens, the tokenizer {tokenizer_size:,}{rule}",
+    )
 
 
 class _Judge:
     """Applies the rules that need computing."""
 
     def __init__(
-        self, record: EntryRecord, data: DivisionData, division: Division, device: DeviceName
+        self,
+        record: TrainingRecord,
+        data: DivisionData,
+        division: TrainingDivision,
+        device: DeviceName,
     ) -> None:
-        self.record, self.data, self.division, self.device = record, data, division, device
+        self.record, self.data, self.division = record, data, division
+        self.device: DeviceName = device
 
     def check_entry_model(self) -> list[Check]:
         """Judge the model that lies in the entry."""
@@ -179,8 +177,8 @@ class _Judge:
         # What is left out has to have been there: the clock counts the writing of checkpoints.
         checks = [check_milestones(self.record, listed_milestones(self.record.submission))]
         checks += self._replay(0, self.record.recipe.training.steps, {}, replays)
-        checks += _guarded("score", lambda: self._check_model(replays[0].model))
-        return [*checks, _check_speed(self.record, replays)]
+        checks += guarded("score", lambda: self._check_model(replays[0].model))
+        return [*checks, self._check_speed(replays)]
 
     def _check_model(self, model: TransformerLM) -> list[Check]:
         """Measure the score again, and look for signs that the held-out text was learned."""
@@ -223,9 +221,9 @@ class _Judge:
         replays: list[Replay] = []
         for start, end in zip(starts, ends, strict=True):
             num = end - start if end in followed else min(num_steps, end - start)
-            checks += _guarded("replay", partial(self._replay, start, num, saved, replays))
-        checks += _guarded("weights", partial(self._check_model_is, saved[total]))
-        return [*checks, _check_speed(self.record, replays)]
+            checks += guarded("replay", partial(self._replay, start, num, saved, replays))
+        checks += guarded("weights", partial(self._check_model_is, saved[total]))
+        return [*checks, self._check_speed(replays)]
 
     def _replay(
         self, start: int, num_steps: int, saved: Mapping[int, Path], replays: list[Replay]
@@ -236,7 +234,16 @@ class _Judge:
             self.record, self.data, after_step=start, num_steps=num_steps, device=self.device
         )
         replays.append(done)
-        checks = [_compare_losses(self.record, done)]
+        checks = [
+            check_replayed(
+                self.record,
+                "loss",
+                done.losses,
+                first_step=done.first_step,
+                tolerance=LOSS_TOLERANCE,
+                wording="losses differ by at most {} nats",
+            )
+        ]
         if done.last_step in saved:
             checks.append(self._check_arrival(done, saved[done.last_step]))
         return checks
@@ -285,65 +292,6 @@ class _Judge:
         )
         return held_out, trained
 
-
-def _file_rules(
-    record: EntryRecord, data: DivisionData, division: Division
-) -> dict[str, Callable[[], Check]]:
-    """Return the rules that need no model."""
-    return {
-        "time": lambda: check_time(record, division),
-        "clock": lambda: check_clock(record),
-        "hardware": lambda: check_hardware(record, division),
-        "origin": lambda: check_origin(data),
-        "data": lambda: check_data(record, data),
-        "vocabulary": lambda: check_vocabulary(record, data, division),
-        "held-out text": lambda: check_overlap(data),
-    }
-
-
-def _compare_losses(record: EntryRecord, done: Replay) -> Check:
-    first, last = done.first_step, done.last_step
-    recorded = [line["loss"] for line in record.steps if first <= line["step"] <= last]
-    if len(recorded) != len(done.losses):
-        detail = f"steps {first} to {last} are not all in the record"
-        return Check(rule="replay", passed=False, detail=detail)
-    # A step that was skipped because its loss was not finite is replayed as such, too.
-    off = float(np.nanmax(np.abs(np.subtract(recorded, done.losses)), initial=0.0))
-    same_gaps = np.isfinite(recorded) == np.isfinite(done.losses)
-    return Check(
-        rule="replay",
-        passed=off <= LOSS_TOLERANCE and bool(same_gaps.all()),
-        detail=f"steps {first} to {last}: the losses differ by at most {off:.2g} nats",
-    )
-
-
-def _check_speed(record: EntryRecord, replays: list[Replay]) -> Check:
-    """Compare the recorded speed with that of the replays, on the same hardware."""
-    here, there = describe_hardware(), record.submission.hardware
-    if (here.cpu, here.gpus) != (there.cpu, there.gpus):
-        where = ", ".join(there.gpus) or there.cpu
-        detail = f"the run was on {where}: not comparable with this machine"
-        return Check(rule="speed", passed=None, detail=detail)
-    # The first step of each replay may compile; of the others the faster half is undisturbed.
-    seconds = sorted(one for done in replays for one in done.step_s[1:])
-    if not seconds:
-        return Check(rule="speed", passed=None, detail="too few steps were replayed")
-    typical = seconds[len(seconds) // 4]
-    claimed = record.mean_step_s
-    return Check(
-        rule="speed",
-        passed=claimed * SPEED_TOLERANCE >= typical,
-        detail=f"{claimed:.3f} s a step on the clock, {typical:.3f} s in the replay",
-    )
-
-
-def _guarded(rule: str, check: Callable[[], list[Check]]) -> list[Check]:
-    """Return the checks, or one that says why they failed: the files of others may be bad."""
-    try:
-        return check()
-    except _BAD_FILES as error:
-        return [_broken(rule, error)]
-
-
-def _broken(rule: str, error: BaseException) -> Check:
-    return Check(rule=rule, passed=False, detail=f"{type(error).__name__}: {error}"[:500])
+    def _check_speed(self, replays: list[Replay]) -> Check:
+        """Compare the speed of all replays with the record; the first step of each may compile."""
+        return check_speed(self.record, [one for done in replays for one in done.step_s[1:]])

@@ -1,12 +1,9 @@
-"""A leaderboard: what an entry claims, what a verifier found, and the table of both.
+"""An entry of a leaderboard: what it claims, and what a verifier found.
 
 An entry is a folder. ``submission.json`` says what is claimed and holds a hash of every other file;
 ``verification.json``, written beside it by whoever checked the claim, holds one line for each rule.
-A unit decides what its rules are.
 """
 
-import html
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +14,17 @@ from lm_shared.receipt import Hardware
 SUBMISSION_NAME = "submission.json"
 VERIFICATION_NAME = "verification.json"
 
-_MAX_CELL_LENGTH = 300
-TABLE_COLUMNS = ("rank", "entry", "score", "time", "hardware", "date", "verified", "description")
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class About:
+    """Who made an entry, and what is in it."""
+
+    name: str
+    """Of the entry."""
+    authors: str
+    """Who made it."""
+    description: str
+    """What is in it, in a sentence or two."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +42,7 @@ class Submission:
     date: str
     """Day of the run, as 2026-01-31."""
     score: float
-    """Lower is better; the division says in which unit."""
+    """The division says in which unit, and whether lower or higher is better."""
     wall_s: float
     """Seconds that the division's clock ran."""
     hardware: Hardware
@@ -162,70 +168,16 @@ def read_entry(folder: Path) -> Entry:
 
 
 def find_entries(folder: Path) -> tuple[list[Entry], list[str]]:
-    """Return the entries below ``folder``, and what is wrong with those that cannot be read.
-
-    The verified ones come first, from best to worst, then those not checked, then the disqualified.
-    """
+    """Return the entries below ``folder``, and what is wrong with those that cannot be read."""
     entries, problems = [], []
     for path in sorted(folder.rglob(SUBMISSION_NAME)):
         try:
             entries.append(read_entry(path.parent))
         except ValueError as error:
             problems.append(str(error))
-    return sorted(entries, key=lambda one: (_standing(one), one.submission.score)), problems
+    return entries, problems
 
 
 def save_verification(folder: Path, verification: Verification) -> None:
     """Write what was found into the entry."""
     save_config(verification, folder / VERIFICATION_NAME)
-
-
-def markdown_table(entries: Sequence[Entry], *, score_name: str) -> str:
-    """Return the table of one division, entries in the order given."""
-    columns = [score_name if name == "score" else name for name in TABLE_COLUMNS]
-    lines: list[Iterable[str]] = [columns, ["---"] * len(columns)]
-    ranks = (str(rank) for rank in range(1, len(entries) + 1))
-    lines += [_row("-" if _standing(entry) else next(ranks), entry) for entry in entries]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def _row(rank: str, entry: Entry) -> list[str]:
-    claim = entry.submission
-    hardware = ", ".join(claim.hardware.gpus)
-    if claim.device == "cpu":
-        hardware = f"{claim.num_threads} cores, {claim.hardware.cpu}"
-    cells = [
-        rank,
-        claim.name,
-        f"{claim.score:.4f}" if abs(claim.score) < 1e6 else f"{claim.score:.3g}",
-        f"{claim.wall_s:.0f} s" if abs(claim.wall_s) < 1e6 else f"{claim.wall_s:.3g} s",
-        hardware,
-        claim.date,
-        _verdict(entry.verification),
-        f"{claim.description} ({claim.authors})",
-    ]
-    return [_escape(cell) for cell in cells]
-
-
-def _escape(text: str) -> str:
-    """Return text of others so that it breaks neither the table nor the page around it."""
-    line = html.escape(" ".join(text.split())[:_MAX_CELL_LENGTH], quote=False)
-    return line.replace("\\", "\\\\").replace("|", "\\|")
-
-
-def _verdict(verification: Verification | None) -> str:
-    if verification is None:
-        return "no"
-    if not verification.passed:
-        broken = [check.rule for check in verification.checks if check.passed is False]
-        return f"disqualified: {', '.join(broken)}"
-    if verification.num_open:
-        return f"yes, {verification.num_open} open"
-    return "yes"
-
-
-def _standing(entry: Entry) -> int:
-    """Return 0 for a verified entry, 1 for one that nobody checked, 2 for a disqualified one."""
-    if entry.verification is None:
-        return 1
-    return 0 if entry.verification.passed else 2
