@@ -8,7 +8,7 @@ import torch
 from jaxtyping import TypeCheckError
 from torch.nn import functional
 
-from lm_basics.model_config import Activation, FullAttention
+from lm_basics.model_config import Activation
 from lm_basics.nn import (
     MLP,
     REFERENCE_OPS,
@@ -187,6 +187,6 @@ def test_cache_needs_positions() -> None:
         ) -> tuple[torch.Tensor, torch.Tensor]:
             return k, v
 
-    layer = MultiHeadSelfAttention(8, FullAttention(num_heads=2), context_length=4)
+    layer = MultiHeadSelfAttention(8, 2)
     with pytest.raises(ValueError, match="needs the positions"):
         layer(torch.randn(1, 2, 8), None, NoCache())

@@ -44,11 +44,18 @@ class SwiGLU(nn.Module):
 class MLP(nn.Module):
     """Return ``W2 activation(W1 x)``."""
 
-    def __init__(self, d_model: int, d_ff: int, activation: Activation = "silu") -> None:
+    def __init__(
+        self,
+        d_model: int,
+        d_ff: int,
+        activation: Activation = "silu",
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
         self.activation = ACTIVATIONS[activation]
-        self.w1 = Linear(d_model, d_ff)
-        self.w2 = Linear(d_ff, d_model)
+        self.w1 = Linear(d_model, d_ff, device, dtype)
+        self.w2 = Linear(d_ff, d_model, device, dtype)
 
     def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """Apply the layer to every position alike."""

@@ -65,9 +65,13 @@ def scaled_dot_product_attention(
 def cross_entropy(
     logits: Float[Tensor, "*batch vocab"], targets: Int[Tensor, "*batch"]
 ) -> Float[Tensor, ""]:
-    """Return the mean of ``-log softmax(logits)[target]`` over all positions, in nats."""
+    """Return the mean of ``-log softmax(logits)[target]`` over all positions, in nats.
+
+    Logits of 16 bits are widened: the loss is computed and returned in float32, in float64 for
+    logits of 64 bits. It is the same in the operations that form no logits.
+    """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     shifted = logits - logits.amax(-1, keepdim=True)
-    exponentials = shifted.exp()
-    log_normalizer = exponentials.sum(-1, dtype=_sum_dtype(exponentials)).log()
+    log_normalizer = shifted.exp().sum(-1).log()
     chosen = shifted.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
     return (log_normalizer - chosen).mean()

@@ -23,17 +23,23 @@ class MixtureOfExperts(nn.Module):
     """Route every token to its experts; no token is dropped."""
 
     def __init__(
-        self, d_model: int, config: MixtureOfExpertsConfig, *, ops: Ops = REFERENCE_OPS
+        self,
+        d_model: int,
+        config: MixtureOfExpertsConfig,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        ops: Ops = REFERENCE_OPS,
     ) -> None:
         super().__init__()
         self.num_active = config.num_active
         self.balance_weight = config.balance_weight
-        self.router = Linear(d_model, config.num_experts)
+        self.router = Linear(d_model, config.num_experts, device, dtype)
         expert = config.expert
         self.experts = nn.ModuleList(
-            SwiGLU(d_model, expert.d_ff, ops=ops)
+            SwiGLU(d_model, expert.d_ff, device, dtype, ops=ops)
             if isinstance(expert, SwiGLUConfig)
-            else MLP(d_model, expert.d_ff, expert.activation)
+            else MLP(d_model, expert.d_ff, expert.activation, device, dtype)
             for _ in range(config.num_experts)
         )
 
@@ -46,7 +52,7 @@ class MixtureOfExperts(nn.Module):
             x: Residual stream, normalized.
             objectives: The weighted load-balancing loss is appended here.
         """
-        tokens = x.flatten(0, -2)
+        tokens = x.reshape(-1, x.shape[-1])
         probabilities = softmax(self.router(tokens).float(), dim=-1)
         scores, chosen = probabilities.topk(self.num_active, dim=-1)
         weights = (scores / scores.sum(-1, keepdim=True)).to(x.dtype)

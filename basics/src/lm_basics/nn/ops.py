@@ -60,7 +60,10 @@ class LinearCrossEntropyOp(Protocol):
         weight: Float[Tensor, "vocab d_model"],
         targets: Int[Tensor, " tokens"],
     ) -> Float[Tensor, ""]:
-        """Return the mean cross-entropy in nats over the targets that are not ignored."""
+        """Return the mean cross-entropy in nats over the targets that are not ignored.
+
+        In the type of ``lm_basics.nn.functional.cross_entropy``: float32 at the least.
+        """
         ...
 
 
@@ -153,7 +156,8 @@ def linear_cross_entropy(
     targets: Int[Tensor, " tokens"],
 ) -> Float[Tensor, ""]:
     """Form all logits, then average ``-log softmax`` over the targets that are not ignored."""
-    logits = (hidden @ weight.T).float()
+    logits = hidden @ weight.T
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     counted = targets != IGNORED_TARGET
     chosen = logits.gather(-1, targets.where(counted, 0)[:, None]).squeeze(-1)
     losses = torch.logsumexp(logits, dim=-1) - chosen

@@ -31,7 +31,8 @@ def linear_cross_entropy(
     """Return the mean cross-entropy in nats over the targets that are not ignored.
 
     A batch whose targets are all ignored has no mean: the loss is NaN, as in the reference.
-    Under autocast the matrix products run in its dtype, as they would in the reference.
+    The loss is computed and returned in float32, of float64 inputs in float64. Under autocast the
+    matrix products run in its dtype, as they would in the reference.
     """
     device = hidden.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
@@ -52,7 +53,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
         narrow, table = hidden.to(dtype), weight.to(dtype)
         # Kept on the device: reading it here would stop a GPU until it has caught up.
         count = (targets != IGNORED_TARGET).sum()
-        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        wide = torch.promote_types(dtype, torch.float32)
+        total = torch.zeros((), dtype=wide, device=hidden.device)
         d_hidden = torch.empty_like(narrow) if needs_gradients else None
         d_weight: Tensor | None = None
         rows = chunk_rows(weight.shape[0], hidden.device, dtype)
@@ -65,14 +67,14 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 continue
             torch.mm(d_logits, table, out=d_hidden[chunk])
             if d_weight is None:
-                d_weight = (d_logits.T @ narrow[chunk]).float()
-            elif dtype == torch.float32:
+                d_weight = (d_logits.T @ narrow[chunk]).to(wide)
+            elif dtype == wide:
                 d_weight.addmm_(d_logits.T, narrow[chunk])
             else:
                 d_weight += d_logits.T @ narrow[chunk]
         if d_hidden is not None:
             if d_weight is None:
-                d_weight = torch.zeros_like(weight, dtype=torch.float32)
+                d_weight = torch.zeros_like(weight, dtype=wide)
             ctx.save_for_backward(d_hidden.to(hidden.dtype), d_weight, count)
             ctx.weight_dtype = weight.dtype
         return total / count
@@ -82,8 +84,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         d_hidden, d_weight, count = ctx.saved_tensors
         scale = g / count
-        # In float32, of which 16 bits would lose a part of the scale.
-        d_hidden = (d_hidden.float() * scale).to(d_hidden.dtype)
+        # In the wide type of the loss: 16 bits would lose a part of the scale.
+        d_hidden = (d_hidden.to(g.dtype) * scale).to(d_hidden.dtype)
         return d_hidden, (d_weight * scale).to(ctx.weight_dtype), None, None, None
 
 
@@ -94,13 +96,13 @@ def _sum_and_gradient(
 
     The gradient has the logits' type and may take their place; it is undefined if not needed.
     """
-    if logits.is_cuda and has_triton():
+    if logits.is_cuda and has_triton() and logits.dtype != torch.float64:
         from lm_systems.kernels.cross_entropy import cross_entropy_rows  # noqa: PLC0415 - Triton
 
         losses = cross_entropy_rows(logits, targets, needs_gradients=needs_gradients)
         return losses.sum(), logits
     counted = targets != IGNORED_TARGET
-    wide = logits.float()
+    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
     index = targets.where(counted, 0)[:, None]
     chosen = wide.gather(-1, index)
     maximum = wide.amax(-1, keepdim=True)
@@ -112,7 +114,7 @@ def _sum_and_gradient(
     loss = torch.where(kept, normalizer.log() + maximum - chosen, 0.0).sum()
     if not needs_gradients:
         return loss, logits
-    scale = kept.float()
+    scale = kept.to(wide.dtype)
     d_logits = exponentials.mul_(scale / normalizer).scatter_add_(-1, index, -scale)
     return loss, d_logits.to(logits.dtype)
 
