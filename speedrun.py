@@ -29,8 +29,8 @@ from lm_basics.accounting import count_parameters
 from lm_basics.export import load_model, save_model
 from lm_basics.model_config import TransformerConfig
 from lm_basics.sampling_config import SamplingConfig
+from lm_basics.token_files import encode_documents, open_token_file
 from lm_basics.tokenizer import Tokenizer, compile_kernels, train_bpe_from_texts
-from lm_basics.tokenizer.token_file import encode_documents, open_token_file
 from lm_basics.training import TrainingConfig
 from lm_basics.training.evaluation import HeldOutLoss, evaluate_loss
 from lm_basics.training.loop import train

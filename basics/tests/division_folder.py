@@ -1,6 +1,7 @@
 """A folder of division data in small, for the tests of the leaderboard."""
 
-from lm_basics.tokenizer import END_OF_TEXT, Tokenizer, encode_documents
+from lm_basics.token_files import encode_documents
+from lm_basics.tokenizer import END_OF_TEXT, Tokenizer
 
 
 def write_data(folder, *, texts=("some text",), special_tokens=(END_OF_TEXT,)):

@@ -5,7 +5,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from lm_basics.tokenizer import Tokenizer, encode_documents, train_bpe_from_texts
+from lm_basics.token_files import encode_documents
+from lm_basics.tokenizer import Tokenizer, train_bpe_from_texts
 from lm_basics.tokenizer.texts import read_documents
 
 END = "<|endoftext|>"

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from lm_basics.tokenizer import END_OF_TEXT, Tokenizer, train_bpe_from_texts
-from lm_basics.tokenizer.inspector_server import InspectorServer
+from lm_basics.tokenizer_views.inspector_server import InspectorServer
 
 JSON = {"Content-Type": "application/json"}
 

@@ -14,7 +14,8 @@ from lm_basics.leaderboard import (
 )
 from lm_basics.model_config import uniform_transformer
 from lm_basics.optim import AdamWConfig
-from lm_basics.tokenizer import END_OF_TEXT, Tokenizer, encode_documents
+from lm_basics.token_files import encode_documents
+from lm_basics.tokenizer import END_OF_TEXT, Tokenizer
 from lm_basics.training import TrainingConfig
 from lm_shared.config import load_config, save_config
 from lm_shared.files import read_json

@@ -35,7 +35,7 @@ from lm_basics.accounting import count_parameters
 from lm_basics.commands.main import main
 from lm_basics.model_config import MLPConfig, uniform_transformer
 from lm_basics.optim import AdamWConfig
-from lm_basics.tokenizer import write_token_file
+from lm_basics.token_files import write_token_file
 from lm_basics.training import TrainingConfig
 from lm_shared.config import from_dict, load_config, to_dict
 from lm_shared.files import read_json

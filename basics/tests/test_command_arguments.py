@@ -11,7 +11,8 @@ import pytest
 from lm_basics.commands import stopwatch, training_display
 from lm_basics.commands.main import main
 from lm_basics.commands.wording import counted, shortened
-from lm_basics.tokenizer import Tokenizer, open_token_file
+from lm_basics.token_files import open_token_file
+from lm_basics.tokenizer import Tokenizer
 from lm_basics.tokenizer.kernels import KERNELS
 from lm_basics.tokenizer.tokenizer_json import CONFIG_FILE, read_end_of_text
 from lm_shared import display

@@ -16,8 +16,8 @@ import pytest
 from basics.tests.inspector_client import JSON, trained_byte_pairs
 from lm_basics.commands.tokenizer_page import serve_tokenizer_page
 from lm_basics.tokenizer import END_OF_TEXT, ByteTokenizer, Tokenizer, save_vocabulary
-from lm_basics.tokenizer.inspector_server import InspectorServer
 from lm_basics.tokenizer.tiktoken_file import ranks_from_tokenizer, write_rank_file
+from lm_basics.tokenizer_views.inspector_server import InspectorServer
 from lm_shared.testing.processes import start_python
 
 COMMAND = """

@@ -17,7 +17,8 @@ from lm_basics.commands.training_display import TrainingDisplay, describe_progre
 from lm_basics.commands.training_sinks import LateSink
 from lm_basics.commands.training_watch import TrainingWatch
 from lm_basics.reports import load_setting, read_run
-from lm_basics.tokenizer import END_OF_TEXT, Tokenizer, encode_documents, write_token_file
+from lm_basics.token_files import encode_documents, write_token_file
+from lm_basics.tokenizer import END_OF_TEXT, Tokenizer
 from lm_basics.training.progress import ProgressNumbers
 from lm_basics.training.samples import Sample, read_samples
 from lm_basics.transformer import TransformerLM

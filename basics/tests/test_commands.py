@@ -13,10 +13,10 @@ import pytest
 
 from lm_basics.commands.byte_count import parse_byte_count
 from lm_basics.commands.main import main
-from lm_basics.tokenizer import partial_token_file
+from lm_basics.token_files import partial_token_file
+from lm_basics.token_files.token_file import encode_documents, write_token_file
 from lm_basics.tokenizer.bpe import Tokenizer
 from lm_basics.tokenizer.patterns import GPT4_PATTERN
-from lm_basics.tokenizer.token_file import encode_documents, write_token_file
 from lm_shared import display
 
 

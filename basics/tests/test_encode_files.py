@@ -21,8 +21,8 @@ from basics.tests.encoding_samples import (
     read_all,
     write_files,
 )
-from lm_basics.tokenizer import Tokenizer, encode_documents, partial_token_file, worker_processes
-from lm_basics.tokenizer.encode_files import encode_files
+from lm_basics.token_files import encode_documents, encode_files, encoding, partial_token_file
+from lm_basics.tokenizer import Tokenizer
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_a_separator_may_begin_a_block(tmp_path: Path, block_bytes: int | None) 
 def test_processes_give_the_same_bytes(
     files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_processes, "WORTH_STARTING_BYTES", 0)
+    monkeypatch.setattr(encoding, "PROCESSES_PAY_BYTES", 0)
     path = tmp_path / "tokens.bin"
     encode_files(TOKENIZER, files, path, num_workers=2, block_bytes=200)
     assert read_all(path) == encode_plainly(files, tmp_path / "reference.bin")

@@ -11,7 +11,7 @@ from basics.tests.ngram_documents import zipf_documents
 from lm_basics.commands import ngram as command
 from lm_basics.commands.main import main
 from lm_basics.ngram import KneserNeyModel, StupidBackoffModel, compare_ngrams
-from lm_basics.tokenizer.token_file import TokenFile, write_token_file
+from lm_basics.token_files.token_file import TokenFile, write_token_file
 from lm_shared.files import read_json
 
 

@@ -21,8 +21,9 @@ from basics.tests.encoding_samples import (
     read_all,
     write_files,
 )
-from lm_basics.tokenizer import Tokenizer, encode_documents, open_token_file, partial_token_file
-from lm_basics.tokenizer.encode_files import encode_files
+from lm_basics.token_files import encode_documents, open_token_file, partial_token_file
+from lm_basics.token_files.encoding import encode_files
+from lm_basics.tokenizer import Tokenizer
 
 
 @pytest.fixture

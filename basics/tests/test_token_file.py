@@ -6,14 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lm_basics.tokenizer import (
-    Tokenizer,
-    encode_documents,
-    encode_files,
-    open_token_file,
-    train_bpe_from_texts,
-    write_token_file,
-)
+from lm_basics.token_files import encode_documents, encode_files, open_token_file, write_token_file
+from lm_basics.tokenizer import Tokenizer, train_bpe_from_texts
 
 END = "<|endoftext|>"
 DOCUMENTS = [[3, 1, 2], [], [7, 7], [0]]

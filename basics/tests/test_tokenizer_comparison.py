@@ -9,16 +9,16 @@ from matplotlib.patches import Rectangle
 
 from lm_basics.commands.compare_tokenizers import compare_on_text
 from lm_basics.tokenizer.bpe import Tokenizer
-from lm_basics.tokenizer.comparison import (
+from lm_basics.tokenizer.simple import ByteTokenizer, CharacterTokenizer, WordTokenizer
+from lm_basics.tokenizer.training import train_bpe_from_texts
+from lm_basics.tokenizer_views.comparison import (
     TokenizerComparison,
     compare_tokenizers,
     hold_out,
+    python_manual,
     train_tokenizers,
 )
-from lm_basics.tokenizer.figures import comparison_figure
-from lm_basics.tokenizer.sample_text import python_manual
-from lm_basics.tokenizer.simple import ByteTokenizer, CharacterTokenizer, WordTokenizer
-from lm_basics.tokenizer.training import train_bpe_from_texts
+from lm_basics.tokenizer_views.comparison_figure import comparison_figure
 from lm_shared.figures import figure_svg
 
 TEXT = "the cat sat on the mat, the dog sat on the log. " * 40

@@ -12,7 +12,7 @@ from lm_basics.tokenizer import (
     WordTokenizer,
     train_bpe_from_texts,
 )
-from lm_basics.tokenizer.inspector import Inspection, inspect_text
+from lm_basics.tokenizer_views.inspector import Inspection, inspect_text
 
 TRAINING_TEXT = "the cat sat on the mat\n    and the dog saß auf 你好世界 你们 🙂🙃 " * 3
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lm_basics.tokenizer import END_OF_TEXT, ByteTokenizer, Tokenizer, train_bpe_from_texts
-from lm_basics.tokenizer.inspector_server import (
+from lm_basics.tokenizer_views.inspector_server import (
     MAX_REQUEST_BYTES,
     MAX_SHOWN_TOKENS,
     InspectorServer,

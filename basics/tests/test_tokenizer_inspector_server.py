@@ -16,8 +16,8 @@ from lm_basics.tokenizer import (
     CharacterTokenizer,
     Tokenizer,
 )
-from lm_basics.tokenizer.inspector_page import inspector_page
-from lm_basics.tokenizer.inspector_server import (
+from lm_basics.tokenizer_views.inspector_page import inspector_page
+from lm_basics.tokenizer_views.inspector_server import (
     MAX_REQUEST_BYTES,
     MAX_SHOWN_TOKENS,
     InspectorServer,

@@ -10,9 +10,9 @@ from tokenizers import Tokenizer as HuggingFaceTokenizer
 
 from lm_basics.tokenizer.bpe import Tokenizer
 from lm_basics.tokenizer.patterns import KNOWN_PATTERNS, compile_pattern, split_pretokens
-from lm_basics.tokenizer.sample_text import python_manual
 from lm_basics.tokenizer.texts import read_blocks
 from lm_basics.tokenizer.training import train_bpe, train_bpe_from_texts
+from lm_basics.tokenizer_views.comparison import python_manual
 
 END = "<|endoftext|>"
 WITH_GAPS = [r"[a-z]+", r"\p{L}*", r"(\w)(\w*)", r"\d", r"(?<=a)b"]

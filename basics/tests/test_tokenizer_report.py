@@ -7,15 +7,18 @@ import pytest
 
 from lm_basics.commands.tokenizer_report import report_tokenizer
 from lm_basics.tokenizer.bpe import Tokenizer
-from lm_basics.tokenizer.report import (
+from lm_basics.tokenizer.training import train_bpe_from_texts
+from lm_basics.tokenizer_views.report import (
+    NO_SCRIPT,
+    OTHER_SCRIPTS,
+    SCRIPTS,
     TokenizerReport,
+    count_usage,
     find_unreachable_tokens,
     report_on_tokenizer,
+    script_of,
 )
-from lm_basics.tokenizer.report_page import report_page
-from lm_basics.tokenizer.scripts import NO_SCRIPT, OTHER_SCRIPTS, SCRIPTS, script_of
-from lm_basics.tokenizer.training import train_bpe_from_texts
-from lm_basics.tokenizer.usage import count_usage
+from lm_basics.tokenizer_views.report_page import report_page
 from lm_shared.config import load_config
 
 END = "<|endoftext|>"

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lm_basics.model_config import uniform_transformer
-from lm_basics.tokenizer.token_file import open_token_file, write_token_file
+from lm_basics.token_files.token_file import open_token_file, write_token_file
 from lm_basics.training import RandomWindows, ShuffledEpochs, ShuffledWindows, TrainingConfig, train
 from lm_basics.training.batches import Loader
 from lm_basics.training.data_order import UniformWindows

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lm_basics.tokenizer.token_file import write_token_file
+from lm_basics.token_files.token_file import write_token_file
 from lm_data.evaluation.baselines import ngram_bits_per_byte, xz_bits_per_byte
 from lm_data.sample_crawl.sources import read_messages
 

@@ -19,5 +19,5 @@ def test_error_of_a_worker_is_raised():
 
 
 def test_workers_must_be_positive():
-    with pytest.raises(ValueError, match="workers=0"):
+    with pytest.raises(ValueError, match="num_processes=0"):
         ProcessExecutor(0)

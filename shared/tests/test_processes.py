@@ -1,37 +1,154 @@
+"""Functions in other processes."""
+
+import os
+import signal
 import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from lm_shared.testing.processes import run_python, start_python
+from lm_shared.processes import ProcessPool, WorkerDiedError, map_in_threads, num_available_cores
 
 
-def test_output_and_exit_code_come_back(tmp_path: Path) -> None:
-    script = "import os, sys; print(os.getcwd()); sys.stderr.write('no'); sys.exit(3)"
-    result = run_python(["-c", script], folder=tmp_path)
-    assert (result.returncode, result.stderr) == (3, "no")
-    assert result.stdout.strip() == str(tmp_path)
+def _later_first(item: int) -> tuple[int, int]:
+    """Return the item; early ones take longest."""
+    time.sleep(0.02 * max(0, 3 - item))
+    return item, os.getpid()
 
 
-def test_warnings_are_errors() -> None:
-    result = run_python(["-c", "import warnings; warnings.warn('careful')"])
-    assert result.returncode == 1
-    assert "UserWarning: careful" in result.stderr
+def _refuse(item: int) -> int:
+    if item == 2:
+        raise LookupError(f"no {item} here")
+    return item
 
 
-def test_processes_are_offline_on_one_thread_and_take_extra_variables() -> None:
-    script = (
-        "import os; print(*(os.environ[n] for n in ('HF_HUB_OFFLINE', 'OMP_NUM_THREADS', 'X')))"
+def _die(item: int, how: signal.Signals) -> int:
+    if item == 1:
+        os.kill(os.getpid(), how)
+        time.sleep(10)
+    return item
+
+
+def test_results_come_in_order_from_several_processes() -> None:
+    with ProcessPool(2) as pool:
+        results = list(pool.map(_later_first, range(8)))
+        again = list(pool.map(_later_first, range(4, 6)))
+    assert [item for item, _ in results] == list(range(8))
+    assert os.getpid() not in {process for _, process in results}
+    assert len({process for _, process in results}) == 2
+    assert {process for _, process in again} <= {process for _, process in results}
+
+
+def test_items_are_drawn_as_the_work_goes_on() -> None:
+    drawn = 0
+
+    def items() -> Iterator[int]:
+        nonlocal drawn
+        for item in range(100):
+            drawn += 1
+            yield item
+
+    with ProcessPool(1) as pool:
+        assert next(pool.map(abs, items())) == 0
+        assert drawn == 3
+
+
+def test_an_error_of_the_function_is_raised_in_its_turn() -> None:
+    with ProcessPool(2) as pool:
+        results = pool.map(_refuse, range(4))
+        assert [next(results), next(results)] == [0, 1]
+        with pytest.raises(LookupError, match="no 2 here"):
+            next(results)
+
+
+@pytest.mark.parametrize(
+    ("how", "said"), [(signal.SIGKILL, "SIGKILL, as"), (signal.SIGSEGV, "SIGSEGV$")]
+)
+def test_a_dead_worker_is_named(how: signal.Signals, said: str) -> None:
+    with (
+        pytest.raises(WorkerDiedError, match=rf"process \d+ was ended by {said}"),
+        ProcessPool(2) as pool,
+    ):
+        list(pool.map(partial(_die, how=how), range(4)))
+
+
+def test_there_is_somebody_to_work() -> None:
+    assert 1 <= num_available_cores() <= (os.cpu_count() or 1)
+    with pytest.raises(ValueError, match="num_processes=0"):
+        ProcessPool(0)
+
+
+@pytest.mark.parametrize("num_threads", [1, 3])
+def test_threads_keep_the_order_too(num_threads: int) -> None:
+    results = list(map_in_threads(_later_first, range(6), num_threads))
+    assert results == [(item, os.getpid()) for item in range(6)]
+
+
+_SCRIPT = """\
+import sys
+from functools import partial
+from pathlib import Path
+from lm_shared.processes import ProcessPool
+sys.path.insert(0, sys.argv[2])
+from notes import note
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    try:
+        with ProcessPool(2) as pool:
+            print(list(pool.map(partial(note, folder), [1, 1, 1])))
+    except KeyboardInterrupt:
+        print("stopped")
+        sys.exit(130)
+"""
+_NOTES = """\
+import os, time
+
+def note(folder, item):
+    (folder / f"{os.getpid()}.pid").touch()
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_processes_end_with_their_parent(tmp_path: Path, how: signal.Signals) -> None:
+    (tmp_path / "main.py").write_text(_SCRIPT)
+    (tmp_path / "notes.py").write_text(_NOTES)
+    notes = tmp_path / "pids"
+    notes.mkdir()
+    # A session of its own, so that the signal reaches all processes as Ctrl-C in a terminal does.
+    parent = subprocess.Popen(
+        [sys.executable, tmp_path / "main.py", notes, tmp_path],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
-    assert run_python(["-c", script], environment={"X": "y"}).stdout == "1 1 y\n"
+    while len(list(notes.iterdir())) < 2:
+        assert parent.poll() is None, parent.communicate()
+        time.sleep(0.02)
+    workers = [int(one.stem) for one in notes.iterdir()]
+    if how == signal.SIGINT:
+        os.killpg(parent.pid, how)
+    else:
+        parent.kill()
+    began = time.monotonic()
+    output, errors = parent.communicate(timeout=20)
+    assert parent.returncode == (130 if how == signal.SIGINT else -how)
+    if how == signal.SIGINT:
+        assert (output, errors) == ("stopped\n", "")
+    while any(map(_is_alive, workers)):
+        assert time.monotonic() - began < 20
+        time.sleep(0.02)
 
 
-def test_a_process_that_hangs_is_ended() -> None:
-    with pytest.raises(subprocess.TimeoutExpired):
-        run_python(["-c", "import time; time.sleep(60)"], timeout_s=0.2)
-
-
-def test_a_started_process_can_be_killed() -> None:
-    with start_python(["-c", "import time; time.sleep(60)"]) as process:
-        process.kill()
-    assert process.returncode == -9
+def _is_alive(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"

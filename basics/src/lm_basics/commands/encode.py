@@ -11,8 +11,8 @@ from lm_basics.commands.stopwatch import Stopwatch
 from lm_basics.commands.text_files import TextFiles, check_text_files
 from lm_basics.commands.tokenizer_folder import find_folder
 from lm_basics.commands.wording import counted
+from lm_basics.token_files.encoding import encode_files
 from lm_basics.tokenizer.bpe import Tokenizer
-from lm_basics.tokenizer.encode_files import encode_files
 from lm_basics.tokenizer.patterns import END_OF_TEXT
 from lm_basics.tokenizer.texts import OnInvalid
 from lm_basics.tokenizer.tokenizer_json import read_end_of_text

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from lm_basics.commands.wording import counted
 from lm_basics.ngram import NgramResult, compare_ngrams
-from lm_basics.tokenizer.token_file import open_token_file
+from lm_basics.token_files.token_file import open_token_file
 from lm_shared.config import to_dict
 from lm_shared.files import write_json
 

@@ -7,13 +7,13 @@ import tyro
 
 from lm_basics.commands.tokenizer_folder import load_tokenizer, parse_named
 from lm_basics.tokenizer.bpe import Tokenizer
-from lm_basics.tokenizer.inspector_server import InspectorServer
 from lm_basics.tokenizer.patterns import END_OF_TEXT
-from lm_basics.tokenizer.sample_text import python_manual
 from lm_basics.tokenizer.simple import ByteTokenizer, CharacterTokenizer
 from lm_basics.tokenizer.text_tokenizer import TextTokenizer
 from lm_basics.tokenizer.tiktoken_file import load_published
 from lm_basics.tokenizer.training import train_bpe_from_texts
+from lm_basics.tokenizer_views.comparison import python_manual
+from lm_basics.tokenizer_views.inspector_server import InspectorServer
 
 _VOCAB_SIZE = 4096
 

@@ -11,9 +11,13 @@ from rich.table import Table
 from lm_basics.commands.text_files import TextFiles, check_output_folder, check_text_files
 from lm_basics.commands.tokenizer_folder import load_tokenizer, parse_named
 from lm_basics.commands.wording import counted, shortened
-from lm_basics.tokenizer.report import TokenizerReport, TokenRow, report_on_tokenizer
-from lm_basics.tokenizer.report_page import report_page
-from lm_basics.tokenizer.usage import TextSize
+from lm_basics.tokenizer_views.report import (
+    TextSize,
+    TokenizerReport,
+    TokenRow,
+    report_on_tokenizer,
+)
+from lm_basics.tokenizer_views.report_page import report_page
 from lm_shared.config import save_config
 
 _NUM_PRINTED = 5

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from lm_basics.commands.tokenizer_folder import find_folder
 from lm_basics.default_corpus import prepare_default_corpus
-from lm_basics.tokenizer import END_OF_TEXT, TokenFile, Tokenizer, open_token_file
+from lm_basics.token_files import TokenFile, open_token_file
+from lm_basics.tokenizer import END_OF_TEXT, Tokenizer
 from lm_basics.tokenizer.tokenizer_json import read_end_of_text
 
 DEFAULT_VOCAB_SIZE = 4_096

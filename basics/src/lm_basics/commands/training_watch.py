@@ -8,7 +8,7 @@ import torch
 from lm_basics.commands.training_display import TrainingDisplay
 from lm_basics.commands.training_tokens import TrainingTokens
 from lm_basics.reports.curves import RunSetting, load_setting, save_setting
-from lm_basics.tokenizer import TokenFile
+from lm_basics.token_files import TokenFile
 from lm_basics.training import StepReport, evaluate_loss
 from lm_basics.training.progress import TrainingProgress, to_bits_per_byte
 from lm_basics.training.samples import SampleWriter

@@ -9,7 +9,8 @@ from jaxtyping import Integer, UInt64
 
 from lm_basics.default_corpus import prepare_default_corpus
 from lm_basics.leaderboard.divisions import TrainingDivision
-from lm_basics.tokenizer import END_OF_TEXT, TokenFile, Tokenizer, open_token_file
+from lm_basics.token_files import TokenFile, open_token_file
+from lm_basics.tokenizer import END_OF_TEXT, Tokenizer
 from lm_shared.files import hash_file
 from lm_shared.leaderboard import Check
 

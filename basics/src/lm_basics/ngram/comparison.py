@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from lm_basics.ngram.counts import count_ngrams
 from lm_basics.ngram.kneser_ney import KneserNeyModel
 from lm_basics.ngram.stupid_backoff import StupidBackoffModel
-from lm_basics.tokenizer.token_file import TokenFile
+from lm_basics.token_files.token_file import TokenFile
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

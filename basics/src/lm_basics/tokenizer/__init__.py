@@ -1,7 +1,6 @@
 """Text to tokens and back: byte-pair encoding, simpler kinds, and files that other tools read."""
 
 from lm_basics.tokenizer.bpe import Tokenizer
-from lm_basics.tokenizer.encode_files import encode_files
 from lm_basics.tokenizer.kernels import compile_kernels
 from lm_basics.tokenizer.patterns import (
     END_OF_TEXT,
@@ -19,12 +18,6 @@ from lm_basics.tokenizer.tiktoken_file import (
     tokenizer_from_rank_file,
     write_rank_file,
 )
-from lm_basics.tokenizer.token_file import (
-    TokenFile,
-    encode_documents,
-    open_token_file,
-    write_token_file,
-)
 from lm_basics.tokenizer.training import train_bpe, train_bpe_from_texts
 from lm_basics.tokenizer.vocabulary import load_vocabulary, save_vocabulary
 
@@ -36,16 +29,12 @@ __all__ = [
     "ByteTokenizer",
     "CharacterTokenizer",
     "TextTokenizer",
-    "TokenFile",
     "Tokenizer",
     "WordTokenizer",
     "compile_kernels",
     "compression_ratio",
-    "encode_documents",
-    "encode_files",
     "load_published",
     "load_vocabulary",
-    "open_token_file",
     "ranks_from_tokenizer",
     "read_rank_file",
     "save_vocabulary",
@@ -54,5 +43,4 @@ __all__ = [
     "train_bpe",
     "train_bpe_from_texts",
     "write_rank_file",
-    "write_token_file",
 ]

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from lm_basics.tokenizer.fast.path import Implementation
 from lm_basics.tokenizer.fast.segments import KERNEL_PATTERNS
-from lm_basics.tokenizer.fast.threads import num_available_cores
 from lm_basics.tokenizer.fast.trainer import (
     CorpusCounter,
     Documents,
@@ -28,6 +27,7 @@ from lm_basics.tokenizer.patterns import GPT2_PATTERN, check_special_tokens, com
 from lm_basics.tokenizer.texts import Block, OnInvalid, is_parquet, read_blocks, read_column
 from lm_shared.choices import check_choice
 from lm_shared.machine_code import MachineCodeError
+from lm_shared.processes import num_available_cores
 
 Report = Callable[[str, int, int], None]
 """Called with what is being done (``"counting"`` bytes, ``"merging"``), how much of it is done, and

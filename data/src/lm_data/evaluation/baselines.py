@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from lm_basics.ngram import KneserNeyModel
-from lm_basics.tokenizer.token_file import TokenFile
+from lm_basics.token_files.token_file import TokenFile
 from lm_data.evaluation.perplexity import bits_per_byte
 
 MIN_DICTIONARY = 1 << 20

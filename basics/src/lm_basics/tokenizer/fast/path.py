@@ -18,9 +18,9 @@ from lm_basics.tokenizer.fast.encoder import (
     FastEncoder,
 )
 from lm_basics.tokenizer.fast.segments import KERNEL_PATTERNS, Segments, SpecialTokenFinder
-from lm_basics.tokenizer.fast.threads import map_in_order, num_available_cores
 from lm_basics.tokenizer.kernels import KERNELS, kernel
 from lm_shared.machine_code import MachineCodeError
+from lm_shared.processes import map_in_threads, num_available_cores
 
 Implementation = Literal["auto", "fast", "reference"]
 """``auto`` takes the compiled path where there is enough work, if it works on this computer."""
@@ -182,7 +182,7 @@ class FastPath:
         groups = _group(texts)
         threads = min(num_threads or num_available_cores(), max(1, len(groups)))
         return list(
-            map_in_order(lambda group: encoder.encode_texts(group, finder), groups, threads)
+            map_in_threads(lambda group: encoder.encode_texts(group, finder), groups, threads)
         )
 
     def _words(self) -> list[bytes]:

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lm_basics.tokenizer.fast.segments import SpecialTokenFinder, character_classes
-from lm_basics.tokenizer.fast.threads import map_in_order
 from lm_basics.tokenizer.kernels import kernel, records
 from lm_basics.tokenizer.kernels.records import Record
 from lm_basics.tokenizer.texts import Block, OnInvalid
 from lm_shared.machine_code import address_of, zeros_at_cache_lines
+from lm_shared.processes import map_in_threads
 
 LONGEST_TEXT = 1 << 30
 """Bytes of a text that is counted at once: places and lengths share numbers of 64 bits."""
@@ -130,7 +130,7 @@ class CorpusCounter:
 
     def count(self, parts: Iterable[Block | Documents], num_threads: int) -> Iterable[int]:
         """Count all parts, and yield the bytes of each as it is done."""
-        return map_in_order(self._count_part, parts, num_threads)
+        return map_in_threads(self._count_part, parts, num_threads)
 
     def total(self) -> WordCounts:
         """Return the counts of all threads together, and forget them."""

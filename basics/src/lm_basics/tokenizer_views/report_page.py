@@ -2,8 +2,12 @@
 
 from collections.abc import Sequence
 
-from lm_basics.tokenizer.report import TokenizerDifference, TokenizerReport, TokenRow
-from lm_basics.tokenizer.usage import TextSize
+from lm_basics.tokenizer_views.report import (
+    TextSize,
+    TokenizerDifference,
+    TokenizerReport,
+    TokenRow,
+)
 from lm_shared.figures import bar_figure, figure_svg
 from lm_shared.report import Report
 

@@ -13,12 +13,45 @@ A *fragment* is a token whose bytes are a part of a character. It has no text of
 never called unreachable; unused it can be.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+import regex
+from jaxtyping import Int64
+
+from lm_basics.path_names import distinct_names
 from lm_basics.tokenizer.bpe import Tokenizer
-from lm_basics.tokenizer.usage import TextSize, TokenUsage, count_usage
+from lm_basics.tokenizer.learning import count_pretokens
+from lm_basics.tokenizer.text_stream import cut_safely
+from lm_basics.tokenizer.texts import is_parquet, read_column, read_text
+
+NO_SCRIPT = "no script"
+"""Text of digits, punctuation, symbols and white space, which all scripts share."""
+
+
+OTHER_SCRIPTS = "other scripts"
+"""Text in a script that is not in ``SCRIPTS``."""
+
+
+SCRIPTS = (
+    *("Latin", "Cyrillic", "Han", "Arabic", "Devanagari", "Hiragana", "Katakana", "Hangul"),
+    *("Greek", "Hebrew", "Thai", "Bengali", "Tamil", "Telugu", "Gujarati", "Gurmukhi", "Kannada"),
+    *("Malayalam", "Oriya", "Sinhala", "Armenian", "Georgian", "Ethiopic", "Khmer", "Lao"),
+    *("Myanmar", "Tibetan", "Mongolian", "Bopomofo"),
+)
+"""Scripts that are told apart, by their Unicode names."""
+
+
+_SHARED = r"\p{Script=Common}\p{Script=Inherited}\p{Script=Unknown}"
+
+
+_PATTERN = regex.compile(
+    "|".join([*(rf"(?P<{name}>\p{{Script={name}}})" for name in SCRIPTS), f"[^{_SHARED}]"])
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +66,20 @@ class TokenRow:
     """Its length in bytes."""
     count: int
     """How often it occurs in the files."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextSize:
+    """A group of text in bytes and in tokens, special tokens left out of both."""
+
+    name: str
+    """Script, or file, as much of its path as tells it from the others."""
+    num_bytes: int
+    """UTF-8 bytes."""
+    num_tokens: int
+    """Tokens."""
+    bytes_per_token: float | None
+    """Compression ratio; ``None`` without tokens."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,6 +138,18 @@ class TokenizerReport:
     """Compression by script; of a language only its script can be told, see ``scripts``."""
     difference: TokenizerDifference | None
     """Comparison with another tokenizer, where one was given."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenUsage:
+    """What a tokenizer makes of some files."""
+
+    counts: Int64[np.ndarray, " vocab"]
+    """How often each id occurs."""
+    files: tuple[TextSize, ...]
+    """Sizes by file, in the order given."""
+    scripts: tuple[TextSize, ...]
+    """Sizes by the script of the pre-tokens, the largest first."""
 
 
 def report_on_tokenizer(
@@ -159,6 +218,56 @@ def find_unreachable_tokens(tokenizer: Tokenizer) -> list[int]:
     return unreachable
 
 
+def count_usage(
+    tokenizer: Tokenizer,
+    paths: Sequence[Path],
+    special_tokens: Collection[str] | None = None,
+    *,
+    text_column: str = "text",
+) -> TokenUsage:
+    """Count the tokens of UTF-8 text files and Parquet files, which are streamed.
+
+    Args:
+        tokenizer: its special tokens are cut out of the text and not counted.
+        paths: UTF-8 text, or Parquet if the name ends in .parquet.
+        special_tokens: strings to cut out instead, for two tokenizers to see the same text.
+        text_column: column of Parquet files; each row is a document.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a file is not UTF-8, or a Parquet file is damaged or lacks the column.
+    """
+    specials = list(tokenizer.special_token_ids if special_tokens is None else special_tokens)
+    counts = np.zeros(tokenizer.vocab_size, dtype=np.int64)
+    script_bytes: Counter[str] = Counter()
+    script_tokens: Counter[str] = Counter()
+    files: list[TextSize] = []
+    for path, name in zip(paths, distinct_names(paths), strict=True):
+        num_bytes = num_tokens = 0
+        for pretoken, count in _count_file(path, specials, tokenizer.pattern, text_column).items():
+            ids = tokenizer.encode(pretoken, allowed_special=())
+            for token_id in ids:
+                counts[token_id] += count
+            script, size = script_of(pretoken), len(pretoken.encode()) * count
+            script_bytes[script] += size
+            script_tokens[script] += len(ids) * count
+            num_bytes += size
+            num_tokens += len(ids) * count
+        files.append(_size(name, num_bytes, num_tokens))
+    scripts = [_size(name, size, script_tokens[name]) for name, size in script_bytes.items()]
+    scripts.sort(key=lambda size: (-size.num_bytes, size.name))
+    return TokenUsage(counts=counts, files=tuple(files), scripts=tuple(scripts))
+
+
+@lru_cache(maxsize=1 << 16)
+def script_of(text: str) -> str:
+    """Return the script of the first character in ``text`` that has one of its own."""
+    match = _PATTERN.search(text)
+    if match is None:
+        return NO_SCRIPT
+    return match.lastgroup or OTHER_SCRIPTS
+
+
 def _ordinary_tokens(tokenizer: Tokenizer) -> dict[int, bytes]:
     """Return the bytes of every id that stands for text."""
     special_ids = set(tokenizer.special_token_ids.values())
@@ -207,3 +316,17 @@ def _compare_with(
     return TokenizerDifference(
         other_vocab_size=other.vocab_size, num_in_common=len(common), files=tuple(files)
     )
+
+
+def _count_file(
+    path: Path, special_tokens: Sequence[str], pattern: str, text_column: str
+) -> Counter[str]:
+    if is_parquet(path):
+        return count_pretokens(read_column(path, text_column), special_tokens, pattern=pattern)
+    blocks = cut_safely(read_text(path), regex.compile(pattern), special_tokens)
+    return count_pretokens(blocks, special_tokens, pattern=pattern)
+
+
+def _size(name: str, num_bytes: int, num_tokens: int) -> TextSize:
+    ratio = num_bytes / num_tokens if num_tokens else None
+    return TextSize(name=name, num_bytes=num_bytes, num_tokens=num_tokens, bytes_per_token=ratio)

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, NullFormatter
 
-from lm_basics.tokenizer.comparison import TokenizerComparison
+from lm_basics.tokenizer_views.comparison import TokenizerComparison
 from lm_shared.figures import PALETTE, house_style
 
 _WIDTH_INCHES = 7.2

@@ -21,9 +21,9 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, cast
 
-from lm_basics.tokenizer.inspector import Inspection, inspect_text
-from lm_basics.tokenizer.inspector_page import inspector_page
 from lm_basics.tokenizer.text_tokenizer import TextTokenizer
+from lm_basics.tokenizer_views.inspector import Inspection, inspect_text
+from lm_basics.tokenizer_views.inspector_page import inspector_page
 
 MAX_REQUEST_BYTES = 1_000_000
 """Largest body of a request."""

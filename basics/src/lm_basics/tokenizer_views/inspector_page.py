@@ -22,9 +22,9 @@ class InspectorPage:
 
 def inspector_page() -> InspectorPage:
     """Put the page together."""
-    style = _read("lm_shared", "report.css") + _read("lm_basics.tokenizer", "inspector.css")
-    script = _read("lm_basics.tokenizer", "inspector.js")
-    document = _read("lm_basics.tokenizer", "inspector.html")
+    style = _read("lm_shared", "report.css") + _read("lm_basics.tokenizer_views", "inspector.css")
+    script = _read("lm_basics.tokenizer_views", "inspector.js")
+    document = _read("lm_basics.tokenizer_views", "inspector.html")
     directives = {
         "default-src": "'none'",
         "script-src": _source_of(script),

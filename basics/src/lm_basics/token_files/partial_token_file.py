@@ -6,19 +6,20 @@ counts them; what lies behind the last line is cut off before the work goes on. 
 there, an earlier ``tokens.bin`` stays as it is.
 """
 
+import json
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import TracebackType
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lm_basics.tokenizer.journal import Journal
-from lm_basics.tokenizer.token_sidecar import (
+from lm_basics.token_files.token_file import (
     OFFSET_DTYPE,
     Sidecar,
     check_output,
@@ -30,6 +31,7 @@ from lm_shared.files import lock_folder
 
 COMMIT_INTERVAL_S = 1.0
 """The work that a kill can undo."""
+
 
 _IDS_NAME, _STARTS_NAME, _JOURNAL_NAME = "ids.bin", "starts.bin", "journal.jsonl"
 
@@ -97,7 +99,7 @@ class PartialTokenFile:
     def __init__(
         self,
         path: Path,
-        journal: Journal,
+        journal: "Journal",
         ids_file: BinaryIO,
         starts_file: BinaryIO,
         dtype: np.dtype[Any],
@@ -223,6 +225,47 @@ class PartialTokenFile:
         return self.path if partial_path.name == _IDS_NAME else offsets_path(self.path)
 
 
+class Journal:
+    """An open journal; a context manager that closes it.
+
+    Args:
+        path: the file, made if it is missing.
+        key: of the work. A journal with another one is not read, but begun anew.
+    """
+
+    def __init__(self, path: Path, key: str) -> None:
+        self.last: dict[str, Any] | None = None
+        """The last record, ``None`` in a new journal."""
+        header = {"key": key}
+        records, size = _read(path)
+        self._file = path.open("ab")
+        if records and records[0] == header:
+            self._file.truncate(size)
+            self.last = records[-1] if len(records) > 1 else None
+        else:
+            self._file.truncate(0)
+            self.append(header)
+            self.last = None
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Write a record, and return when it is on the disk."""
+        self._file.write(json.dumps(record).encode() + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self.last = record
+
+
 def _size_of(path: Path) -> int | None:
     return path.stat().st_size if path.is_file() else None
 
@@ -242,3 +285,21 @@ def _remove(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
     if not any(folder.iterdir()):
         folder.rmdir()
+
+
+def _read(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """Return the complete records and the bytes that they take."""
+    records: list[dict[str, Any]] = []
+    size = 0
+    if not path.exists():
+        return records, size
+    for line in path.read_bytes().splitlines(keepends=True):
+        try:
+            record = json.loads(line) if line.endswith(b"\n") else None
+        except ValueError:
+            record = None
+        if not isinstance(record, dict):
+            break
+        records.append(record)
+        size += len(line)
+    return records, size

@@ -12,6 +12,7 @@ ratio means little without the share of unknown tokens.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pydoc_data.topics import topics
 
 from lm_basics.tokenizer.bpe import Tokenizer
 from lm_basics.tokenizer.patterns import GPT2_PATTERN
@@ -139,3 +140,8 @@ def _compare_one(name: str, tokenizer: TextTokenizer, text: str) -> TokenizerCom
         unknown_share=unknown_share,
         is_lossless=tokenizer.decode(ids) == text,
     )
+
+
+def python_manual() -> str:
+    """Return the topics of the manual, in the order of their names."""
+    return "\n\n".join(topics[name] for name in sorted(topics))

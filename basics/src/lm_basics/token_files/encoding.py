@@ -7,26 +7,29 @@ files: the result has the same bytes whatever the number of workers and the size
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lm_basics.tokenizer.bpe import Tokenizer
-from lm_basics.tokenizer.fast.threads import map_in_order, num_available_cores
-from lm_basics.tokenizer.part_encoding import EncodedPart, PartEncoder
-from lm_basics.tokenizer.partial_token_file import (
+from lm_basics.token_files.partial_token_file import (
     PartialTokenFile,
     Progress,
     open_partial_token_file,
 )
+from lm_basics.token_files.token_file import TokenFile, check_output, dtype_on_disk, open_token_file
+from lm_basics.tokenizer.bpe import Tokenizer
 from lm_basics.tokenizer.patterns import END_OF_TEXT
-from lm_basics.tokenizer.texts import BLOCK_BYTES, InputFiles, OnInvalid
-from lm_basics.tokenizer.token_file import TokenFile, open_token_file
-from lm_basics.tokenizer.token_sidecar import check_output, dtype_on_disk
-from lm_basics.tokenizer.worker_processes import are_worth_starting, encode_in_processes
+from lm_basics.tokenizer.texts import BLOCK_BYTES, Block, InputFiles, OnInvalid, Part
+from lm_shared.processes import ProcessPool, map_in_threads, num_available_cores
 
 Report = Callable[[int, int], None]
 """Called with the bytes of the files that are done and with those of all files."""
+
+
+PROCESSES_PAY_BYTES = 1 << 22
+"""Text that one process of plain Python takes longer for than others take to start."""
 
 _PLAIN_BLOCK_BYTES = 1 << 18
 
@@ -102,6 +105,86 @@ def encode_files(
     return open_token_file(path)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncodedPart:
+    """The ids of a part; what its neighbours decide about documents is left to the reader."""
+
+    ids: NDArray[np.unsignedinteger]
+    """Of the text, with an end-of-text token behind each document that ends behind its text."""
+    document_ends: NDArray[np.int64]
+    """How many ids there are up to the end of each of these documents."""
+    num_bytes: int
+    """UTF-8 bytes of the text."""
+    begins_with_end: bool
+    """Whether a document of the part before, if it is open, ends before this text."""
+    is_open: bool
+    """Whether the last text belongs to a document that may go on in the next part."""
+    file_index: int
+    """See ``Part``."""
+    position: int
+    """See ``Part``."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PartEncoder:
+    """Encodes parts; may be used by several threads at once, or pickled for other processes."""
+
+    tokenizer: Tokenizer
+    """Text to ids."""
+    separator: str
+    """Stands between the documents of a text file, and is removed."""
+    end_of_text: str
+    """The special token behind each document."""
+    on_invalid: OnInvalid
+    """What happens to bytes that are not UTF-8."""
+
+    def encode(self, part: Part) -> EncodedPart:
+        """Return the ids of a part.
+
+        Raises:
+            ValueError: a byte is not UTF-8; the message holds its position in the file.
+        """
+        content, separator = part.content, self.separator.encode()
+        if not isinstance(content, Block):
+            return self._encode_documents(part, content)
+        try:
+            return self._encode_pieces(part, content.data.split(separator))
+        except UnicodeDecodeError:
+            # The block knows where in the file it stands, and raises unless bytes are replaced.
+            data = content.text(self.on_invalid).encode()
+            return self._encode_pieces(part, data.split(separator))
+
+    def _encode_pieces(self, part: Part, pieces: list[bytes]) -> EncodedPart:
+        """Encode what stands between separators; empty documents are skipped."""
+        return self._encode_documents(
+            part,
+            [piece for piece in pieces if piece],
+            begins_with_end=len(pieces) > 1 and not pieces[0],
+            is_open=bool(pieces[-1]),
+        )
+
+    def _encode_documents(
+        self,
+        part: Part,
+        documents: list[bytes],
+        *,
+        begins_with_end: bool = False,
+        is_open: bool = False,
+    ) -> EncodedPart:
+        ids, ends = self.tokenizer.encode_utf8_documents(documents, end_of_text=self.end_of_text)
+        if is_open:
+            ids, ends = ids[:-1], ends[:-1]
+        return EncodedPart(
+            ids=ids,
+            document_ends=ends,
+            num_bytes=sum(map(len, documents)),
+            begins_with_end=begins_with_end,
+            is_open=is_open,
+            file_index=part.file_index,
+            position=part.position,
+        )
+
+
 def _encode_rest(
     encoder: PartEncoder,
     inputs: InputFiles,
@@ -116,9 +199,10 @@ def _encode_rest(
     parts = inputs.read(*progress.place, pattern=encoder.tokenizer.pattern, block_bytes=block_bytes)
     num_workers = min(num_workers or num_available_cores(), 1 + num_bytes // block_bytes)
     if is_fast:
-        yield from map_in_order(encoder.encode, parts, num_workers)
-    elif num_workers > 1 and are_worth_starting(num_bytes):
-        yield from encode_in_processes(encoder, parts, num_workers)
+        yield from map_in_threads(encoder.encode, parts, num_workers)
+    elif num_workers > 1 and num_bytes >= PROCESSES_PAY_BYTES:
+        with ProcessPool(num_workers) as pool:
+            yield from pool.map(encoder.encode, parts)
     else:
         yield from map(encoder.encode, parts)
 

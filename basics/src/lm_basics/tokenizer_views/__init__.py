@@ -1,0 +1,1 @@
+"""Looking at tokenizers: on one text side by side, in a report, token by token in a browser."""
