@@ -3,8 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from lm_scaling.laws.parametric import ParametricLaw
-from lm_scaling.laws.repetition import effective_tokens
+from lm_scaling.laws.parametric import ParametricLaw, effective_tokens
 from lm_scaling.planner import Candidate, Plan, plan
 from lm_shared.config import from_dict, to_dict
 from scaling.tests.conftest import grid_points

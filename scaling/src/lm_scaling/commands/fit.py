@@ -1,16 +1,13 @@
 """``scaling fit``: fit a law to a table of runs."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from lm_scaling.laws.isoflop import FitSpace, ValleyMethod, fit_isoflop
-from lm_scaling.laws.parametric import ParametricLaw
-from lm_scaling.laws.parametric_fit import fit_parametric
-from lm_scaling.laws.points import ScalingPoint, check_positive, read_points
-from lm_scaling.laws.small_sample import fit_small_sample
-from lm_shared.config import save_config
+if TYPE_CHECKING:
+    from lm_scaling.laws.parametric import ParametricLaw
+    from lm_scaling.laws.points import ScalingPoint
 
 
 def fit(
@@ -19,8 +16,8 @@ def fit(
     *,
     law: Literal["parametric", "small-sample", "isoflop"] = "parametric",
     budgets: tuple[float, ...] = (),
-    valley: ValleyMethod = "parabola",
-    space: FitSpace = "log",
+    valley: Literal["parabola", "minimum"] = "parabola",
+    space: Literal["log", "linear"] = "log",
     output: Path | None = None,
 ) -> None:
     """Fit a law to a table of runs and print it, with the best size and data for each budget.
@@ -33,6 +30,12 @@ def fit(
         space: where isoflop takes the errors of its power laws.
         output: JSON file for the fit.
     """
+    from lm_scaling.laws.isoflop import fit_isoflop
+    from lm_scaling.laws.parametric_fit import fit_parametric
+    from lm_scaling.laws.points import check_positive, read_points
+    from lm_scaling.laws.small_sample import fit_small_sample
+    from lm_shared.config import save_config
+
     for flops in budgets:
         check_positive(budgets=flops)
     points = read_points(table)
@@ -57,7 +60,7 @@ def fit(
 
 
 def _print_law(
-    law: ParametricLaw, error: float, points: list[ScalingPoint], budgets: tuple[float, ...]
+    law: "ParametricLaw", error: float, points: "list[ScalingPoint]", budgets: tuple[float, ...]
 ) -> None:
     print(f"L = {law.E:.4f} + {law.A:.5g} / N^{law.alpha:.4f} + {law.B:.5g} / D^{law.beta:.4f}")
     print(f"{len(points)} runs, root mean square relative error {error:.3%}")

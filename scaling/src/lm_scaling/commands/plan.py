@@ -1,14 +1,15 @@
 """``scaling plan``: choose a model for a budget."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from lm_scaling.laws.points import read_points
-from lm_scaling.planner import Candidate, plan
 from lm_shared.config import from_dict, save_config
 from lm_shared.files import read_json
+
+if TYPE_CHECKING:
+    from lm_scaling.planner import Candidate
 
 
 def plan_run(
@@ -35,6 +36,9 @@ def plan_run(
         tokens_multiple: tokens of one optimizer step.
         output: JSON file for the plan.
     """
+    from lm_scaling.laws.points import read_points
+    from lm_scaling.planner import plan
+
     planned = plan(
         read_points(table),
         read_candidates(candidates),
@@ -55,12 +59,14 @@ def plan_run(
         save_config(planned, output)
 
 
-def read_candidates(path: Path) -> list[Candidate]:
+def read_candidates(path: Path) -> "list[Candidate]":
     """Read a list of candidates; fields with a default may be missing.
 
     Raises:
         ValueError: The file is not a list of candidates; names the first wrong one.
     """
+    from lm_scaling.planner import Candidate
+
     rows = read_json(path)
     if not isinstance(rows, list):
         raise ValueError(f"{path}: expected a list of candidates, got {type(rows).__name__}")
