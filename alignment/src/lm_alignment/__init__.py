@@ -4,39 +4,6 @@
 the model's own answers, and ``evaluation.evaluate_reward`` measures on held-out questions.
 """
 
-from lm_alignment.evaluation import Evaluation, EvaluationConfig, evaluate_reward
-from lm_alignment.examples import Example
-from lm_alignment.recipes import LAPTOP, SMOKE, AlignmentRecipe
-from lm_alignment.rl.grpo import GRPOResult, train_grpo
-from lm_alignment.rl.grpo_config import GRPOConfig
-from lm_alignment.sft import SFTConfig, SFTResult, train_sft
-from lm_alignment.tasks import ExtremumTask, SortTask, SumTask, TaskSplit, split_task
-from lm_alignment.templates import ChatTemplate, Message
-from lm_alignment.verifiers.exact import ExactAnswer
-from lm_alignment.verifiers.reward import Reward, RewardFunction
+import lazy_loader
 
-__all__ = [
-    "LAPTOP",
-    "SMOKE",
-    "AlignmentRecipe",
-    "ChatTemplate",
-    "Evaluation",
-    "EvaluationConfig",
-    "ExactAnswer",
-    "Example",
-    "ExtremumTask",
-    "GRPOConfig",
-    "GRPOResult",
-    "Message",
-    "Reward",
-    "RewardFunction",
-    "SFTConfig",
-    "SFTResult",
-    "SortTask",
-    "SumTask",
-    "TaskSplit",
-    "evaluate_reward",
-    "split_task",
-    "train_grpo",
-    "train_sft",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -3,8 +3,6 @@
 download_corpus("tinystories", Path("data"))
 """
 
-from lm_basics.corpora.course_corpora import CORPORA, CorpusName, download_corpus
-from lm_basics.corpora.http_download import download_file
-from lm_basics.corpora.unpacking import unpack_gzip
+import lazy_loader
 
-__all__ = ["CORPORA", "CorpusName", "download_corpus", "download_file", "unpack_gzip"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

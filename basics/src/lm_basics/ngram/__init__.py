@@ -4,16 +4,6 @@ counts = count_ngrams(training_tokens, vocab_size=4096, order=5)
 KneserNeyModel.from_counts(counts).log_probabilities(held_out_tokens)
 """
 
-from lm_basics.ngram.comparison import NgramResult, compare_ngrams
-from lm_basics.ngram.counts import NgramCounts, count_ngrams
-from lm_basics.ngram.kneser_ney import KneserNeyModel
-from lm_basics.ngram.stupid_backoff import StupidBackoffModel
+import lazy_loader
 
-__all__ = [
-    "KneserNeyModel",
-    "NgramCounts",
-    "NgramResult",
-    "StupidBackoffModel",
-    "compare_ngrams",
-    "count_ngrams",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

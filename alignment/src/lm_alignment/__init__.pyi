@@ -1,0 +1,22 @@
+"""From a model that continues text to one that answers, from scratch."""
+
+from .evaluation import (
+    Evaluation as Evaluation,
+    EvaluationConfig as EvaluationConfig,
+    evaluate_reward as evaluate_reward,
+)
+from .examples import Example as Example
+from .recipes import LAPTOP as LAPTOP, SMOKE as SMOKE, AlignmentRecipe as AlignmentRecipe
+from .rl.grpo import GRPOResult as GRPOResult, train_grpo as train_grpo
+from .rl.grpo_config import GRPOConfig as GRPOConfig
+from .sft import SFTConfig as SFTConfig, SFTResult as SFTResult, train_sft as train_sft
+from .tasks import (
+    ExtremumTask as ExtremumTask,
+    SortTask as SortTask,
+    SumTask as SumTask,
+    TaskSplit as TaskSplit,
+    split_task as split_task,
+)
+from .templates import ChatTemplate as ChatTemplate, Message as Message
+from .verifiers.exact import ExactAnswer as ExactAnswer
+from .verifiers.reward import Reward as Reward, RewardFunction as RewardFunction

@@ -1,0 +1,16 @@
+"""Experiments: variants against a base at equal budgets over paired seeds, and what they show."""
+
+from .paired_test import (
+    PairedEffect as PairedEffect,
+    adjust_p_values as adjust_p_values,
+    paired_effect as paired_effect,
+)
+from .results import StudyResults as StudyResults, analyze_study as analyze_study
+from .runner import StudyData as StudyData, run_study as run_study
+from .seed_planning import (
+    SeedPlan as SeedPlan,
+    power_of_test as power_of_test,
+    seeds_needed as seeds_needed,
+)
+from .shipped import STUDIES as STUDIES, BaseRecipe as BaseRecipe, shipped_study as shipped_study
+from .study import Arm as Arm, Study as Study
