@@ -203,8 +203,8 @@ def test_the_page_shows_spaces_and_escapes_tokens(tmp_path: Path) -> None:
     path.write_text("a <b")
     page = report_page(report_on_tokenizer(Tokenizer(vocab, []), [path]), title="A <title>")
     html = page.to_html()
-    assert "&#x27; &lt;b&#x27;" in html
-    assert f"{'-' * 40}&#x27; … 50 characters" in html
+    assert "&#39; &lt;b&#39;" in html
+    assert f"{'-' * 40}&#39; … 50 characters" in html
     assert "<b&" not in html
     assert "A &lt;title&gt;" in html
     assert "Against the other tokenizer" not in html

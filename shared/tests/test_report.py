@@ -4,11 +4,12 @@ import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
+import jinja2
 import pytest
 from hypothesis import given, settings, strategies as st
 
 from lm_shared.figures import bar_figure, figure_svg
-from lm_shared.report import Report
+from lm_shared.report import Report, render_template
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"><path d="M0 0"/></svg>'
@@ -195,3 +196,10 @@ def test_a_figure_that_loads_styles_from_elsewhere_is_refused(content: str) -> N
 def test_a_figure_may_refer_to_its_own_parts() -> None:
     svg = SVG.replace("<path", '<path clip-path="url(#clip)" d="M0 0"/><path')
     assert "url(#clip)" in Report("title").figure(svg, "caption").to_html()
+
+
+def test_a_template_must_get_all_of_its_values() -> None:
+    with pytest.raises(jinja2.UndefinedError, match="'title' is undefined"):
+        render_template("lm_shared", "report.html", sections=[])
+    with pytest.raises(jinja2.TemplateNotFound, match=r"none\.html"):
+        render_template("lm_shared", "none.html")

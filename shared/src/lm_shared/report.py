@@ -2,50 +2,44 @@
 
 Nothing on the page comes from elsewhere: style and figures are inside of it, there is no script,
 and it opens from a disk without a network. All text is escaped, so samples may hold anything.
+
+    Report("Training", "Two runs.").section("Losses").table(["run", "loss"], rows).write(path)
+
+Pages that are no report keep a template in the folder ``templates`` of their package, which
+``render_template`` fills in with the same escaping; ``{% include "lm_shared/report.css" %}`` gives
+them the same look.
 """
 
-import html
-import importlib.resources
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from xml.etree import ElementTree as ET
+
+import jinja2
+from markupsafe import Markup
 
 from lm_shared.files import write_text
 
 Cell = str | int | float | bool | None
 """A table cell; numbers are aligned and shortened, ``None`` shows as a dash."""
 
-_PAGE = """\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-{style}</style>
-</head>
-<body>
-<div class="page">
-<nav aria-label="Contents"><div>
-<p>Contents</p>
-<ol>
-{contents}
-</ol>
-</div></nav>
-<main>
-<header>
-<h1>{title}</h1>
-{lead}
-</header>
-{body}
-</main>
-</div>
-</body>
-</html>
-"""
+
+def render_template(package: str, name: str, **values: object) -> str:
+    """Return a template with values in place; text is escaped, unless it is ``Markup``.
+
+    Args:
+        package: has the template in its folder ``templates``.
+        name: of the file; what ends in .html is escaped.
+        values: by the names that the template has for them.
+
+    Raises:
+        jinja2.UndefinedError: the template needs a value that is not given.
+        jinja2.TemplateNotFound: there is no such template.
+    """
+    return _environment(package).get_template(name).render(values)
 
 
 class Report:
@@ -54,34 +48,21 @@ class Report:
     def __init__(self, title: str, lead: str = "") -> None:
         self.title = title
         self.lead = lead
-        self._section_titles: list[str] = []
-        self._pieces: list[str] = []
+        self._opening = _Section("", "")
+        self._sections: list[_Section] = []
 
     def section(self, title: str, lead: str = "") -> Self:
         """Start a section; its title appears in the table of contents."""
-        # Sections do not nest, so the next one ends the one before.
-        if self._section_titles:
-            self._pieces.append("</section>")
-        self._section_titles.append(title)
-        name = f"section-{len(self._section_titles)}"
-        return self._add(
-            f'<section id="{name}" aria-labelledby="{name}-title">',
-            f'<h2 id="{name}-title">{html.escape(title)}</h2>',
-            _lead(lead),
-        )
+        self._sections.append(_Section(title, lead))
+        return self
 
     def paragraph(self, text: str) -> Self:
         """Add a paragraph."""
-        return self._add(f"<p>{html.escape(text)}</p>")
+        return self._add("paragraph", text=text)
 
     def key_numbers(self, numbers: Sequence[tuple[str, Cell, str]]) -> Self:
         """Add a row of cards; each is a label, a value and a note that may be empty."""
-        cards = [
-            f'<div><dt>{html.escape(label)}</dt><dd class="value">{_format(value)}</dd>'
-            f'<dd class="note">{html.escape(note)}</dd></div>'
-            for label, value, note in numbers
-        ]
-        return self._add('<dl class="cards">', *cards, "</dl>")
+        return self._add("key_numbers", numbers=list(numbers))
 
     def table(
         self, columns: Sequence[str], rows: Sequence[Sequence[Cell]], caption: str = ""
@@ -96,8 +77,8 @@ class Report:
             any(map(_is_number, column)) and all(one is None or _is_number(one) for one in column)
             for column in zip(*rows, strict=True)
         ] or [False] * len(columns)
-        kinds = [' class="number"' if is_one else "" for is_one in is_number]
-        return self._add(*_table(columns, rows, caption, kinds, kinds))
+        kinds = ["number" if is_one else "" for is_one in is_number]
+        return self._add_table(columns, rows, caption, kinds, kinds)
 
     def sample_table(
         self, columns: Sequence[str], rows: Sequence[Sequence[Cell]], caption: str = ""
@@ -108,8 +89,9 @@ class Report:
             ValueError: a row has not as many cells as there are columns.
         """
         _check_rows(columns, rows)
-        kinds = [' class="sample"'] * len(columns)
-        return self._add(*_table(columns, rows, caption, [""] * len(columns), kinds))
+        return self._add_table(
+            columns, rows, caption, [""] * len(columns), ["sample"] * len(columns)
+        )
 
     def figure(self, svg: str, caption: str) -> Self:
         """Add a figure as ``lm_shared.figures.figure_svg`` returns it.
@@ -118,79 +100,79 @@ class Report:
             ValueError: the text is not an SVG element, or it holds a script or an outside link.
         """
         _check_svg(svg)
-        caption = f"<figcaption>{html.escape(caption)}</figcaption>"
-        return self._add("<figure>", svg.strip(), caption, "</figure>")
+        return self._add("figure", svg=Markup(svg.strip()), caption=caption)
 
     def text_block(self, text: str, caption: str) -> Self:
         """Add monospaced text with its line breaks."""
-        caption = f"<figcaption>{html.escape(caption)}</figcaption>"
-        return self._add("<figure>", _preformatted(text), caption, "</figure>")
+        return self._add("text_block", text=text, caption=caption)
 
     def details(self, summary: str, *texts: str) -> Self:
         """Add monospaced texts that show when a reader opens them."""
-        return self._add(
-            f"<details><summary>{html.escape(summary)}</summary><div>",
-            *map(_preformatted, texts),
-            "</div></details>",
-        )
+        return self._add("details", summary=summary, texts=texts)
 
     def to_html(self) -> str:
         """Return the whole page."""
-        contents = [
-            f'<li><a href="#section-{number}">{html.escape(title)}</a></li>'
-            for number, title in enumerate(self._section_titles, start=1)
-        ]
-        style = importlib.resources.files("lm_shared").joinpath("report.css").read_text("utf-8")
-        end = ["</section>"] if self._section_titles else []
-        return _PAGE.format(
-            title=html.escape(self.title),
-            style=style,
-            contents="\n".join(contents),
-            lead=_lead(self.lead),
-            body="\n".join([*self._pieces, *end]),
+        return render_template(
+            "lm_shared",
+            "report.html",
+            title=self.title,
+            subtitle=self.lead,
+            opening=self._opening.pieces,
+            sections=self._sections,
         )
 
     def write(self, path: Path | str) -> None:
         """Write the page, atomically."""
         write_text(path, self.to_html())
 
-    def _add(self, *pieces: str) -> Self:
-        self._pieces.extend(piece for piece in pieces if piece)
+    def _add_table(
+        self,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[Cell]],
+        caption: str,
+        heads: Sequence[str],
+        cells: Sequence[str],
+    ) -> Self:
+        """Add a table whose heads and cells have these classes, by column."""
+        return self._add(
+            "table", columns=columns, rows=rows, caption=caption, heads=heads, cells=cells
+        )
+
+    def _add(self, kind: str, **values: object) -> Self:
+        section = self._sections[-1] if self._sections else self._opening
+        section.pieces.append({"kind": kind, **values})
         return self
 
 
-def _lead(text: str) -> str:
-    return f'<p class="lead">{html.escape(text)}</p>' if text else ""
+@dataclass(frozen=True, slots=True)
+class _Section:
+    title: str
+    lead: str
+    pieces: list[dict[str, Any]] = field(default_factory=list)
 
 
-def _preformatted(text: str) -> str:
-    # HTML drops one newline after the tag: without this the text's own first one would vanish.
-    return f"<pre>\n{html.escape(text)}</pre>"
+@lru_cache
+def _environment(package: str) -> jinja2.Environment:
+    """Return what renders the templates of a package, and ours under ``lm_shared/``."""
+    ours = jinja2.PackageLoader("lm_shared")
+    environment = jinja2.Environment(
+        loader=jinja2.ChoiceLoader(
+            [jinja2.PackageLoader(package), jinja2.PrefixLoader({"lm_shared": ours})]
+        ),
+        autoescape=jinja2.select_autoescape(["html"]),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["as_cell"] = _format
+    environment.filters["class_name"] = _class_attribute
+    return environment
 
 
-def _table(
-    columns: Sequence[str],
-    rows: Sequence[Sequence[Cell]],
-    caption: str,
-    head_kinds: Sequence[str],
-    cell_kinds: Sequence[str],
-) -> list[str]:
-    heads = zip(columns, head_kinds, strict=True)
-    head = "".join(f'<th scope="col"{kind}>{html.escape(one)}</th>' for one, kind in heads)
-    body = [
-        "".join(
-            f"<td{kind}>{_format(cell)}</td>" for cell, kind in zip(row, cell_kinds, strict=True)
-        )
-        for row in rows
-    ]
-    return [
-        '<div class="scroll" tabindex="0"><table>',
-        f"<caption>{html.escape(caption)}</caption>" if caption else "",
-        f"<thead><tr>{head}</tr></thead>",
-        "<tbody>",
-        *(f"<tr>{cells}</tr>" for cells in body),
-        "</tbody></table></div>",
-    ]
+def _class_attribute(name: str) -> Markup:
+    """Return the attribute, or nothing for no class."""
+    return Markup(' class="{}"').format(name) if name else Markup("")
 
 
 def _check_rows(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
@@ -204,7 +186,7 @@ def _is_number(value: Cell) -> bool:
 
 
 def _format(value: Cell) -> str:
-    """Return a cell's text, escaped: thousands are grouped, floats have four significant digits."""
+    """Return a cell's text: thousands are grouped, floats have four significant digits."""
     if value is None:
         return "–"  # noqa: RUF001 - a dash, as tables have for "nothing"
     if isinstance(value, bool):
@@ -213,7 +195,7 @@ def _format(value: Cell) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.4g}"
-    return html.escape(value)
+    return value
 
 
 # Within a page, styles refer to "#name"; whatever else they load comes from somewhere else.

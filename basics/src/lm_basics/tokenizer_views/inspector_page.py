@@ -22,7 +22,9 @@ class InspectorPage:
 
 def inspector_page() -> InspectorPage:
     """Put the page together."""
-    style = _read("lm_shared", "report.css") + _read("lm_basics.tokenizer_views", "inspector.css")
+    style = _read("lm_shared", "templates/report.css") + _read(
+        "lm_basics.tokenizer_views", "inspector.css"
+    )
     script = _read("lm_basics.tokenizer_views", "inspector.js")
     document = _read("lm_basics.tokenizer_views", "inspector.html")
     directives = {
