@@ -1,6 +1,11 @@
 """Arguments that must be one of a few words."""
 
-from typing import Any, get_args
+from typing import Any, Literal, get_args
+
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+"""Where to compute; ``auto`` takes an accelerator if there is one."""
+DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
+"""In which numbers; ``auto`` takes what the hardware multiplies fast."""
 
 
 def check_choice(name: str, value: Any, choices: Any) -> None:

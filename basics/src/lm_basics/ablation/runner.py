@@ -34,10 +34,11 @@ from lm_basics.token_files import open_token_file
 from lm_basics.training import TrainingConfig, evaluate_loss, train
 from lm_basics.training.token_stream import fingerprint
 from lm_basics.transformer import TransformerLM
+from lm_shared.choices import DeviceName
 from lm_shared.config import describe_changes, hash_config, save_config, to_dict
 from lm_shared.files import lock_folder, read_json
 from lm_shared.runs import read_metrics
-from lm_shared.tensors import DeviceName, choose_device, choose_dtype, require_determinism
+from lm_shared.tensors import choose_device, choose_dtype, require_determinism
 
 OnRun = Callable[[Outcome], None]
 """Called after each run, those that had ended before included."""

@@ -2,32 +2,21 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 
-from lm_basics.ablation import (
-    STUDIES,
-    BaseRecipe,
-    PairedEffect,
-    SeedPlan,
-    StudyData,
-    run_study,
-    shipped_study,
-)
-from lm_basics.ablation.outcome import Outcome
-from lm_basics.ablation.page import study_page
-from lm_basics.ablation.results import StudyResults
+from lm_basics.ablation import STUDIES, BaseRecipe
 from lm_basics.ablation.shipped import StudyName
 from lm_basics.ablation.study import Budget
-from lm_basics.ablation.table import describe, table_rows
-from lm_basics.default_corpus import prepare_default_corpus
+from lm_shared.choices import DeviceName
 from lm_shared.command_options import with_recipes
-from lm_shared.display import progress
-from lm_shared.tensors import DeviceName, require_determinism
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from lm_basics.ablation import PairedEffect
+    from lm_basics.ablation.results import StudyResults
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,6 +63,16 @@ def ablate(
         jobs: Runs side by side.
         device: Where to compute.
     """
+    from rich.console import Console
+
+    from lm_basics.ablation import SeedPlan, StudyData, run_study, shipped_study
+    from lm_basics.ablation.outcome import Outcome
+    from lm_basics.ablation.page import study_page
+    from lm_basics.ablation.table import describe
+    from lm_basics.default_corpus import prepare_default_corpus
+    from lm_shared.display import progress
+    from lm_shared.tensors import require_determinism
+
     study = shipped_study(recipe.study, recipe.base, budget=recipe.budget)
     plan = seeds
     if detect is not None:
@@ -102,8 +101,13 @@ def ablate(
     print(f"wrote {output / 'report.html'} and {output / 'results.json'}")
 
 
-def _table(results: StudyResults) -> Table:
+def _table(results: "StudyResults") -> "Table":
     """Return what fits a terminal; the report has the rest."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from lm_basics.ablation.table import table_rows
+
     level = f"± {1 - results.alpha:.0%}"
     table = Table(box=SIMPLE_HEAD)
     for name in ("variant", "nats", "effect", level, "p (Holm)", "verdict"):
@@ -117,7 +121,7 @@ def _table(results: StudyResults) -> Table:
     return table
 
 
-def _margin(effect: PairedEffect | None) -> str:
+def _margin(effect: "PairedEffect | None") -> str:
     if effect is None or effect.high is None:
         return ""
     return f"{effect.high - effect.mean:.4f}"

@@ -1,20 +1,17 @@
 """``basics account``: parameters, FLOPs, memory, time and money of a model."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
-from rich.console import Console
-from rich.table import Table
 
 from lm_basics.accounting.account import Account, AccountConfig, account_for
-from lm_basics.accounting.figures import share_by_context_figure, share_by_size_figure
-from lm_basics.accounting.model_lookup import find_model
-from lm_basics.accounting.page import account_page
-from lm_basics.accounting.quantities import in_bytes, in_count, in_flops, in_time
 from lm_basics.commands.text_files import check_output_folder
 from lm_shared.config import save_config
-from lm_shared.figures import write_png
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
 
 _DEFAULTS = AccountConfig()
 
@@ -38,6 +35,13 @@ def account_for_model(
         options: What is done with it.
         output: Folder for account.json, account.html and two figures.
     """
+    from rich.console import Console
+
+    from lm_basics.accounting.figures import share_by_context_figure, share_by_size_figure
+    from lm_basics.accounting.model_lookup import find_model
+    from lm_basics.accounting.page import account_page
+    from lm_shared.figures import write_png
+
     check_output_folder(output)
     account = account_for(model, find_model(model), options)
     Console().print(_table(account))
@@ -51,6 +55,8 @@ def account_for_model(
 
 
 def _advice(account: Account) -> str:
+    from lm_basics.accounting.quantities import in_bytes
+
     needed, there = in_bytes(account.memory.total), in_bytes(account.device_memory_bytes)
     options = account.options
     if account.least_devices > 1:
@@ -70,7 +76,11 @@ def _advice(account: Account) -> str:
     )
 
 
-def _table(account: Account) -> Table:
+def _table(account: Account) -> "Table":
+    from rich.table import Table
+
+    from lm_basics.accounting.quantities import in_bytes, in_count, in_flops, in_time
+
     options, training, inference = account.options, account.training, account.inference
     memory, flops = account.memory, account.forward
     parts = ", ".join(f"{name} {share:.0%}" for name, share in flops.shares().items())

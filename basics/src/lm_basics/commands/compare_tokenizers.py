@@ -3,27 +3,20 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
-from rich.console import Console
-from rich.table import Table
 
 from lm_basics.commands.text_files import check_output_folder, check_text_files
 from lm_basics.commands.tokenizer_folder import load_tokenizer, parse_named
-from lm_basics.commands.wording import counted
-from lm_basics.tokenizer.texts import is_parquet, read_column, read_text
-from lm_basics.tokenizer_views.comparison import (
-    TokenizerComparison,
-    compare_tokenizers,
-    hold_out,
-    python_manual,
-    train_tokenizers,
-)
-from lm_basics.tokenizer_views.comparison_figure import comparison_figure
 from lm_shared.config import to_dict
-from lm_shared.figures import write_png
 from lm_shared.files import write_json
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from lm_basics.tokenizer_views.comparison import TokenizerComparison
+
 
 _FEW_BYTES = 10_000
 _EXPLANATION = (
@@ -62,6 +55,18 @@ def compare_on_text(
         text_column: column of Parquet files; each row is a document, rows without text are skipped.
         output: folder for comparison.json and comparison.png.
     """
+    from rich.console import Console
+
+    from lm_basics.commands.wording import counted
+    from lm_basics.tokenizer_views.comparison import (
+        compare_tokenizers,
+        hold_out,
+        python_manual,
+        train_tokenizers,
+    )
+    from lm_basics.tokenizer_views.comparison_figure import comparison_figure
+    from lm_shared.figures import write_png
+
     check_output_folder(output)
     if files:
         check_text_files(files)
@@ -85,12 +90,16 @@ def compare_on_text(
 
 
 def _read_whole(path: Path, text_column: str) -> str:
+    from lm_basics.tokenizer.texts import is_parquet, read_column, read_text
+
     if is_parquet(path):
         return "\n".join(read_column(path, text_column))
     return "".join(read_text(path))
 
 
-def _table(rows: Sequence[TokenizerComparison], title: str) -> Table:
+def _table(rows: "Sequence[TokenizerComparison]", title: str) -> "Table":
+    from rich.table import Table
+
     table = Table(title=title)
     table.add_column("tokenizer", overflow="fold")
     for column in ("ids", "used", "tokens", "bytes/token", "attention", "unknown"):

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import tyro
 
-from lm_basics.commands.activity_bars import activity_bars
-from lm_basics.corpora import CORPORA, CorpusName, download_corpus
+from lm_basics.corpora import CorpusName
 from lm_basics.corpora.course_corpora import HUGGING_FACE
 
 
@@ -24,6 +23,9 @@ def download(
         output: folder for a text to train on, a text to validate with, and their SHA-256.
         endpoint: address of Hugging Face, or of a mirror of it.
     """
+    from lm_basics.commands.activity_bars import activity_bars
+    from lm_basics.corpora import CORPORA, download_corpus
+
     names = CORPORA[corpus].files
     units = {name: (f"MB of {name}", 1e6) for name in names} | {
         name.removesuffix(".gz"): (f"MB of {name} unpacked", 1e6)

@@ -6,16 +6,10 @@ from typing import Annotated
 
 import tyro
 
-from lm_basics.commands.activity_bars import activity_bars
-from lm_basics.commands.stopwatch import Stopwatch
 from lm_basics.commands.text_files import TextFiles, check_text_files
 from lm_basics.commands.tokenizer_folder import find_folder
-from lm_basics.commands.wording import counted
-from lm_basics.token_files.encoding import encode_files
-from lm_basics.tokenizer.bpe import Tokenizer
 from lm_basics.tokenizer.patterns import END_OF_TEXT
 from lm_basics.tokenizer.texts import OnInvalid
-from lm_basics.tokenizer.tokenizer_json import read_end_of_text
 
 _LEAST_TIMED_BYTES = 1_000_000
 
@@ -52,6 +46,13 @@ def encode(
         on_invalid: stop at bytes that are not UTF-8, or replace them by U+FFFD.
         workers: threads or processes that encode.
     """
+    from lm_basics.commands.activity_bars import activity_bars
+    from lm_basics.commands.stopwatch import Stopwatch
+    from lm_basics.commands.wording import counted
+    from lm_basics.token_files.encoding import encode_files
+    from lm_basics.tokenizer.bpe import Tokenizer
+    from lm_basics.tokenizer.tokenizer_json import read_end_of_text
+
     check_text_files(files)
     folder = find_folder(tokenizer)
     encoder = Tokenizer.from_folder(folder)

@@ -5,45 +5,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from lm_basics.accounting import training_flops_per_token
 from lm_basics.commands.leaderboard_recipes import BEST_RECIPES
 from lm_basics.commands.train_recipes import ModelRecipe
-from lm_basics.commands.training_display import training_display
-from lm_basics.leaderboard import (
-    DIVISIONS,
-    About,
-    DivisionData,
-    DivisionName,
-    EntryRecipe,
-    TrainingDivision,
-    export_entry,
-    make_laptop_data,
-    open_division_data,
-    run_entry,
-    verify_entry,
-    with_milestones,
-)
+from lm_basics.leaderboard import DIVISIONS, DivisionName
 from lm_basics.leaderboard.divisions import RECIPE_NAME
 from lm_basics.training import StepReport
 from lm_basics.training.progress import TrainingProgress
+from lm_shared.choices import DeviceName
 from lm_shared.command_options import with_recipes
 from lm_shared.config import load_config
-from lm_shared.leaderboard import division_of
-from lm_shared.leaderboard.commands import (
-    EXPORT,
-    MAKE_TABLE,
-    Export,
-    MakeTable,
-    Verify,
-    export,
-    make_table,
-    report_verification,
-)
-from lm_shared.tensors import DeviceName
+from lm_shared.leaderboard.commands import EXPORT, MAKE_TABLE, Export, MakeTable, Verify
+
+if TYPE_CHECKING:
+    from lm_basics.leaderboard import DivisionData, TrainingDivision
+
 
 _NONE = tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: none)")
 
@@ -116,6 +95,9 @@ def leaderboard(action: Action) -> None:
     Args:
         action: What to do.
     """
+    from lm_basics.leaderboard import export_entry
+    from lm_shared.leaderboard.commands import export, make_table
+
     match action:
         case Enter():
             _enter(action)
@@ -128,6 +110,10 @@ def leaderboard(action: Action) -> None:
 
 
 def _enter(action: Enter) -> None:
+    from lm_basics.accounting import training_flops_per_token
+    from lm_basics.commands.training_display import training_display
+    from lm_basics.leaderboard import About, EntryRecipe, run_entry, with_milestones
+
     division = DIVISIONS[action.division]
     about = About(name=action.name, authors=action.authors, description=action.description)
     with _division_data(division, action.data, action.vocab_size) as data:
@@ -165,6 +151,10 @@ def _enter(action: Enter) -> None:
 
 
 def _verify(action: VerifyTraining) -> None:
+    from lm_basics.leaderboard import EntryRecipe, verify_entry
+    from lm_shared.leaderboard import division_of
+    from lm_shared.leaderboard.commands import report_verification
+
     for name, value in (("steps", action.steps), ("parts", action.parts)):
         if value < 1:
             raise ValueError(f"{name} must be positive, got {value}")
@@ -184,9 +174,11 @@ def _verify(action: VerifyTraining) -> None:
 
 @contextmanager
 def _division_data(
-    division: TrainingDivision, folder: Path | None, vocab_size: int
-) -> Iterator[DivisionData]:
+    division: "TrainingDivision", folder: Path | None, vocab_size: int
+) -> "Iterator[DivisionData]":
     """Open the data of a folder, or make the laptop's in a folder that goes away again."""
+    from lm_basics.leaderboard import make_laptop_data, open_division_data
+
     if folder is not None:
         data = open_division_data(folder, division)
         if division.has_default_corpus and data.tokenizer.vocab_size != vocab_size:

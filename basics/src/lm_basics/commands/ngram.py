@@ -2,17 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
-from rich.console import Console
-from rich.table import Table
 
-from lm_basics.commands.wording import counted
-from lm_basics.ngram import NgramResult, compare_ngrams
-from lm_basics.token_files.token_file import open_token_file
 from lm_shared.config import to_dict
 from lm_shared.files import write_json
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from lm_basics.ngram import NgramResult
+
 
 _NAMES = {"kneser_ney": "Kneser-Ney", "stupid_backoff": "stupid backoff"}
 
@@ -37,6 +38,12 @@ def compare_ngram_models(
         orders: longest n-grams.
         output: JSON file for the numbers of the table.
     """
+    from rich.console import Console
+
+    from lm_basics.commands.wording import counted
+    from lm_basics.ngram import compare_ngrams
+    from lm_basics.token_files.token_file import open_token_file
+
     if output is not None and output.is_dir():
         raise ValueError(f"{output} is a folder, expected a JSON file to write")
     training, held_out = open_token_file(tokens), open_token_file(validation)
@@ -50,7 +57,9 @@ def compare_ngram_models(
     Console().print(_table(title, results))
 
 
-def _table(title: str, results: Sequence[NgramResult]) -> Table:
+def _table(title: str, results: "Sequence[NgramResult]") -> "Table":
+    from rich.table import Table
+
     table = Table(title=title, title_justify="left")
     table.add_column("order", justify="right")
     names = list(dict.fromkeys(result.model for result in results))

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
-from rich.console import Console
-from rich.table import Table
 
-from lm_basics.reports.numbers import TrainingReport, read_runs, summarize_runs
-from lm_basics.reports.page import training_report_page
+if TYPE_CHECKING:
+    from lm_basics.reports.numbers import TrainingReport
+
 from lm_shared.config import save_config
 
 REPORT_NAME = "report.html"
@@ -41,13 +40,16 @@ def report_runs(
     print(f"wrote {output / REPORT_NAME}")
 
 
-def write_report(runs: Sequence[Path], output: Path) -> TrainingReport:
+def write_report(runs: Sequence[Path], output: Path) -> "TrainingReport":
     """Write report.json and report.html of some runs and return the numbers.
 
     Raises:
         FileNotFoundError: there is no such run folder.
         ValueError: no run is given, one is given twice, or a folder holds none.
     """
+    from lm_basics.reports.numbers import read_runs, summarize_runs
+    from lm_basics.reports.page import training_report_page
+
     curves = read_runs(runs)
     numbers = summarize_runs(curves)
     save_config(numbers, output / "report.json")
@@ -55,7 +57,10 @@ def write_report(runs: Sequence[Path], output: Path) -> TrainingReport:
     return numbers
 
 
-def _print_numbers(numbers: TrainingReport) -> None:
+def _print_numbers(numbers: "TrainingReport") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table()
     table.add_column("run", overflow="fold")
     for column in ("steps", "tokens", "seconds", "loss", "val loss", "val bits/byte"):

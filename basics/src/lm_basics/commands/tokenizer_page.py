@@ -1,19 +1,15 @@
 """``basics tokenizer-page``: a local web page that shows the tokens of what is typed."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from lm_basics.commands.tokenizer_folder import load_tokenizer, parse_named
-from lm_basics.tokenizer.bpe import Tokenizer
-from lm_basics.tokenizer.patterns import END_OF_TEXT
-from lm_basics.tokenizer.simple import ByteTokenizer, CharacterTokenizer
-from lm_basics.tokenizer.text_tokenizer import TextTokenizer
-from lm_basics.tokenizer.tiktoken_file import load_published
-from lm_basics.tokenizer.training import train_bpe_from_texts
-from lm_basics.tokenizer_views.comparison import python_manual
-from lm_basics.tokenizer_views.inspector_server import InspectorServer
+
+if TYPE_CHECKING:
+    from lm_basics.tokenizer.text_tokenizer import TextTokenizer
+
 
 _VOCAB_SIZE = 4096
 
@@ -41,6 +37,12 @@ def serve_tokenizer_page(
         host: address to listen on; others than the default let other computers in.
         port: 0 takes a free one.
     """
+    from lm_basics.tokenizer.bpe import Tokenizer
+    from lm_basics.tokenizer.patterns import END_OF_TEXT
+    from lm_basics.tokenizer.text_tokenizer import TextTokenizer
+    from lm_basics.tokenizer.tiktoken_file import load_published
+    from lm_basics.tokenizer_views.inspector_server import InspectorServer
+
     named: list[tuple[str, TextTokenizer]] = []
     for name, path in map(parse_named, folders):
         named.append((name, load_tokenizer(path)))
@@ -65,7 +67,13 @@ def serve_tokenizer_page(
             print("ended")
 
 
-def _small_tokenizers() -> list[tuple[str, TextTokenizer]]:
+def _small_tokenizers() -> "list[tuple[str, TextTokenizer]]":
+    from lm_basics.tokenizer.bpe import Tokenizer
+    from lm_basics.tokenizer.patterns import END_OF_TEXT
+    from lm_basics.tokenizer.simple import ByteTokenizer, CharacterTokenizer
+    from lm_basics.tokenizer.training import train_bpe_from_texts
+    from lm_basics.tokenizer_views.comparison import python_manual
+
     vocab, merges = train_bpe_from_texts([python_manual()], _VOCAB_SIZE, [END_OF_TEXT])
     return [
         ("characters", CharacterTokenizer()),

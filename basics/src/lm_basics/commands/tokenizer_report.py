@@ -2,23 +2,19 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
-from rich.console import Console
-from rich.table import Table
 
 from lm_basics.commands.text_files import TextFiles, check_output_folder, check_text_files
 from lm_basics.commands.tokenizer_folder import load_tokenizer, parse_named
-from lm_basics.commands.wording import counted, shortened
-from lm_basics.tokenizer_views.report import (
-    TextSize,
-    TokenizerReport,
-    TokenRow,
-    report_on_tokenizer,
-)
-from lm_basics.tokenizer_views.report_page import report_page
 from lm_shared.config import save_config
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from lm_basics.tokenizer_views.report import TextSize, TokenizerReport, TokenRow
+
 
 _NUM_PRINTED = 5
 
@@ -45,6 +41,9 @@ def report_tokenizer(
         num_listed: most tokens of each list.
         output: folder for report.json and report.html.
     """
+    from lm_basics.tokenizer_views.report import report_on_tokenizer
+    from lm_basics.tokenizer_views.report_page import report_page
+
     check_text_files(files)
     check_output_folder(output)
     name, folder = parse_named(tokenizer)
@@ -63,7 +62,11 @@ def report_tokenizer(
     print(f"wrote {output}")
 
 
-def _print_summary(numbers: TokenizerReport, other_name: str) -> None:
+def _print_summary(numbers: "TokenizerReport", other_name: str) -> None:
+    from rich.console import Console
+
+    from lm_basics.commands.wording import counted
+
     console = Console(markup=False)
     console.print(_table("file", numbers.files))
     console.print(_table("script", numbers.scripts))
@@ -82,11 +85,15 @@ def _print_summary(numbers: TokenizerReport, other_name: str) -> None:
                 print(f"{one.name}: {one.ratio:.3f} times the bytes per token of {other_name}")
 
 
-def _list_tokens(rows: Sequence[TokenRow]) -> str:
+def _list_tokens(rows: "Sequence[TokenRow]") -> str:
+    from lm_basics.commands.wording import shortened
+
     return ", ".join(shortened(row.text) for row in rows[:_NUM_PRINTED]) or "none"
 
 
-def _table(kind: str, sizes: Sequence[TextSize]) -> Table:
+def _table(kind: str, sizes: "Sequence[TextSize]") -> "Table":
+    from rich.table import Table
+
     table = Table()
     table.add_column(kind, overflow="fold")
     for column in ("bytes", "tokens", "bytes/token"):

@@ -2,44 +2,25 @@
 
 import logging
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
 import tyro
 
-from lm_basics.accounting import count_parameters, training_flops_per_token
-from lm_basics.accounting.quantities import in_count
-from lm_basics.commands.report import write_report
 from lm_basics.commands.text_files import check_output_folder
 from lm_basics.commands.train_recipes import RECIPES, DepthRecipe, TrainRecipe
-from lm_basics.commands.training_display import training_display
-from lm_basics.commands.training_sinks import chosen_sinks
-from lm_basics.commands.training_tokens import (
-    DEFAULT_VALIDATION_TOKENS,
-    DEFAULT_VOCAB_SIZE,
-    TrainingTokens,
-    default_tokens,
-    open_tokens,
-)
-from lm_basics.commands.training_watch import TrainingWatch, bytes_per_token
-from lm_basics.commands.wording import counted
-from lm_basics.export import MODEL_FOLDER_NAME, check_model_folder, save_model
 from lm_basics.model_config import TransformerConfig
-from lm_basics.nn.ops import COMPILED_OPS, REFERENCE_OPS
-from lm_basics.peak_flops import find_peak_flops
-from lm_basics.reports.curves import RunSetting
 from lm_basics.training import TrainingResult, train
 from lm_basics.training.progress import TrainingProgress
-from lm_basics.training.samples import SamplesConfig, SampleWriter
-from lm_basics.transformer import TransformerLM
+from lm_shared.choices import DeviceName
 from lm_shared.command_options import with_recipes
-from lm_shared.tensors import (
-    DeviceName,
-    choose_device,
-    choose_dtype,
-    require_determinism,
-    seed_everything,
-)
+
+if TYPE_CHECKING:
+    import torch
+
+    from lm_basics.commands.training_tokens import TrainingTokens
+    from lm_basics.reports.curves import RunSetting
+    from lm_basics.training.samples import SampleWriter
+
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +59,18 @@ def train_model(
         tensorboard: Whether to write the metrics for TensorBoard as well.
         wandb: Project at Weights & Biases that gets the metrics as well.
     """
+    from lm_basics.accounting import count_parameters
+    from lm_basics.accounting.quantities import in_count
+    from lm_basics.commands.report import write_report
+    from lm_basics.commands.training_display import training_display
+    from lm_basics.commands.training_sinks import chosen_sinks
+    from lm_basics.commands.training_tokens import DEFAULT_VALIDATION_TOKENS
+    from lm_basics.commands.training_watch import TrainingWatch
+    from lm_basics.export import MODEL_FOLDER_NAME, save_model
+    from lm_basics.nn.ops import COMPILED_OPS, REFERENCE_OPS
+    from lm_basics.transformer import TransformerLM
+    from lm_shared.tensors import choose_device, choose_dtype, require_determinism, seed_everything
+
     chosen_device = choose_device(device)
     _check_options(output, validation_tokens=validation_tokens, sample_every=sample_every)
     sinks = chosen_sinks(output, tensorboard=tensorboard, wandb=wandb)
@@ -130,6 +123,8 @@ def train_model(
 
 def _check_options(output: Path, **counts: int | None) -> None:
     """Refuse a folder whose content would be replaced, and numbers that are not positive."""
+    from lm_basics.export import MODEL_FOLDER_NAME, check_model_folder
+
     check_output_folder(output)
     check_model_folder(output / MODEL_FOLDER_NAME)
     for name, count in counts.items():
@@ -137,7 +132,9 @@ def _check_options(output: Path, **counts: int | None) -> None:
             raise ValueError(f"{name} must be positive or None, got {count}")
 
 
-def _progress(shape: TransformerConfig, setting: RunSetting) -> TrainingProgress:
+def _progress(shape: TransformerConfig, setting: "RunSetting") -> TrainingProgress:
+    from lm_basics.accounting import training_flops_per_token
+
     return TrainingProgress(
         flops_per_token=training_flops_per_token(shape, shape.context_length),
         peak_flops=setting.peak_flops,
@@ -151,7 +148,9 @@ def _open_data(
     tokens: Path | None,
     validation: Path | None,
     tokenizer: Path | None,
-) -> TrainingTokens:
+) -> "TrainingTokens":
+    from lm_basics.commands.training_tokens import DEFAULT_VOCAB_SIZE, default_tokens, open_tokens
+
     if tokens is not None:
         return open_tokens(tokens, validation, tokenizer)
     if not recipe.default_corpus:
@@ -169,12 +168,14 @@ def _open_data(
 
 def _sample_writer(
     output: Path,
-    data: TrainingTokens,
+    data: "TrainingTokens",
     prompts: tuple[str, ...],
     sample_every: int | None,
     *,
     seed: int,
-) -> SampleWriter | None:
+) -> "SampleWriter | None":
+    from lm_basics.training.samples import SamplesConfig, SampleWriter
+
     if not prompts:
         if sample_every is not None:
             raise ValueError(f"--sample-every {sample_every} needs a --prompt to continue")
@@ -186,8 +187,12 @@ def _sample_writer(
 
 
 def _setting(
-    data: TrainingTokens, device: torch.device, dtype: torch.dtype, ops_name: str
-) -> RunSetting:
+    data: "TrainingTokens", device: "torch.device", dtype: "torch.dtype", ops_name: str
+) -> "RunSetting":
+    from lm_basics.commands.training_watch import bytes_per_token
+    from lm_basics.peak_flops import find_peak_flops
+    from lm_basics.reports.curves import RunSetting
+
     peak = find_peak_flops(device, dtype)
     return RunSetting(
         vocab_hash=data.train.vocab_hash,
@@ -202,6 +207,8 @@ def _setting(
 
 
 def _print_result(result: TrainingResult, *, num_trained: int) -> None:
+    from lm_basics.commands.wording import counted
+
     print(
         ("" if num_trained else "already finished: ")
         + f"{counted(result.steps, 'step')}, {counted(result.tokens, 'token')}, "

@@ -6,22 +6,10 @@ from typing import Annotated
 
 import tyro
 
-from lm_basics.commands.activity_bars import activity_bars
-from lm_basics.commands.byte_count import parse_byte_count
-from lm_basics.commands.stopwatch import Stopwatch
 from lm_basics.commands.text_files import TextFiles, check_output_folder, check_text_files
-from lm_basics.commands.wording import counted, shortened
-from lm_basics.tokenizer.bpe import Tokenizer
 from lm_basics.tokenizer.learning import TieBreaking
-from lm_basics.tokenizer.patterns import (
-    END_OF_TEXT,
-    GPT2_PATTERN,
-    GPT4_PATTERN,
-    O200K_PATTERN,
-    compile_pattern,
-)
+from lm_basics.tokenizer.patterns import END_OF_TEXT, GPT2_PATTERN, GPT4_PATTERN, O200K_PATTERN
 from lm_basics.tokenizer.texts import OnInvalid
-from lm_basics.tokenizer.training import train_bpe
 
 _PATTERNS = {"gpt2": GPT2_PATTERN, "gpt4": GPT4_PATTERN, "gpt4o": O200K_PATTERN}
 _UNITS = {"counting": ("MB counted", 1e6), "merging": ("merges", 1)}
@@ -62,6 +50,13 @@ def train_tokenizer(
         on_invalid: stop at bytes that are not UTF-8, or replace them by U+FFFD.
         workers: threads that count.
     """
+    from lm_basics.commands.activity_bars import activity_bars
+    from lm_basics.commands.byte_count import parse_byte_count
+    from lm_basics.commands.stopwatch import Stopwatch
+    from lm_basics.commands.wording import counted, shortened
+    from lm_basics.tokenizer.bpe import Tokenizer
+    from lm_basics.tokenizer.training import train_bpe
+
     check_text_files(files)
     check_output_folder(output)
     if end_of_text not in (*special_tokens, END_OF_TEXT):
@@ -96,6 +91,8 @@ def train_tokenizer(
 
 def _find_pattern(name: str) -> str:
     """Return the pattern of that name, or the name itself if it is a pattern."""
+    from lm_basics.tokenizer.patterns import compile_pattern
+
     pattern = _PATTERNS.get(name, name)
     try:
         compile_pattern(pattern)
@@ -106,6 +103,8 @@ def _find_pattern(name: str) -> str:
 
 def _check_can_be_saved(special_tokens: tuple[str, ...], pattern: str) -> None:
     """Find out before training what ``tokenizer.json`` cannot hold."""
+    from lm_basics.tokenizer.bpe import Tokenizer
+
     for token in special_tokens:
         if len(token.encode()) == 1:
             raise ValueError(f"the special token {token!r} is one byte, which is a token already")

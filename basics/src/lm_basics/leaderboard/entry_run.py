@@ -20,6 +20,7 @@ from lm_basics.leaderboard.divisions import (
 from lm_basics.nn.ops import COMPILED_OPS, REFERENCE_OPS
 from lm_basics.training import StepReport, evaluate_loss, train
 from lm_basics.transformer import TransformerLM
+from lm_shared.choices import DeviceName
 from lm_shared.config import save_config
 from lm_shared.figures import figure_svg, house_style
 from lm_shared.files import write_text
@@ -34,7 +35,7 @@ from lm_shared.leaderboard import (
 )
 from lm_shared.receipt import describe_hardware
 from lm_shared.runs import METRICS_NAME, read_metrics
-from lm_shared.tensors import DeviceName, choose_device, require_determinism, seed_everything
+from lm_shared.tensors import choose_device, require_determinism, seed_everything
 
 logger = logging.getLogger(__name__)
 

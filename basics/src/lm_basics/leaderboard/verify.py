@@ -42,6 +42,7 @@ from lm_basics.leaderboard.replay import (
 from lm_basics.training import evaluate_loss
 from lm_basics.training.checkpoint_folder import FOLDER_NAME
 from lm_basics.transformer import TransformerLM
+from lm_shared.choices import DeviceName
 from lm_shared.leaderboard import (
     RUN_NAME,
     Check,
@@ -56,7 +57,7 @@ from lm_shared.leaderboard import (
     judge_entry,
     read_entry,
 )
-from lm_shared.tensors import DeviceName, choose_device
+from lm_shared.tensors import choose_device
 
 _logger = logging.getLogger(__name__)
 
