@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from lm_basics import default_corpus
-from lm_basics.commands import train as train_command
+from lm_basics.commands import training_watch
 from lm_basics.commands.main import main
 from lm_basics.commands.train_recipes import RECIPES
 from lm_basics.commands.training_display import TrainingDisplay, describe_progress
@@ -373,7 +373,7 @@ def test_the_default_corpus_needs_no_token_file(
             self.num_validation_tokens = 1_000
             return super().validate(model)
 
-    monkeypatch.setattr(train_command, "TrainingWatch", Watch)
+    monkeypatch.setattr(training_watch, "TrainingWatch", Watch)
     small = ("--d-model", 16, "--num-layers", 1, "--num-heads", 2, "--context-length", 64)
     options = ("--steps", 1, "--batch-size", 2, "--output", tmp_path / "run")
     assert run("train", "default", *small, *options, "--prompt", "The") == 0

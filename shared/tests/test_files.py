@@ -10,6 +10,8 @@ from hypothesis import given, settings, strategies as st
 from lm_shared.files import (
     atomic_folder,
     atomic_path,
+    claim_file,
+    claim_folder,
     hash_file,
     hash_files,
     lock_folder,
@@ -294,3 +296,85 @@ def test_a_folder_does_not_replace_a_file(tmp_path: Path) -> None:
     with pytest.raises(NotADirectoryError), atomic_folder(tmp_path / "name"):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["name"]
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_what_is_new_or_empty_may_be_written(tmp_path: Path, is_there: bool) -> None:
+    folder, file = tmp_path / "folder", tmp_path / "file"
+    if is_there:
+        folder.mkdir()
+        file.touch()
+        (folder / ".x.partial-1").touch()
+    assert claim_folder(folder, "a model", marker="config.json") == folder
+    assert claim_file(file) == file
+
+
+def test_nothing_is_replaced_unasked(tmp_path: Path) -> None:
+    file, folder = tmp_path / "file.bin", tmp_path / "model"
+    write_text(file, "work")
+    write_text(folder / "config.json", "{}")
+    with pytest.raises(ValueError, match="file.bin exists: --overwrite replaces it"):
+        claim_file(file)
+    with pytest.raises(ValueError, match="model is a model already: --overwrite replaces it"):
+        claim_folder(folder, "a model", marker="config.json")
+    assert claim_file(file, overwrite=True) == file
+    assert claim_folder(folder, "a model", marker="config.json", overwrite=True) == folder
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_something_else_is_never_replaced(tmp_path: Path, overwrite: bool) -> None:
+    folder, file = tmp_path / "folder", tmp_path / "file"
+    write_text(folder / "thesis.tex", "work")
+    write_text(file, "work")
+    model = {"marker": "config.json", "overwrite": overwrite}
+    with pytest.raises(ValueError, match="holds thesis.tex and is not a model"):
+        claim_folder(folder, "a model", **model)
+    for path in (file, file / "inner"):
+        with pytest.raises(ValueError, match="file is a file, expected a folder to write to"):
+            claim_folder(path, "a model", **model)
+    with pytest.raises(ValueError, match="file is a file, expected a folder"):
+        claim_file(file / "inner", overwrite=overwrite)
+    with pytest.raises(ValueError, match="folder is a folder, expected a file"):
+        claim_file(folder, overwrite=overwrite)
+
+
+def test_a_folder_of_parts_alone_is_known_without_its_marker(tmp_path: Path) -> None:
+    write_text(tmp_path / "run" / "data" / "train.bin", "tokens")
+    run = {"marker": "config.json", "parts": ["data", "*.json"]}
+    assert claim_folder(tmp_path / "run", "a run", overwrite=True, **run) == tmp_path / "run"
+    write_text(tmp_path / "run" / "thesis.tex", "work")
+    with pytest.raises(ValueError, match=r"holds thesis\.tex and is not a run"):
+        claim_folder(tmp_path / "run", "a run", overwrite=True, **run)
+
+
+@pytest.mark.parametrize("output", [".", "crawl", "other/../crawl"])
+def test_a_folder_that_contains_an_input_is_refused(output: str, tmp_path: Path) -> None:
+    for name in ("crawl/0.warc", "crawl/own", "own", "other/own"):
+        write_text(tmp_path / name, "")
+    with pytest.raises(ValueError, match="contains the input"):
+        claim_folder(
+            tmp_path / output,
+            "a crawl",
+            marker="own",
+            overwrite=True,
+            inputs=[tmp_path / "crawl" / "0.warc"],
+        )
+
+
+def test_a_link_to_an_input_and_the_linked_file_are_both_inputs(tmp_path: Path) -> None:
+    for name in ("links/own", "files/own", "files/0.warc"):
+        write_text(tmp_path / name, "")
+    link = tmp_path / "links" / "0.warc"
+    link.symlink_to(tmp_path / "files" / "0.warc")
+    for name in ("links", "files"):
+        with pytest.raises(ValueError, match="contains the input"):
+            claim_folder(tmp_path / name, "a crawl", marker="own", overwrite=True, inputs=[link])
+
+
+@pytest.mark.parametrize("output", [".", "..", "/"])
+def test_the_working_folder_is_never_an_output(
+    output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="holds the working folder"):
+        claim_folder(output, "a crawl", marker="own", overwrite=True)

@@ -15,6 +15,7 @@ import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,80 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
         raise
     _sync(path.parent)
     shutil.rmtree(replaced, ignore_errors=True)
+
+
+def claim_file(path: Path | str, *, overwrite: bool = False) -> Path:
+    """Return the path of a file that may be written: nothing else is lost by it.
+
+    Args:
+        path: Where the output goes.
+        overwrite: Whether an earlier file may be replaced.
+
+    Raises:
+        ValueError: there is a file with content, or a folder, or a parent is a file.
+    """
+    path = Path(path)
+    _require_folders(path.parents)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder, expected a file to write")
+    if path.is_file() and path.stat().st_size > 0 and not overwrite:
+        raise ValueError(f"{path} exists: --overwrite replaces it, or choose another --output")
+    return path
+
+
+def claim_folder(
+    path: Path | str,
+    kind: str,
+    *,
+    marker: str | None = None,
+    parts: Sequence[str] = (),
+    overwrite: bool = False,
+    inputs: Iterable[Path] = (),
+) -> Path:
+    """Return the absolute path of a folder that may be filled, or replaced as a whole.
+
+    That is one which is not there or empty, and with ``overwrite`` one of the same kind. What is
+    something else is never replaced: that may be a mistyped name. Hidden files do not count, which
+    unfinished writes leave.
+
+    Args:
+        path: Where the output goes.
+        kind: What it is, with its article: ``a model``.
+        marker: Name of a file that every folder of this kind holds.
+        parts: Patterns of names; a folder that holds nothing else is of this kind as well.
+        overwrite: Whether an earlier one may be replaced, or this call goes on with it.
+        inputs: Files that the output is made from.
+
+    Raises:
+        ValueError: there is something already, or the folder holds the working folder or an input.
+    """
+    folder = Path(path).resolve()
+    _require_folders((folder, *folder.parents))
+    if Path.cwd().is_relative_to(folder):
+        raise ValueError(f"the output folder {path} holds the working folder: name another one")
+    for source in inputs:
+        # A link is an input in two places: where it stands and where it leads.
+        places = (source.parent.resolve() / source.name, source.resolve())
+        if any(place.is_relative_to(folder) for place in places):
+            raise ValueError(f"the output folder {path} contains the input {source}")
+    names = sorted(one.name for one in folder.glob("*") if not one.name.startswith("."))
+    foreign = [name for name in names if not any(fnmatch(name, part) for part in parts)]
+    if foreign and not (marker and (folder / marker).is_file()):
+        raise ValueError(
+            f"{path} holds {foreign[0]} and is not {kind}: nothing is replaced, choose another "
+            "--output"
+        )
+    if names and not overwrite:
+        raise ValueError(
+            f"{path} is {kind} already: --overwrite replaces it, or choose another --output"
+        )
+    return folder
+
+
+def _require_folders(places: Iterable[Path]) -> None:
+    for place in places:
+        if place.exists() and not place.is_dir():
+            raise ValueError(f"{place} is a file, expected a folder to write to")
 
 
 @contextmanager

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from lm_shared.config import save_config
+
 if TYPE_CHECKING:
     from lm_basics.reports.numbers import TrainingReport
-
-from lm_shared.config import save_config
 
 REPORT_NAME = "report.html"
 
