@@ -28,6 +28,7 @@ from lm_alignment.verifiers.exact import ExactAnswer
 from lm_basics.accounting import count_parameters
 from lm_basics.export import load_model, save_model
 from lm_basics.model_config import TransformerConfig
+from lm_basics.perplexity import bits_per_byte
 from lm_basics.sampling_config import SamplingConfig
 from lm_basics.token_files import encode_documents, open_token_file
 from lm_basics.tokenizer import Tokenizer, compile_kernels, train_bpe_from_texts
@@ -36,7 +37,6 @@ from lm_basics.training.evaluation import HeldOutLoss, evaluate_loss
 from lm_basics.training.loop import train
 from lm_basics.transformer import TransformerLM
 from lm_data.evaluation.baselines import ngram_bits_per_byte, xz_bits_per_byte
-from lm_data.evaluation.perplexity import bits_per_byte
 from lm_data.pipeline.config import CurateConfig
 from lm_data.pipeline.run import curate
 from lm_data.sample_crawl.audit import compare_with_truth

@@ -30,6 +30,7 @@ from lm_basics.ablation.results import StudyResults, analyze_study, wanted_seeds
 from lm_basics.ablation.seed_planning import SeedPlan
 from lm_basics.ablation.study import Arm, Study
 from lm_basics.model_config import TransformerConfig
+from lm_basics.perplexity import bits_per_byte
 from lm_basics.token_files import open_token_file
 from lm_basics.training import TrainingConfig, evaluate_loss, train
 from lm_basics.training.token_stream import fingerprint
@@ -244,8 +245,10 @@ def _train(
 
     def validate(model: TransformerLM) -> dict[str, float]:
         loss = evaluate_loss(model, held_out, first_context=run.data.end_of_text, dtype=dtype)
-        bits = loss.total_nats / math.log(2) / num_bytes
-        return {NATS: loss.nats_per_token, BITS: bits}
+        return {
+            NATS: loss.nats_per_token,
+            BITS: bits_per_byte(loss.total_nats, num_bytes),
+        }
 
     model = build_paired_model(run.arm.model, run.base_model, seed=run.seed).to(device)
     try:

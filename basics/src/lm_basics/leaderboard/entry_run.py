@@ -1,7 +1,6 @@
 """Makes an entry: trains by the division's rules, scores the model and writes the submission."""
 
 import logging
-import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -18,6 +17,7 @@ from lm_basics.leaderboard.divisions import (
     check_recipe,
 )
 from lm_basics.nn.ops import COMPILED_OPS, REFERENCE_OPS
+from lm_basics.perplexity import bits_per_byte
 from lm_basics.training import StepReport, evaluate_loss, train
 from lm_basics.transformer import TransformerLM
 from lm_shared.choices import DeviceName
@@ -158,7 +158,7 @@ def score_model(
     if division.score == "nats per token":
         return loss.nats_per_token
     num_bytes = int(data.tokenizer.token_num_bytes[tokens].sum())
-    return loss.total_nats / math.log(2) / num_bytes
+    return bits_per_byte(loss.total_nats, num_bytes)
 
 
 def _write_curve(run: Path, folder: Path, division: TrainingDivision) -> None:

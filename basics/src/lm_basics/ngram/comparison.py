@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from lm_basics.ngram.counts import count_ngrams
 from lm_basics.ngram.kneser_ney import KneserNeyModel
 from lm_basics.ngram.stupid_backoff import StupidBackoffModel
+from lm_basics.perplexity import bits_per_byte
 from lm_basics.token_files.token_file import TokenFile
 
 
@@ -56,14 +57,14 @@ def compare_ngrams(
             "stupid_backoff": StupidBackoffModel(counts, order),
         }
         for name, model in models.items():
-            nats = -model.log_probabilities(held_out.tokens, held_out.document_starts).sum()
-            bits = float(nats) / math.log(2)
+            nats = -float(model.log_probabilities(held_out.tokens, held_out.document_starts).sum())
+            num_bytes = held_out.num_bytes
             results.append(
                 NgramResult(
                     model=name,
                     order=order,
-                    bits_per_token=bits / held_out.num_tokens,
-                    bits_per_byte=bits / held_out.num_bytes if held_out.num_bytes else None,
+                    bits_per_token=nats / math.log(2) / held_out.num_tokens,
+                    bits_per_byte=bits_per_byte(nats, num_bytes) if num_bytes else None,
                 )
             )
     return results

@@ -1,9 +1,9 @@
 """The numbers that people watch while a model trains, made of the loop's step reports."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from lm_basics.perplexity import bits_per_byte
 from lm_basics.training.step_report import StepReport
 
 _LOSS_MEMORY = 0.95
@@ -93,4 +93,4 @@ class TrainingProgress:
 
 def to_bits_per_byte(nats_per_token: float, bytes_per_token: float | None) -> float | None:
     """Return the loss in bits per byte of text, which does not depend on the tokenizer."""
-    return None if bytes_per_token is None else nats_per_token / math.log(2) / bytes_per_token
+    return None if bytes_per_token is None else bits_per_byte(nats_per_token, bytes_per_token)

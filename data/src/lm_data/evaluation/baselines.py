@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from lm_basics.ngram import KneserNeyModel
+from lm_basics.perplexity import bits_per_byte
 from lm_basics.token_files.token_file import TokenFile
-from lm_data.evaluation.perplexity import bits_per_byte
 
 MIN_DICTIONARY = 1 << 20
 MAX_DICTIONARY = 1536 << 20
