@@ -1,96 +1,12 @@
-"""Paired tests and seed plans: against scipy, by hand, and in simulation."""
+"""Seed plans and the tests after them: by hand and in simulation."""
 
 import math
 
 import numpy as np
 import pytest
 
-from lm_basics.ablation import SeedPlan, adjust_p_values, paired_effect, power_of_test, seeds_needed
-from lm_basics.ablation.student_t import (
-    incomplete_beta,
-    noncentral_t_tail,
-    t_quantile,
-    t_tail,
-)
-
-# Other units need it and this one does not.
-NEEDS_SCIPY = "needs the package scipy"
-DOFS = (1, 2, 3, 7, 50, 3_000)
-
-
-def test_the_incomplete_beta_function_is_that_of_scipy() -> None:
-    special = pytest.importorskip("scipy.special", reason=NEEDS_SCIPY)
-    for a in (0.3, 1.0, 7.0, 200.0):
-        for b in (0.5, 2.0, 30.0):
-            for x in (0.0, 1e-9, 0.001, 0.3, 0.7, 0.999, 1.0):
-                assert incomplete_beta(a, b, x) == pytest.approx(
-                    special.betainc(a, b, x), rel=1e-11, abs=1e-300
-                )
-
-
-def test_tails_and_quantiles_are_those_of_scipy() -> None:
-    stats = pytest.importorskip("scipy.stats", reason=NEEDS_SCIPY)
-    for dof in DOFS:
-        for t in (-8.0, -1.0, 0.0, 0.1, 1.0, 2.5, 10.0):
-            assert t_tail(t, dof) == pytest.approx(stats.t.sf(t, dof), rel=1e-10)
-        for tail in (0.4, 0.1, 0.025, 0.001, 1e-6, 0.9):
-            assert t_quantile(tail, dof) == pytest.approx(stats.t.isf(tail, dof), rel=1e-10)
-
-
-def test_quantiles_are_those_of_the_tables() -> None:
-    # Any textbook's table, 95% two-sided and 99% two-sided.
-    for dof, wide, wider in ((1, 12.706, 63.657), (4, 2.776, 4.604), (30, 2.042, 2.750)):
-        assert t_quantile(0.025, dof) == pytest.approx(wide, abs=5e-4)
-        assert t_quantile(0.005, dof) == pytest.approx(wider, abs=5e-4)
-    assert t_quantile(0.5, 3) == pytest.approx(0.0, abs=1e-12)
-    assert t_tail(math.inf, 3) == 0.0
-    assert t_tail(-math.inf, 3) == 1.0
-
-
-def test_the_noncentral_tail_is_that_of_scipy() -> None:
-    stats = pytest.importorskip("scipy.stats", reason=NEEDS_SCIPY)
-    for dof in DOFS:
-        for shift in (-1.0, 0.0, 2.0, 8.0):
-            for t in (-2.0, 0.0, 4.3, 12.7):
-                expected = stats.nct.sf(t, dof, shift)
-                assert noncentral_t_tail(t, dof, shift) == pytest.approx(expected, abs=1e-10)
-
-
-def test_a_paired_effect_is_scipys_one_sample_test() -> None:
-    stats = pytest.importorskip("scipy.stats", reason=NEEDS_SCIPY)
-    differences = np.random.default_rng(0).normal(0.01, 0.02, 7)
-    expected = stats.ttest_1samp(differences, 0.0)
-    effect = paired_effect(differences)
-    interval = expected.confidence_interval(0.95)
-    assert effect.mean == pytest.approx(differences.mean())
-    assert effect.p_value == pytest.approx(expected.pvalue, rel=1e-10)
-    assert (effect.low, effect.high) == pytest.approx((interval.low, interval.high), rel=1e-9)
-
-
-def test_after_a_pilot_the_spread_is_the_pilots() -> None:
-    differences = np.array([1.0, 3.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0])
-    effect = paired_effect(differences, num_pilot=2)
-    assert effect.sd == pytest.approx(math.sqrt(2))
-    # One degree of freedom is Cauchy's distribution: P(|T| > t) = 1 - 2/pi atan(t).
-    t = 2.0 / (math.sqrt(2) / 3)
-    assert effect.p_value == pytest.approx(1 - 2 / math.pi * math.atan(t))
-
-
-def test_a_single_pair_has_an_effect_and_no_interval() -> None:
-    effect = paired_effect(np.array([0.25]))
-    assert (effect.mean, effect.low, effect.p_value) == (0.25, None, None)
-
-
-def test_identical_differences_are_certain_or_no_evidence() -> None:
-    assert paired_effect(np.zeros(4)).p_value == 1.0
-    assert paired_effect(np.full(4, 0.5)).p_value == 0.0
-
-
-def test_holms_correction_by_hand() -> None:
-    # Sorted 0.01, 0.02, 0.03, 0.5 times 4, 3, 2, 1, and never less than the one before.
-    assert adjust_p_values([0.03, 0.01, 0.5, 0.02]) == pytest.approx([0.06, 0.04, 0.5, 0.06])
-    assert adjust_p_values([0.6, 0.7]) == [1.0, 1.0]
-    assert adjust_p_values([]) == []
+from lm_basics.ablation import SeedPlan, power_of_test, seeds_needed
+from lm_shared.intervals import adjust_p_values, paired_effect, t_quantile
 
 
 def test_the_power_is_that_of_a_simulation() -> None:
@@ -208,22 +124,3 @@ def test_senseless_goals_are_refused() -> None:
         seeds_needed(0.01, -1.0)
     with pytest.raises(ValueError, match="too small for sd=1"):
         seeds_needed(1e-6, 1.0)
-    with pytest.raises(ValueError, match=r"p-values must lie in \[0, 1\]"):
-        adjust_p_values([1.5])
-
-
-def test_senseless_arguments_are_refused() -> None:
-    with pytest.raises(ValueError, match="expected finite differences"):
-        paired_effect(np.array([0.1, math.nan]))
-    with pytest.raises(ValueError, match="at least one"):
-        paired_effect(np.array([]))
-    with pytest.raises(ValueError, match="num_pilot=4 must lie between 2 and 3"):
-        paired_effect(np.zeros(3), num_pilot=4)
-    with pytest.raises(ValueError, match="at least 1 degree of freedom, got 0"):
-        t_tail(1.0, 0)
-    with pytest.raises(ValueError, match="at least 1 degree of freedom, got 0"):
-        noncentral_t_tail(1.0, 0, 0.0)
-    with pytest.raises(ValueError, match=r"tail must lie in \(0, 1\), got 0"):
-        t_quantile(0.0, 3)
-    with pytest.raises(ValueError, match="x=2"):
-        incomplete_beta(1.0, 1.0, 2.0)

@@ -11,6 +11,7 @@ from lm_alignment.templates import ChatTemplate
 from lm_alignment.verifiers.reward import RewardFunction
 from lm_basics.sampling_config import SamplingConfig
 from lm_basics.tokenizer import Tokenizer
+from lm_shared.intervals import wilson_interval
 from lm_systems.inference.protocol import Generator
 
 
@@ -105,31 +106,12 @@ def evaluate_reward(
     summary = summarize_rollouts(rollouts)
     # The mean over questions of each one's mean is the mean over answers: all have equally many.
     num_questions = len(rollouts) // config.samples_per_example
-    low, high = wilson_interval(summary["reward"] * num_questions, num_questions)
+    interval = wilson_interval(summary["reward"] * num_questions, num_questions)
     return Evaluation(
         reward=summary["reward"],
-        low=low,
-        high=high,
+        low=interval.low,
+        high=interval.high,
         format=summary["format"],
         response_length=summary["response_length"],
         rollouts=tuple(rollouts),
     )
-
-
-def wilson_interval(
-    num_successes: float, num_trials: int, *, z: float = 1.959964
-) -> tuple[float, float]:
-    """Return the score interval of a proportion (Wilson, 1927); the default is 95%.
-
-    Unlike ``p +- z sqrt(p (1 - p) / n)`` it stays inside [0, 1] and has a width at 0 and 1.
-
-    Raises:
-        ValueError: there are no trials, or more successes than trials.
-    """
-    if num_trials <= 0 or not 0 <= num_successes <= num_trials:
-        raise ValueError(f"got {num_successes} successes in {num_trials} trials")
-    p, n = num_successes / num_trials, num_trials
-    center = (p + z**2 / (2 * n)) / (1 + z**2 / n)
-    margin = z / (1 + z**2 / n) * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    # The bounds at 0 and 1 are exactly these; rounded, they could leave p outside.
-    return max(0.0, min(p, center - margin)), min(1.0, max(p, center + margin))

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lm_scaling.laws.parametric import discount_repeats, effective_tokens
-from lm_scaling.laws.parametric_fit import Interval
 from lm_scaling.laws.points import ScalingPoint, check_positive
 from lm_scaling.laws.small_sample import LawPrior, SmallSampleFit, fit_small_sample
+from lm_shared.intervals import Interval
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

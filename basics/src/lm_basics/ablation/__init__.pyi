@@ -1,10 +1,5 @@
 """Experiments: variants against a base at equal budgets over paired seeds, and what they show."""
 
-from .paired_test import (
-    PairedEffect as PairedEffect,
-    adjust_p_values as adjust_p_values,
-    paired_effect as paired_effect,
-)
 from .results import StudyResults as StudyResults, analyze_study as analyze_study
 from .runner import StudyData as StudyData, run_study as run_study
 from .seed_planning import (

@@ -8,14 +8,10 @@ from typing import Literal
 import numpy as np
 
 from lm_basics.ablation.outcome import CurvePoint, Outcome, mean_curve
-from lm_basics.ablation.paired_test import (
-    PairedEffect,
-    adjust_p_values,
-    paired_effect,
-)
 from lm_basics.ablation.seed_planning import SeedPlan, seeds_needed
 from lm_basics.ablation.study import Arm, Budget, Study
 from lm_basics.accounting import count_parameters
+from lm_shared.intervals import PairedEffect, adjust_p_values, paired_effect
 
 Verdict = Literal["better", "worse", "not told apart", "diverged", "not tested"]
 """``not tested`` is a single seed; ``diverged`` a variant or base with runs that did not end."""

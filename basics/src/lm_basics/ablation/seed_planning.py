@@ -20,8 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from lm_basics.ablation.paired_test import DEFAULT_ALPHA
-from lm_basics.ablation.student_t import noncentral_t_tail, t_quantile
+from lm_shared.intervals import DEFAULT_ALPHA, noncentral_t_tail, t_quantile
 
 _MOST_SEEDS = 1_000_000
 

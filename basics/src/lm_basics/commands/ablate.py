@@ -15,8 +15,8 @@ from lm_shared.command_options import with_recipes
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from lm_basics.ablation import PairedEffect
     from lm_basics.ablation.results import StudyResults
+    from lm_shared.intervals import PairedEffect
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -32,6 +32,8 @@ from lm_scaling.laws.robust_least_squares import (
     minimize_batch,
     residuals_and_jacobian,
 )
+from lm_shared import intervals
+from lm_shared.intervals import Interval
 
 MIN_POINTS = 5
 """The law has five unknowns."""
@@ -84,22 +86,6 @@ class ParametricFit:
     """Root mean square of the relative error of the fitted losses."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Interval:
-    """A range of plausible values."""
-
-    low: float
-    """Lower end."""
-    high: float
-    """Upper end."""
-    level: float
-    """Probability that it claims, between 0 and 1."""
-
-    def __contains__(self, value: float) -> bool:
-        """Tell whether ``value`` lies in the range."""
-        return self.low <= value <= self.high
-
-
 def fit_parametric(
     points: Sequence[ScalingPoint], config: ParametricFitConfig | None = None
 ) -> ParametricFit:
@@ -148,16 +134,14 @@ def bootstrap_laws(
     config = config or ParametricFitConfig()
     table = LogTable.from_points(points)
     start = table.theta(fit_parametric(points, config).law)
-    generator = np.random.default_rng(seed)
-    uniform = np.full(len(points), 1 / len(points))
+    # Counts instead of copies: one table serves all samples.
+    all_counts = intervals.resampled_counts(len(points), num_samples, seed=seed)
     laws: list[ParametricLaw] = []
-    while len(laws) < num_samples:
-        batch_size = min(_SAMPLES_PER_BATCH, num_samples - len(laws))
-        # Counts instead of copies: one table serves all samples.
-        counts = generator.multinomial(len(points), uniform, size=batch_size).astype(np.float64)
+    for first in range(0, num_samples, _SAMPLES_PER_BATCH):
+        counts = all_counts[first : first + _SAMPLES_PER_BATCH]
         thetas, _ = minimize_batch(
             table,
-            np.tile(start, (batch_size, 1)),
+            np.tile(start, (len(counts), 1)),
             counts,
             delta=config.delta,
             max_iterations=config.max_iterations,
@@ -179,11 +163,7 @@ def percentile_interval(
     Raises:
         ValueError: There are no laws, or ``level`` is not between 0 and 1.
     """
-    if not laws or not 0 < level < 1:
-        raise ValueError(f"expected laws and a level in (0, 1), got {len(laws)} and {level}")
-    values = [quantity(law) for law in laws]
-    low, high = (float(v) for v in np.quantile(values, [(1 - level) / 2, (1 + level) / 2]))
-    return Interval(low=low, high=high, level=level)
+    return intervals.percentile_interval([quantity(law) for law in laws], level=level)
 
 
 def check_spread(points: Sequence[ScalingPoint], min_points: int) -> None:

@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Float
 
 from lm_scaling.laws.parametric import ParametricLaw
-from lm_scaling.laws.parametric_fit import Interval, check_spread, grid_starts, rms_error
+from lm_scaling.laws.parametric_fit import check_spread, grid_starts, rms_error
 from lm_scaling.laws.points import ScalingPoint
 from lm_scaling.laws.robust_least_squares import (
     NUM_UNKNOWNS,
@@ -31,6 +31,7 @@ from lm_scaling.laws.robust_least_squares import (
     minimize_batch,
     residuals_and_jacobian,
 )
+from lm_shared.intervals import Interval
 
 MIN_POINTS = 4
 """Fewer runs leave nothing to judge the fit by once one is left out."""
