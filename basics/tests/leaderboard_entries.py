@@ -6,7 +6,6 @@ import numpy as np
 
 from lm_basics.leaderboard import (
     DIVISIONS,
-    About,
     DivisionData,
     EntryRecipe,
     verify_entry,
@@ -19,7 +18,7 @@ from lm_basics.tokenizer import END_OF_TEXT, Tokenizer
 from lm_basics.training import TrainingConfig
 from lm_shared.config import load_config, save_config
 from lm_shared.files import read_json
-from lm_shared.leaderboard import SUBMISSION_NAME, Submission, hash_entry
+from lm_shared.leaderboard import SUBMISSION_NAME, About, Submission, hash_entry
 
 LAPTOP = DIVISIONS["laptop"]
 ABOUT = About(name="test", authors="nobody", description="small")

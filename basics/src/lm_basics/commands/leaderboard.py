@@ -112,7 +112,8 @@ def leaderboard(action: Action) -> None:
 def _enter(action: Enter) -> None:
     from lm_basics.accounting import training_flops_per_token
     from lm_basics.commands.training_display import training_display
-    from lm_basics.leaderboard import About, EntryRecipe, run_entry, with_milestones
+    from lm_basics.leaderboard import EntryRecipe, run_entry, with_milestones
+    from lm_shared.leaderboard import About
 
     division = DIVISIONS[action.division]
     about = About(name=action.name, authors=action.authors, description=action.description)

@@ -1,5 +1,3 @@
-from lm_shared.leaderboard import About as About
-
 from .division_data import (
     DivisionData as DivisionData,
     make_laptop_data as make_laptop_data,

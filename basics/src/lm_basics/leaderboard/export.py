@@ -20,13 +20,13 @@ sys.path.insert(0, str(HERE / "src"))
 
 from lm_basics.leaderboard import (  # noqa: E402
     DIVISIONS,
-    About,
     EntryRecipe,
     make_laptop_data,
     open_division_data,
     run_entry,
 )
 from lm_shared.config import load_config  # noqa: E402
+from lm_shared.leaderboard import About  # noqa: E402
 
 DIVISION = {division!r}
 ABOUT = {about}
