@@ -2,14 +2,16 @@
 
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from basics.tests.exported_models import VARIANTS, varied_model
-from lm_basics.export import load_model, save_model
+from lm_basics.export import load_model, load_text_model, save_model
 from lm_basics.hugging_face_layout import describe, reason_against
 from lm_basics.model_config import (
     FullAttention,
@@ -19,6 +21,7 @@ from lm_basics.model_config import (
     SinusoidalConfig,
     SlidingWindowAttention,
 )
+from lm_basics.tokenizer import END_OF_TEXT, Tokenizer
 from lm_basics.transformer import TransformerLM
 
 
@@ -86,14 +89,18 @@ def test_folders_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         ({"model_type": "gpt2"}, "type 'gpt2', expected llama or qwen3"),
         ({"attention_bias": True}, "no support for the values of attention_bias"),
         ({"rope_parameters": None, "rope_scaling": {"type": "linear"}}, "the values of rope_type"),
-        ({"num_hidden_layers": 1}, r"lacks \[\] and holds \['model\.layers\.1"),
-        ({"num_hidden_layers": 3}, r"lacks \['model\.layers\.2"),
+        ({"rope_parameters": {"full_attention": {"rope_theta": 1e6}}}, "values of rope_parameters"),
+        ({"partial_rotary_factor": 0.5}, "the values of partial_rotary_factor"),
+        ({"layer_types": ["full_attention", "sliding_attention"]}, "the values of layer_types"),
+        ({"quantization_config": {"quant_method": "fp8"}}, "the values of quantization_config"),
+        ({"num_hidden_layers": 1}, r"lack \[\] and hold \['model\.layers\.1"),
+        ({"num_hidden_layers": 3}, r"lack \['model\.layers\.2"),
         (
             {"head_dim": None, "num_attention_heads": 0},
             r"config\.json does not describe a model: ZeroDivision",
         ),
         ({"head_dim": None, "num_attention_heads": "2"}, "not describe a model: TypeError"),
-        ({"d_model": 1, "intermediate_size": 65}, r"does not fit config\.json"),
+        ({"d_model": 1, "intermediate_size": 65}, r"do not fit config\.json"),
     ]:
         (folder / "config.json").write_text(json.dumps(description | change))
         with pytest.raises(ValueError, match=message):
@@ -125,3 +132,130 @@ def test_the_folder_of_a_training_run_stands_for_its_model(tmp_path: Path) -> No
     save_model(other, tmp_path / "outer")
     save_model(model, tmp_path / "outer" / "model")
     assert torch.equal(load_model(tmp_path / "outer").output_weight, other.output_weight)
+
+
+def _change_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+
+
+HEAD, TABLE = "lm_head.weight", "model.embed_tokens.weight"
+FREQUENCIES = "model.layers.0.self_attn.rotary_emb.inv_freq"
+
+
+@pytest.mark.parametrize("is_own", [False, True], ids=["llama", "own"])
+def test_a_tied_model_with_two_tables_is_refused_unless_they_are_equal(
+    is_own: bool, tmp_path: Path
+) -> None:
+    config = replace(varied_model({}).config, tie_embeddings=True)
+    if is_own:
+        config = replace(config, position_embedding=SinusoidalConfig())
+    model = TransformerLM(config)
+    save_model(model, tmp_path)
+    table = "token_embeddings.weight" if is_own else TABLE
+    _change_weights(tmp_path, lambda found: found.update({HEAD: found[table].clone()}))
+    assert torch.equal(load_model(tmp_path).output_weight, model.output_weight)
+    _change_weights(tmp_path, lambda found: found[HEAD][3, 1].add_(1e-3))
+    with pytest.raises(ValueError, match=f"holds? an lm_head.weight that is not {table}"):
+        load_model(tmp_path)
+    _change_weights(tmp_path, lambda found: found.pop(table))
+    with pytest.raises(ValueError, match=f"that is not {table}"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda found: found.pop(HEAD), r"they lack \['lm_head.weight'\]"),
+        (lambda found: found.pop(TABLE), r"they lack \['model.embed_tokens.weight'\]"),
+        (
+            lambda found: found.update({"model.layers.0.self_attn.q_proj.bias": torch.zeros(24)}),
+            r"hold \['model.layers.0.self_attn.q_proj.bias'\]",
+        ),
+        (lambda found: found.update({TABLE: found[TABLE].to(torch.int8)}), "holds integers"),
+        (lambda found: found.update({TABLE: found[TABLE][:-1].clone()}), "size mismatch"),
+        (lambda found: found.update({FREQUENCIES: torch.ones(3)}), "is not that of theta=10000"),
+    ],
+    ids=["no head", "no table", "bias", "integers", "a row less", "other angles"],
+)
+def test_weights_that_would_be_lost_or_misread_are_refused(
+    change: Callable[[dict[str, torch.Tensor]], object], message: str, tmp_path: Path
+) -> None:
+    save_model(varied_model({}), tmp_path)
+    load_model(tmp_path)
+    _change_weights(tmp_path, change)
+    with pytest.raises(ValueError, match=message):
+        load_model(tmp_path)
+
+
+def test_weights_in_several_files_are_put_together(tmp_path: Path) -> None:
+    model = varied_model({})
+    save_model(model, tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    names = sorted(tensors)
+    parts = {"model-1.safetensors": names[:5], "model-2.safetensors": names[5:]}
+    for part, inside in parts.items():
+        save_file({name: tensors[name] for name in inside}, tmp_path / part)
+    index = {"weight_map": {name: part for part, inside in parts.items() for name in inside}}
+    (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert torch.equal(load_model(tmp_path).output_weight, model.output_weight)
+    (tmp_path / "model-2.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"model-2\.safetensors does not exist"):
+        load_model(tmp_path)
+
+
+SPECIALS = [END_OF_TEXT, "<|begin|>", "<|user|>"]
+VOCAB = {i: bytes([i]) for i in range(256)}
+
+
+def _save_text_model(folder: Path, **settings: str) -> Tokenizer:
+    tokenizer = Tokenizer(VOCAB, [], SPECIALS)
+    config = replace(varied_model({}).config, vocab_size=tokenizer.vocab_size)
+    save_model(TransformerLM(config), folder, tokenizer=tokenizer, **settings)
+    return tokenizer
+
+
+def _write(path: Path, **values: object) -> None:
+    known = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(known | values))
+
+
+def test_a_text_model_knows_its_own_end(tmp_path: Path) -> None:
+    tokenizer = _save_text_model(tmp_path / "model")
+    end, begin, user = (tokenizer.special_token_ids[token] for token in SPECIALS)
+    found = load_text_model(tmp_path)
+    assert (found.stop_token_ids, found.begin_ids) == ((end,), (end,))
+    assert (found.encode_prompt(""), found.encode_prompt("a")) == ([end], [97])
+    # Where config.json names none, the tokenizer does.
+    _write(tmp_path / "model" / "config.json", eos_token_id=None)
+    assert load_text_model(tmp_path).stop_token_ids == (end,)
+    _write(tmp_path / "model" / "tokenizer_config.json", eos_token="<|user|>")
+    assert load_text_model(tmp_path).stop_token_ids == (user,)
+    _write(tmp_path / "model" / "config.json", eos_token_id=5, bos_token_id=begin)
+    found = load_text_model(tmp_path)
+    assert (found.stop_token_ids, found.encode_prompt("")) == ((5,), [begin])
+    _write(tmp_path / "model" / "generation_config.json", eos_token_id=[6, 7])
+    assert load_text_model(tmp_path).stop_token_ids == (6, 7)
+    _write(tmp_path / "model" / "generation_config.json", eos_token_id=["6"])
+    with pytest.raises(ValueError, match="eos_token_id must hold token ids, got"):
+        load_text_model(tmp_path)
+
+
+def test_a_tokenizer_may_lie_elsewhere_but_must_fit(tmp_path: Path) -> None:
+    save_model(varied_model({}), tmp_path / "model")
+    with pytest.raises(FileNotFoundError, match="give a folder by --tokenizer"):
+        load_text_model(tmp_path / "model")
+    Tokenizer(VOCAB, []).save(tmp_path / "tokenizer")
+    found = load_text_model(tmp_path / "model", tokenizer=tmp_path / "tokenizer")
+    assert (found.stop_token_ids, found.chat_template) == ((), None)
+    with pytest.raises(ValueError, match="an empty prompt begins with the end-of-text token, but"):
+        found.encode_prompt("")
+    with pytest.raises(ValueError, match="no chat template"):
+        found.encode_chat([{"role": "user", "content": "a"}])
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        load_text_model(tmp_path / "absent")
+    _save_text_model(tmp_path / "larger")
+    with pytest.raises(ValueError, match="do not belong together"):
+        load_text_model(tmp_path / "larger", tokenizer=tmp_path / "tokenizer")

@@ -1,17 +1,21 @@
 """``basics generate``: prompts, samples, stop strings and typed lines."""
 
 import io
+import json
+import logging
+import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from lm_basics.commands import dialogue
+from lm_basics.commands.generate import answer_lines
 from lm_basics.commands.main import main
-from lm_basics.export import save_model
+from lm_basics.decoding import generate
+from lm_basics.export import load_model, save_model
 from lm_basics.model_config import uniform_transformer
+from lm_basics.sampling_config import SamplingConfig
 from lm_basics.tokenizer import END_OF_TEXT, Tokenizer
 from lm_basics.transformer import TransformerLM
 
@@ -113,11 +117,11 @@ def test_history_is_kept_when_asked(
 
 
 def test_ctrl_c_ends_a_dialogue_cleanly(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    def interrupted(text: str) -> Iterator[str]:
+    def interrupted(text: str) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(sys, "stdin", io.StringIO("ab\ncd\n"))
-    dialogue.answer_lines(interrupted, keeps_history=False)  # type: ignore[arg-type]
+    answer_lines(interrupted)
     assert capsys.readouterr().out == "\n"
 
 
@@ -134,6 +138,78 @@ def test_a_prompt_longer_than_the_context_is_told(
         )
         == 1
     )
+
+
+def test_log_lines_stand_behind_a_text(
+    model: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Both streams in one, as a terminal shows them.
+    monkeypatch.setattr(sys, "stderr", sys.stdout)
+    _, printed, _ = _run(capsys, "ab" * 40, "--model", model, "--max-new-tokens", 3)
+    text, rest = printed.split("\n", 1)
+    assert len(text) == 83
+    assert "longer than the context" in rest
+    assert len(logging.getLogger().handlers) > 0
+
+
+def test_json_lines_tell_texts_apart(model: Path, capsys: Capture) -> None:
+    options = ("--model", model, "--max-new-tokens", 8, "--num-samples", 2)
+    code, printed, _ = _run(capsys, "a b", *options, "--json")
+    lines = [json.loads(line) for line in printed.splitlines()]
+    assert code == 0
+    assert [(one["prompt"], one["sample"]) for one in lines] == [("a b", 1), ("a b", 2)]
+    plain = _run(capsys, "a b", *options)[1].splitlines()
+    assert ["a b" + one["text"] for one in lines] == [plain[1], plain[3]]
+
+
+def test_a_prompt_can_be_piped(
+    model: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("--model", model, "--max-new-tokens", 5)
+    typed = _run(capsys, "a b", *options)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("a b\n"))
+    assert _run(capsys, "-", *options) == typed
+
+
+def test_a_model_without_a_chat_template_says_so(model: Path, capsys: Capture) -> None:
+    code, printed, error = _run(capsys, "a", "--model", model, "--chat")
+    assert (code, printed) == (2, "")
+    assert "has no chat template" in error
+
+
+def test_a_question_is_put_by_the_template_and_the_answer_stands_alone(
+    model: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chatty = tmp_path / "chatty"
+    shutil.copytree(model, chatty)
+    template = "{% for m in messages %}{{ m.role[0] }} {{ m.content }}{{ eos_token }}{% endfor %}a "
+    (chatty / "chat_template.jinja").write_text(template)
+    options = ("--model", chatty, "--max-new-tokens", 6, "--temperature", 0)
+    whole = f"u hi{END_OF_TEXT}a "
+    written = _run(capsys, whole, *options)[1].removeprefix(whole)
+    assert _run(capsys, "hi", "--chat", *options)[1] == written
+    monkeypatch.setattr(sys, "stdin", io.StringIO("hi\nso\n"))
+    _, printed, _ = _run(capsys, "--interactive", "--keep-history", "--chat", *options)
+    first, second = printed.split("\n")[:2]
+    assert first + "\n" == written
+    whole = f"u hi{END_OF_TEXT}a {first}{END_OF_TEXT}u so{END_OF_TEXT}a "
+    assert _run(capsys, whole, *options)[1] == whole + second + "\n"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_text_ends_at_the_end_that_the_model_names(
+    model: Path, tmp_path: Path, capsys: Capture, count: int
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(model, other)
+    sampling = SamplingConfig(max_new_tokens=30, temperature=0.8, top_p=0.95)
+    tokenizer = Tokenizer.from_folder(model)
+    free = generate(load_model(model), tokenizer.encode("so"), sampling)
+    ends = [free[9], free[6]][:count]
+    named = {"eos_token_id": ends[0] if count == 1 else ends}
+    (other / "generation_config.json").write_text(json.dumps(named))
+    text = tokenizer.decode(free[: min(map(free.index, ends))])
+    assert _run(capsys, "so", "--model", other)[1] == f"so{text}\n"
 
 
 @pytest.mark.parametrize(

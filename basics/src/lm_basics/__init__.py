@@ -1,6 +1,6 @@
 """Tokenizers, transformers, losses, optimizers and the training loop, from scratch.
 
-The names below are imported when they are first used: the tokenizer alone does without torch.
+The names are imported when they are first used: the tokenizer alone does without torch.
 """
 
 import lazy_loader

@@ -134,7 +134,14 @@ def parse_description(data: Mapping[str, Any], path: Path) -> TransformerConfig:
         # "type" is how files from before 2024 spell it.
         "rope_type": rope.get("rope_type", rope.get("type", "default")) != "default",
         "use_sliding_window": data.get("use_sliding_window", False),
+        "partial_rotary_factor": (
+            rope.get("partial_rotary_factor", data.get("partial_rotary_factor", 1.0)) != 1.0
+        ),
+        # One rotation for each type of layer, as newer files may write it.
+        "rope_parameters": any(isinstance(value, dict) for value in rope.values()),
+        "layer_types": any(one != "full_attention" for one in data.get("layer_types") or ()),
         "hidden_act": data.get("hidden_act", "silu") != "silu",
+        "quantization_config": bool(data.get("quantization_config")),
     }
     if any(unsupported.values()):
         names = ", ".join(name for name, present in unsupported.items() if present)

@@ -4,7 +4,6 @@ from .inference.engine import Engine as Engine
 from .inference.protocol import (
     Completion as Completion,
     Generator as Generator,
-    SamplingConfig as SamplingConfig,
     TextCodec as TextCodec,
 )
 from .kernels.ops import OpsName as OpsName, get_ops as get_ops

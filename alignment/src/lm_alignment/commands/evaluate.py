@@ -21,14 +21,14 @@ def evaluate(
     """
     from lm_alignment.evaluation import evaluate_reward
     from lm_alignment.verifiers.exact import ExactAnswer
-    from lm_basics.export import load_model
-    from lm_basics.tokenizer import Tokenizer
+    from lm_basics.export import load_text_model
     from lm_systems.inference.engine import Engine
     from lm_systems.kernels.ops import get_ops
 
     if show < 0:
         raise ValueError(f"show must not be negative, got {show}")
-    policy, tokenizer = load_model(model, ops=get_ops("fused")), Tokenizer.from_folder(model)
+    loaded = load_text_model(model, ops=get_ops("fused"))
+    policy, tokenizer = loaded.model, loaded.tokenizer
     engine = Engine(policy, tokenizer, max_batch_size=256)
     result = evaluate_reward(
         engine, tokenizer, load_problems(task).validation, ExactAnswer(), config

@@ -29,8 +29,7 @@ def reinforce(
     from lm_alignment.rl.grpo import train_grpo
     from lm_alignment.templates import ChatTemplate
     from lm_alignment.verifiers.exact import ExactAnswer
-    from lm_basics.export import load_model, save_model
-    from lm_basics.tokenizer import Tokenizer
+    from lm_basics.export import load_text_model, save_model
     from lm_shared.tensors import require_determinism
     from lm_systems.inference.engine import Engine
     from lm_systems.kernels.ops import get_ops
@@ -38,7 +37,8 @@ def reinforce(
     train = load_problems(task).train
     check_count("skip_examples", skip_examples, least=0, most=len(train) - 1, task=task)
     require_determinism()
-    policy, tokenizer = load_model(model, ops=get_ops("fused")), Tokenizer.from_folder(model)
+    loaded = load_text_model(model, ops=get_ops("fused"))
+    policy, tokenizer = loaded.model, loaded.tokenizer
     engine = Engine(policy, tokenizer, max_batch_size=config.rollouts_per_step)
     with progress("reinforcement learning", config.steps) as advance:
         result = train_grpo(

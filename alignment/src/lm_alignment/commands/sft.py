@@ -28,15 +28,15 @@ def fine_tune(
     """
     from lm_alignment.sft import train_sft
     from lm_alignment.templates import ChatTemplate
-    from lm_basics.export import load_model, save_model
-    from lm_basics.tokenizer import Tokenizer
+    from lm_basics.export import load_text_model, save_model
     from lm_shared.tensors import require_determinism
     from lm_systems.kernels.ops import get_ops
 
     train = load_problems(task).train
     check_count("num_examples", num_examples, least=1, most=len(train), task=task)
     require_determinism()
-    policy, tokenizer = load_model(model, ops=get_ops("fused")), Tokenizer.from_folder(model)
+    loaded = load_text_model(model, ops=get_ops("fused"))
+    policy, tokenizer = loaded.model, loaded.tokenizer
     with progress("fine-tuning", config.steps) as advance:
         result = train_sft(
             policy,

@@ -54,7 +54,7 @@ COMMANDS: Commands = {
     ),
     "generate": (
         "generate:generate_text",
-        "Print continuations of the prompt; the end-of-text token always ends one.",
+        "Continue a text with a model, as it comes; the model's own end always ends it.",
     ),
     "account": (
         "account:account_for_model",

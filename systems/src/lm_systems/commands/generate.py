@@ -1,64 +1,80 @@
-"""``systems generate``: complete prompts with an exported model, all at once."""
+"""``systems generate``: continue texts with the inference engine, all at once."""
 
 import logging
 import time
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
+
+from lm_basics.commands.generation_options import (
+    GenerationOptions,
+    print_heading,
+    print_json,
+    read_prompt,
+)
+
+if TYPE_CHECKING:
+    from lm_systems.inference.protocol import Completion
 
 logger = logging.getLogger(__name__)
 
 
 def generate_text(
-    model: Annotated[Path, tyro.conf.Positional],
-    prompts: Annotated[tuple[str, ...], tyro.conf.Positional],
+    prompts: Annotated[
+        tuple[str, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="[PROMPT ...]", help_behavior_hint=""),
+    ] = (),
     /,
     *,
-    max_new_tokens: int = 100,
-    temperature: float = 0.8,
-    top_p: float = 0.95,
-    top_k: int | None = None,
-    seed: int = 0,
+    options: Annotated[GenerationOptions, tyro.conf.arg(name="")],
     batch_size: int = 64,
 ) -> None:
-    """Print a completion of each prompt.
+    """Continue texts with a model, many at once; the model's own end always ends one.
+
+    A text ends where the model's context is full; `basics generate` goes on with its last part.
 
     Args:
-        model: Folder in the Hugging Face layout, with its tokenizer.
-        prompts: One or more texts to go on from.
-        max_new_tokens: Most tokens to add.
-        temperature: 0 always takes the most likely token.
-        top_p: Share of the probability to sample from.
-        top_k: Number of most likely tokens to sample from; all when left out.
-        seed: Decides the samples.
-        batch_size: Most prompts that run together.
+        prompts: the beginnings, each in quotes; "" begins a document, - reads a pipe.
+        options: how they are continued.
+        batch_size: most texts that run together.
     """
-    from lm_basics.export import load_model
-    from lm_basics.sampling_config import SamplingConfig
-    from lm_basics.tokenizer import END_OF_TEXT, Tokenizer
+    options.check()
+    if not prompts:
+        raise ValueError("expected at least one prompt, got none")
+    from lm_basics.export import load_text_model
     from lm_shared.tensors import choose_device
     from lm_systems.inference.engine import Engine
     from lm_systems.kernels.ops import get_ops
 
-    if not prompts:
-        raise ValueError("expected at least one prompt, got none")
-    tokenizer = Tokenizer.from_folder(model)
-    end = tokenizer.special_token_ids.get(END_OF_TEXT)
-    sampling = SamplingConfig(
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        top_p=top_p,
-        top_k=top_k,
-        stop_token_ids=() if end is None else (end,),
-        seed=seed,
-    )
-    language_model = load_model(model, ops=get_ops("fused")).to(choose_device())
-    engine = Engine(language_model, tokenizer, max_batch_size=batch_size)
+    loaded = load_text_model(options.model, tokenizer=options.tokenizer, ops=get_ops("fused"))
+    engine = Engine(loaded.model.to(choose_device()), loaded.tokenizer, max_batch_size=batch_size)
+    texts = [text for prompt in prompts for text in [read_prompt(prompt)] * options.num_samples]
+    ids = [
+        loaded.encode_chat([{"role": "user", "content": text}])
+        if options.chat
+        else loaded.encode_prompt(text)
+        for text in texts
+    ]
     start_s = time.perf_counter()
-    completions = engine.generate(prompts, sampling)
+    completions = engine.generate(ids, options.sampling(loaded.stop_token_ids))
     elapsed_s = time.perf_counter() - start_s
-    for prompt, completion in zip(prompts, completions, strict=True):
-        print(prompt + completion.text)
-    num_tokens = sum(len(completion.token_ids) for completion in completions)
+    for i, (text, completion) in enumerate(zip(texts, completions, strict=True)):
+        if options.json:
+            print_json(text, i % options.num_samples + 1, completion.text)
+            continue
+        print_heading(i + 1, len(texts))
+        print(completion.text if options.chat else text + completion.text, flush=True)
+    _report(completions, options, elapsed_s)
+
+
+def _report(completions: list["Completion"], options: GenerationOptions, elapsed_s: float) -> None:
+    """Log how fast it was, and how many texts had to end early."""
+    num_tokens = sum(len(one.token_ids) for one in completions)
+    num_cut = sum(
+        one.finish_reason == "length" and len(one.token_ids) < options.max_new_tokens
+        for one in completions
+    )
+    if num_cut:
+        logger.warning("%d of %d texts fill the model's context", num_cut, len(completions))
     logger.info("%d tokens in %.2f s, %.0f a second", num_tokens, elapsed_s, num_tokens / elapsed_s)

@@ -8,7 +8,10 @@ from lm_shared.command_line import Commands, run_unit
 PACKAGE = "lm_systems.commands"
 DESCRIPTION = "Kernels, parallelism and inference."
 COMMANDS: Commands = {
-    "generate": ("generate:generate_text", "Print a completion of each prompt."),
+    "generate": (
+        "generate:generate_text",
+        "Continue texts with a model, many at once; the model's own end always ends one.",
+    ),
 }
 
 
