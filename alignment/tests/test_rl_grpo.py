@@ -12,7 +12,7 @@ from lm_alignment.rl.losses import ConstantSum, SequenceClipped
 from lm_alignment.rl.rollouts import Rollout
 from lm_alignment.verifiers.reward import Reward
 from lm_basics.accounting import forward_flops_per_token
-from lm_basics.optim.adamw import AdamW, AdamWConfig
+from lm_basics.optim import AdamW, AdamWConfig
 from lm_shared.config import from_dict, load_config, to_dict
 from lm_shared.runs import load_receipt, read_metrics
 from lm_systems.inference.engine import Engine

@@ -8,7 +8,7 @@ from lm_alignment.examples import Example, draw_examples
 from lm_alignment.log_probs import gather_log_probs
 from lm_alignment.sft import SFTConfig, SFTRunConfig, encode_examples, train_sft
 from lm_alignment.templates import ChatTemplate
-from lm_basics.optim.adamw import AdamWConfig
+from lm_basics.optim.config import AdamWConfig
 from lm_shared.config import load_config
 from lm_shared.runs import load_receipt, read_metrics
 

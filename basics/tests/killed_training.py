@@ -31,7 +31,7 @@ from lm_basics.training import (
     strategy,
     train,
 )
-from lm_basics.training.precision import LossScaler
+from lm_basics.training.strategy import LossScaler
 from lm_basics.transformer import TransformerLM
 from lm_shared.tensors import require_determinism, seed_everything
 

@@ -19,7 +19,7 @@ from lm_basics.accounting import (
 )
 from lm_basics.accounting.coursework import ADAMW_FLOPS_PER_PARAMETER
 from lm_basics.model_config import TransformerConfig, uniform_transformer
-from lm_basics.optim.adamw_update import update_adamw
+from lm_basics.optim.adamw import update_adamw
 from lm_basics.transformer import TransformerLM
 
 BATCH = 2

@@ -209,7 +209,7 @@ def test_tables_and_routers_are_no_hidden_matrices(config: MuonConfig | SOAPConf
     assert sum(len(of) for rule, of in rules.items() if rule != "adamw") == 8 + 3 + 4 * 3
 
 
-@pytest.mark.parametrize("implementation", ["fast", "reference"])
+@pytest.mark.parametrize("implementation", ["auto", "reference"])
 @pytest.mark.parametrize("config", CONFIGS, ids=CONFIG_NAMES)
 def test_saved_in_the_middle_it_goes_on_bit_for_bit(
     config: OptimizerConfig, implementation: Implementation, tmp_path: Path

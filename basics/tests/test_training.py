@@ -23,8 +23,8 @@ from lm_basics.training import (
     save_checkpoint,
     train,
 )
+from lm_basics.training.data import fingerprint
 from lm_basics.training.evaluation import _cut_windows
-from lm_basics.training.token_stream import fingerprint
 from lm_basics.transformer import TransformerLM
 from lm_shared.testing.processes import run_python
 

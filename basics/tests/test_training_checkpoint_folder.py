@@ -9,8 +9,8 @@ import safetensors.torch
 import torch
 
 from lm_basics.model_config import uniform_transformer
-from lm_basics.training import TrainingConfig, checkpoint_folder, load_best_weights, train
-from lm_basics.training.checkpoint_folder import CheckpointFolder
+from lm_basics.training import TrainingConfig, checkpoints, load_best_weights, train
+from lm_basics.training.checkpoints import CheckpointFolder
 from lm_basics.training.snapshot import pack, unpack
 from lm_basics.transformer import TransformerLM
 
@@ -63,7 +63,7 @@ def test_old_ones_stay_until_the_new_one_is_written(
     def fill_the_disk(path: Path, data: bytes) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr(checkpoint_folder, "write_bytes", fill_the_disk)
+    monkeypatch.setattr(checkpoints, "write_bytes", fill_the_disk)
     with pytest.raises(OSError, match="no space"):
         folder.save(2, {"model": linear})
     assert _names(tmp_path) == [1]

@@ -9,9 +9,8 @@ import torch
 from lm_basics.model_config import uniform_transformer
 from lm_basics.token_files.token_file import open_token_file, write_token_file
 from lm_basics.training import RandomWindows, ShuffledEpochs, ShuffledWindows, TrainingConfig, train
-from lm_basics.training.batches import Loader
-from lm_basics.training.data_order import UniformWindows
-from lm_basics.training.step_report import StepReport, TokenRate
+from lm_basics.training.data import Loader, UniformWindows, window_sampler
+from lm_basics.training.progress import StepReport, TokenRate
 from lm_basics.transformer import TransformerLM
 
 TOKENS = np.arange(500) % 30
@@ -51,8 +50,8 @@ def test_random_windows_are_uniform_and_a_function_of_seed_and_step() -> None:
 
 def test_settings_choose_the_sampler() -> None:
     data = {"num_tokens": 100, "length": 10, "batch_size": 2, "seed": 1}
-    assert RandomWindows().sampler(**data) == UniformWindows(**data)
-    assert ShuffledEpochs().sampler(**data) == ShuffledWindows(**data)
+    assert window_sampler(RandomWindows(), **data) == UniformWindows(**data)
+    assert window_sampler(ShuffledEpochs(), **data) == ShuffledWindows(**data)
 
 
 def test_documents_are_numbered_by_where_they_begin() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lm_basics.model_config import uniform_transformer
 from lm_basics.training import StepReport, TrainingConfig, train
-from lm_basics.training.interruption import delayed_interrupt
+from lm_basics.training.run_loop import delayed_interrupt
 from lm_basics.transformer import TransformerLM
 
 TOKENS = np.random.default_rng(0).integers(10, size=2_000).astype(np.uint16)

@@ -11,7 +11,7 @@ import torch
 from lm_basics.model_config import uniform_transformer
 from lm_basics.optim import AdamW, AdamWConfig
 from lm_basics.training import SerialStrategy, TrainingConfig, strategy, train
-from lm_basics.training.precision import LossScaler
+from lm_basics.training.strategy import LossScaler
 from lm_basics.transformer import TransformerLM
 
 TOKENS = np.tile(np.arange(10, dtype=np.uint16), 200)

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from lm_basics.model_config import TransformerConfig
-from lm_basics.optim.adamw import AdamWConfig
+from lm_basics.optim.config import AdamWConfig
 from lm_basics.training.config import TrainingConfig
 from lm_basics.transformer import TransformerLM
 from lm_scaling.experiment import (

@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 import torch
 
 from lm_basics.optim.schedules import ScheduleConfig
-from lm_basics.training.checkpoint import load_checkpoint, save_checkpoint
+from lm_basics.training.checkpoints import load_checkpoint, save_checkpoint
 from lm_basics.transformer import TransformerLM
 from lm_shared.runs import RunRecord, read_metrics
 

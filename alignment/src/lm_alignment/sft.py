@@ -19,8 +19,8 @@ from lm_alignment.settings import check_settings
 from lm_alignment.starting_point import StartingPoint
 from lm_alignment.templates import ChatTemplate
 from lm_basics.accounting import training_flops_per_token
-from lm_basics.optim.adamw import AdamWConfig
-from lm_basics.optim.build import OptimizerConfig, build_optimizer
+from lm_basics.optim.build import build_optimizer
+from lm_basics.optim.config import AdamWConfig, OptimizerConfig
 from lm_basics.optim.schedules import ConstantSchedule, ScheduleConfig
 from lm_basics.tokenizer import Tokenizer
 from lm_basics.transformer import TransformerLM

@@ -29,6 +29,7 @@ from lm_basics.leaderboard.entry_run import score_model
 from lm_basics.leaderboard.replay import listed_milestones, read_record
 from lm_basics.leaderboard.verify import check_milestones
 from lm_basics.training import loop
+from lm_basics.training.data import fingerprint
 from lm_basics.training.snapshot import pack, unpack
 from lm_shared.config import load_config, save_config
 from lm_shared.files import write_text
@@ -176,7 +177,7 @@ def test_validation_text_in_training_is_found_however_well_it_is_hidden(
     # in the run's configuration are forged.
     texts = [*make_texts(0, 6), *make_texts(1, 2)]
     bad = make_data(tmp_path, texts, make_texts(1, 2))
-    official = loop.fingerprint(data.train.tokens)
+    official = fingerprint(data.train.tokens)
     overlap = Check(rule="held-out text", passed=True, detail="")
     monkeypatch.setattr(entry_run, "check_overlap", lambda _: overlap)
     monkeypatch.setattr(loop, "fingerprint", lambda _: official)

@@ -13,8 +13,7 @@ import numpy as np
 from lm_alignment.rl.advantages import Baseline, Normalizer
 from lm_alignment.rl.losses import Aggregation, Objective, SequenceMean, TokenClipped
 from lm_alignment.settings import check_settings
-from lm_basics.optim.adamw import AdamWConfig
-from lm_basics.optim.build import OptimizerConfig
+from lm_basics.optim.config import AdamWConfig, OptimizerConfig
 from lm_basics.optim.schedules import ConstantSchedule, ScheduleConfig
 from lm_basics.sampling_config import SamplingConfig
 

@@ -33,7 +33,7 @@ from lm_basics.model_config import TransformerConfig
 from lm_basics.perplexity import bits_per_byte
 from lm_basics.token_files import open_token_file
 from lm_basics.training import TrainingConfig, evaluate_loss, train
-from lm_basics.training.token_stream import fingerprint
+from lm_basics.training.data import fingerprint
 from lm_basics.transformer import TransformerLM
 from lm_shared.choices import DeviceName
 from lm_shared.config import describe_changes, hash_config, save_config, to_dict

@@ -21,7 +21,7 @@ from lm_basics.leaderboard.division_data import DivisionData
 from lm_basics.leaderboard.divisions import RECIPE_NAME, EntryRecipe
 from lm_basics.leaderboard.entry_run import MODEL_NAME, build_model
 from lm_basics.training import StepReport, train
-from lm_basics.training.checkpoint_folder import EMA_PART, FOLDER_NAME
+from lm_basics.training.checkpoints import EMA_PART, FOLDER_NAME
 from lm_basics.training.snapshot import unpack
 from lm_basics.transformer import TransformerLM
 from lm_shared.choices import DeviceName

@@ -40,7 +40,7 @@ from lm_basics.leaderboard.replay import (
     replay,
 )
 from lm_basics.training import evaluate_loss
-from lm_basics.training.checkpoint_folder import FOLDER_NAME
+from lm_basics.training.checkpoints import FOLDER_NAME
 from lm_basics.transformer import TransformerLM
 from lm_shared.choices import DeviceName
 from lm_shared.leaderboard import (

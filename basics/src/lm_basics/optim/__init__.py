@@ -1,4 +1,7 @@
-"""Optimizers, learning-rate schedules and gradient clipping."""
+"""Optimizers, learning-rate schedules and gradient clipping.
+
+The names are imported when they are first used: settings and schedules need no torch.
+"""
 
 import lazy_loader
 

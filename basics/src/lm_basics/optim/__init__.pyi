@@ -1,10 +1,16 @@
 """Optimizers, learning-rate schedules and gradient clipping."""
 
-from .adamw import AdamW as AdamW, AdamWConfig as AdamWConfig
-from .adamw_fast import Implementation as Implementation
-from .build import OptimizerConfig as OptimizerConfig, build_optimizer as build_optimizer
+from .adamw import AdamW as AdamW, Implementation as Implementation
+from .build import build_optimizer as build_optimizer
 from .clipping import clip_gradients as clip_gradients, gradient_norm as gradient_norm
-from .muon import Muon as Muon, MuonConfig as MuonConfig
+from .config import (
+    AdamWConfig as AdamWConfig,
+    MuonConfig as MuonConfig,
+    OptimizerConfig as OptimizerConfig,
+    SGDConfig as SGDConfig,
+    SOAPConfig as SOAPConfig,
+)
+from .muon import Muon as Muon
 from .schedules import (
     ConstantSchedule as ConstantSchedule,
     CosineSchedule as CosineSchedule,
@@ -13,5 +19,5 @@ from .schedules import (
     WarmupStableDecaySchedule as WarmupStableDecaySchedule,
     get_lr_cosine_schedule as get_lr_cosine_schedule,
 )
-from .sgd import SGD as SGD, SGDConfig as SGDConfig
-from .soap import SOAP as SOAP, SOAPConfig as SOAPConfig
+from .sgd import SGD as SGD
+from .soap import SOAP as SOAP

@@ -1,33 +1,38 @@
-"""AdamW: Adam with decoupled weight decay (Loshchilov & Hutter, 2019)."""
+"""AdamW: Adam with decoupled weight decay (Loshchilov & Hutter, 2019).
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+With ``g`` the gradient and ``t`` counted from 1, in the course's order::
 
-from lm_basics.optim.adamw_fast import Implementation, update_adamw_groups
-from lm_basics.optim.adamw_update import check_adamw
+    theta -= lr * weight_decay * theta
+    m = beta1 * m + (1 - beta1) * g
+    v = beta2 * v + (1 - beta2) * g^2
+    theta -= lr * sqrt(1 - beta2^t) / (1 - beta1^t) * m / (sqrt(v) + eps)
+
+Unlike in torch, ``eps`` is added to the root of ``v`` before the correction of its bias: the step
+is that of torch with ``eps / sqrt(1 - beta2^t)``. So torch's fused kernel, which passes over the
+numbers once where these lines pass seven times, takes it, and both agree up to rounding.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.optim.adamw import adamw as torch_adamw
+
+from lm_basics.optim.config import check_adamw
 from lm_basics.optim.optimizer import Optimizer
 
+Implementation = Literal["auto", "reference"]
+"""``auto`` takes torch's fused kernel where the tensors allow it, ``reference`` never does."""
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AdamWConfig:
-    """AdamW's settings."""
-
-    lr: float = 3e-3
-    """Peak learning rate."""
-    betas: tuple[float, float] = (0.9, 0.95)
-    """Decay rates of the first and second moments."""
-    eps: float = 1e-8
-    """Added to the root of the second moment."""
-    weight_decay: float = 0.1
-    """Decay of matrices, as a fraction of the learning rate per step; vectors do not decay."""
-
-    def __post_init__(self) -> None:
-        check_adamw(self.lr, self.betas, self.eps, self.weight_decay)
+Updated = tuple[Tensor, Tensor, dict[str, Any]]
+"""A parameter, its gradient and its state."""
 
 
 class AdamW(Optimizer):
-    """The course's order of operations, decay first; ``adamw_update`` has the equation."""
+    """The course's order of operations, decay first."""
 
     # A copied or unpickled optimizer has only what torch's base class restores.
     implementation: Implementation = "auto"
@@ -50,3 +55,136 @@ class AdamW(Optimizer):
     def update(self) -> None:
         """Update every parameter that has a gradient."""
         update_adamw_groups(self.param_groups, self.state, self.implementation)
+
+
+class AdamWCoefficients(NamedTuple):
+    """The numbers by which a step multiplies; the same for all elements."""
+
+    keep: float
+    """``1 - lr * weight_decay``."""
+    new_m: float
+    """``1 - beta1``."""
+    beta2: float
+    """Share of ``v`` that stays."""
+    new_v: float
+    """``1 - beta2``."""
+    eps: float
+    """Added to the root of ``v``."""
+    step_size: float
+    """The learning rate with both corrections of bias."""
+
+    @classmethod
+    def at_step(cls, t: int, group: Mapping[str, Any]) -> "AdamWCoefficients":
+        """Return those of step ``t``, counted from 1, of a parameter group."""
+        (beta1, beta2), lr = group["betas"], group["lr"]
+        return cls(
+            keep=1 - lr * group["weight_decay"],
+            new_m=1 - beta1,
+            beta2=beta2,
+            new_v=1 - beta2,
+            eps=group["eps"],
+            step_size=lr * (1 - beta2**t) ** 0.5 / (1 - beta1**t),
+        )
+
+
+def update_adamw(
+    parameter: Float[Tensor, "*shape"],
+    gradient: Float[Tensor, "*shape"],
+    state: dict[str, Any],
+    group: Mapping[str, Any],
+) -> None:
+    """Apply one AdamW step to ``parameter`` in place, creating its state on first use."""
+    start_state(parameter, state)
+    state["step"] += 1
+    m, v, g = state["m"], state["v"], gradient
+    keep, new_m, beta2, new_v, eps, step_size = AdamWCoefficients.at_step(state["step"], group)
+    parameter.mul_(keep)
+    m.lerp_(g, new_m)
+    v.mul_(beta2).addcmul_(g, g, value=new_v)
+    parameter.addcdiv_(m, v.sqrt().add_(eps), value=-step_size)
+
+
+def start_state(parameter: Float[Tensor, "*shape"], state: dict[str, Any]) -> None:
+    """Fill an empty state with moments of zeros."""
+    if not state:
+        state["step"] = 0
+        state["m"] = torch.zeros_like(parameter)
+        state["v"] = torch.zeros_like(parameter)
+
+
+def update_adamw_groups(
+    groups: Iterable[Mapping[str, Any]],
+    states: MutableMapping[Tensor, dict[str, Any]],
+    implementation: Implementation = "auto",
+) -> None:
+    """Apply one step, in place, to every parameter that has a gradient.
+
+    Which way a parameter takes depends on its device, type and layout alone, so that a resumed run
+    takes the same.
+
+    Args:
+        groups: With ``params``, ``lr``, ``betas``, ``eps`` and ``weight_decay``.
+        states: Of each parameter; created on first use.
+        implementation: The way to take.
+    """
+    for group in groups:
+        # One call for all that are at the same step, as mostly all are: the epsilon depends on it.
+        fused: dict[int, list[Updated]] = defaultdict(list)
+        for parameter in group["params"]:
+            if (gradient := parameter.grad) is None:
+                continue
+            state = states[parameter]
+            start_state(parameter, state)
+            if implementation == "auto" and _is_suitable(parameter, gradient, state):
+                state["step"] += 1
+                fused[state["step"]].append((parameter, gradient, state))
+            else:
+                update_adamw(parameter, gradient, state, group)
+        for t, updated in fused.items():
+            _update_fused(updated, t, group)
+
+
+def _is_suitable(parameter: Tensor, gradient: Tensor, state: Mapping[str, Any]) -> bool:
+    """Tell whether torch's kernel may run through the memory; wrong shapes fail the plain way."""
+    device, shape = parameter.device, parameter.shape
+    if device.type not in ("cpu", "cuda"):
+        return False
+    # Written out: these few microseconds, for every parameter, are a noticeable part of a step.
+    for tensor in (parameter, gradient, state["m"], state["v"]):
+        if not (
+            tensor.dtype is torch.float32
+            and tensor.device == device
+            and tensor.is_contiguous()
+            and tensor.shape == shape
+        ):
+            return False
+    return True
+
+
+def _update_fused(updated: Sequence[Updated], t: int, group: Mapping[str, Any]) -> None:
+    """Apply step ``t`` with torch's kernel, through the function behind its class.
+
+    The class would import torch's compiler, which takes as long as torch itself.
+    """
+    parameters, gradients, states = (list(column) for column in zip(*updated, strict=True))
+    beta1, beta2 = group["betas"]
+    # The function counts on from the step before, in tensors of its own.
+    earlier = [torch.tensor(t - 1.0, device=parameter.device) for parameter in parameters]
+    torch_adamw(
+        parameters,
+        gradients,
+        [state["m"] for state in states],
+        [state["v"] for state in states],
+        [],
+        earlier,
+        fused=True,
+        amsgrad=False,
+        beta1=beta1,
+        beta2=beta2,
+        lr=group["lr"],
+        weight_decay=group["weight_decay"],
+        eps=group["eps"] / (1 - beta2**t) ** 0.5,
+        maximize=False,
+    )
+    # Autograd cannot see these writes by itself.
+    torch.autograd.graph.increment_version(parameters)

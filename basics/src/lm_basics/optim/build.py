@@ -20,13 +20,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lm_basics.optim.adamw import AdamW, AdamWConfig
-from lm_basics.optim.adamw_fast import Implementation
-from lm_basics.optim.muon import Muon, MuonConfig
-from lm_basics.optim.sgd import SGD, SGDConfig
-from lm_basics.optim.soap import SOAP, SOAPConfig
-
-OptimizerConfig = AdamWConfig | MuonConfig | SOAPConfig | SGDConfig
+from lm_basics.optim.adamw import AdamW, Implementation
+from lm_basics.optim.config import MuonConfig, OptimizerConfig, SGDConfig, SOAPConfig
+from lm_basics.optim.muon import Muon
+from lm_basics.optim.sgd import SGD
+from lm_basics.optim.soap import SOAP
 
 _TABLES = re.compile(r"token_embeddings\.|lm_head\.|.*\.router\.")
 

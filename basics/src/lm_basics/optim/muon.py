@@ -4,44 +4,19 @@ Hidden matrices take the Muon rule; embeddings, the output head, routers and vec
 """
 
 from collections import defaultdict
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lm_basics.optim.adamw import AdamWConfig
+from lm_basics.optim.config import MuonConfig
 from lm_basics.optim.two_rules import TwoRulesOptimizer
 from lm_shared.tensors import choose_dtype
 
 # Odd polynomial a x + b x^3 + c x^5 whose iteration drives singular values towards one; tuned by
 # the authors for a steep slope at zero rather than for convergence to exactly one.
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MuonConfig:
-    """Muon's settings, and AdamW's for everything that is not a hidden matrix."""
-
-    lr: float = 0.02
-    """Peak learning rate of the hidden matrices."""
-    momentum: float = 0.95
-    """Decay rate of the momentum."""
-    iterations: int = 5
-    """Newton-Schulz iterations a step."""
-    weight_decay: float = 0.0
-    """Decay of the hidden matrices, as a fraction of the learning rate per step."""
-    others: AdamWConfig = field(default_factory=AdamWConfig)
-    """The rule for embeddings, output head, routers and vectors."""
-
-    def __post_init__(self) -> None:
-        if self.lr < 0 or self.weight_decay < 0:
-            raise ValueError(f"lr={self.lr} and weight_decay={self.weight_decay} must be >= 0")
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum must lie in [0, 1), got {self.momentum}")
-        if self.iterations <= 0:
-            raise ValueError(f"iterations must be positive, got {self.iterations}")
 
 
 class Muon(TwoRulesOptimizer[MuonConfig]):

@@ -1,29 +1,14 @@
 """Stochastic gradient descent (Robbins & Monro, 1951), with heavy-ball momentum (Polyak, 1964)."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lm_basics.optim.config import check_sgd
 from lm_basics.optim.optimizer import Optimizer
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SGDConfig:
-    """Stochastic gradient descent's settings."""
-
-    lr: float = 0.1
-    """Peak learning rate."""
-    momentum: float = 0.9
-    """Decay rate of the sum of past gradients; 0 keeps none."""
-    weight_decay: float = 0.0
-    """Decay of matrices, as a fraction of the learning rate per step; vectors do not decay."""
-
-    def __post_init__(self) -> None:
-        _check(self.lr, self.momentum, self.weight_decay)
 
 
 class SGD(Optimizer):
@@ -43,7 +28,7 @@ class SGD(Optimizer):
         momentum: float = 0.0,
         weight_decay: float = 0.0,
     ) -> None:
-        _check(lr, momentum, weight_decay)
+        check_sgd(lr, momentum, weight_decay)
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     def update(self) -> None:
@@ -67,10 +52,3 @@ def _update(
         direction = state["momentum"].mul_(group["momentum"]).add_(gradient)
     parameter.mul_(1 - group["lr"] * group["weight_decay"])
     parameter.add_(direction, alpha=-group["lr"])
-
-
-def _check(lr: float, momentum: float, weight_decay: float) -> None:
-    if lr < 0 or weight_decay < 0:
-        raise ValueError(f"lr={lr} and weight_decay={weight_decay} must not be negative")
-    if not 0 <= momentum < 1:
-        raise ValueError(f"momentum must lie in [0, 1), got {momentum}")

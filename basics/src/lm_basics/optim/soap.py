@@ -17,47 +17,17 @@ rounding error, which Adam would blow up to full steps.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lm_basics.optim.adamw import AdamWConfig
-from lm_basics.optim.adamw_update import AdamWCoefficients, check_adamw, start_state
+from lm_basics.optim.adamw import AdamWCoefficients, start_state
+from lm_basics.optim.config import SOAPConfig
 from lm_basics.optim.two_rules import TwoRulesOptimizer
 
 _SIDES = ("left", "right")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SOAPConfig:
-    """SOAP's settings, and AdamW's for everything that is not a hidden matrix."""
-
-    lr: float = 3e-3
-    """Peak learning rate of the hidden matrices."""
-    betas: tuple[float, float] = (0.95, 0.95)
-    """Decay rates of the momentum, and of second moments and preconditioners."""
-    eps: float = 1e-8
-    """Added to the root of the second moment."""
-    weight_decay: float = 0.1
-    """Decay of the hidden matrices, as a fraction of the learning rate per step."""
-    precondition_frequency: int = 10
-    """Steps between two updates of the eigenbases."""
-    max_precond_dim: int = 10_000
-    """Longest side that is rotated; a longer one keeps its own basis."""
-    others: AdamWConfig = field(default_factory=AdamWConfig)
-    """The rule for embeddings, output head, routers and vectors."""
-
-    def __post_init__(self) -> None:
-        check_adamw(self.lr, self.betas, self.eps, self.weight_decay)
-        if self.precondition_frequency <= 0:
-            raise ValueError(
-                f"precondition_frequency must be positive, got {self.precondition_frequency}"
-            )
-        if self.max_precond_dim < 0:
-            raise ValueError(f"max_precond_dim must not be negative, got {self.max_precond_dim}")
 
 
 class SOAP(TwoRulesOptimizer[SOAPConfig]):

@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
 
-from lm_basics.optim.adamw import AdamWConfig
-from lm_basics.optim.adamw_fast import Implementation, update_adamw_groups
+from lm_basics.optim.adamw import Implementation, update_adamw_groups
+from lm_basics.optim.config import AdamWConfig
 from lm_basics.optim.optimizer import Optimizer
 
 

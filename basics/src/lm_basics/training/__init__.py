@@ -1,4 +1,7 @@
-"""Training: data, checkpoints, the parallelism seam, evaluation and the loop."""
+"""Training: data, checkpoints, the parallelism seam, evaluation and the loop.
+
+The names are imported when they are first used: settings need no torch.
+"""
 
 import lazy_loader
 

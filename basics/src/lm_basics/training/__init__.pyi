@@ -1,17 +1,20 @@
 """Training: data, checkpoints, the parallelism seam, evaluation and the loop."""
 
-from .batches import get_batch as get_batch
-from .checkpoint import load_checkpoint as load_checkpoint, save_checkpoint as save_checkpoint
-from .checkpoint_folder import load_best_weights as load_best_weights
-from .config import TrainingConfig as TrainingConfig
-from .data_order import (
+from .checkpoints import (
+    load_best_weights as load_best_weights,
+    load_checkpoint as load_checkpoint,
+    save_checkpoint as save_checkpoint,
+)
+from .config import (
     RandomWindows as RandomWindows,
     ShuffledEpochs as ShuffledEpochs,
-    ShuffledWindows as ShuffledWindows,
+    SkipStep as SkipStep,
+    StopOnDivergence as StopOnDivergence,
+    TrainingConfig as TrainingConfig,
 )
-from .divergence import SkipStep as SkipStep, StopOnDivergence as StopOnDivergence
+from .data import ShuffledWindows as ShuffledWindows, get_batch as get_batch
 from .ema import WeightEMA as WeightEMA
 from .evaluation import evaluate_loss as evaluate_loss
 from .loop import TrainingResult as TrainingResult, train as train
-from .step_report import StepReport as StepReport
+from .progress import StepReport as StepReport
 from .strategy import SerialStrategy as SerialStrategy, Strategy as Strategy

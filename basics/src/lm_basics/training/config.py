@@ -1,15 +1,59 @@
-"""The settings of a training run."""
+"""The settings of a training run, and of nothing that computes: no torch is needed to read them."""
 
 from dataclasses import dataclass, field
 from typing import Literal
 
 from lm_basics.model_config import TransformerConfig
-from lm_basics.optim.adamw import AdamWConfig
-from lm_basics.optim.build import OptimizerConfig
+from lm_basics.optim.config import AdamWConfig, OptimizerConfig
 from lm_basics.optim.schedules import CosineSchedule, ScheduleConfig
-from lm_basics.training.data_order import DataOrder, ShuffledEpochs
-from lm_basics.training.divergence import DivergencePolicy, StopOnDivergence
-from lm_basics.training.ema import check_decay
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RandomWindows:
+    """Windows from anywhere, drawn anew for each step (``UniformWindows``)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShuffledEpochs:
+    """Every token once before any comes again (``ShuffledWindows``)."""
+
+
+DataOrder = RandomWindows | ShuffledEpochs
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StopOnDivergence:
+    """End the run with an error when the loss or its gradient is not finite."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SkipStep:
+    """Leave out steps whose loss or gradient is not finite or far above the median of late.
+
+    A step that is left out changes neither weights nor moments; the learning rate and the data go
+    on. PaLM's training restarted around such spikes by hand (Chowdhery et al., 2022, section 5.1).
+    """
+
+    grad_norm_factor: float | None = 10.0
+    """A gradient norm above this many times the median is a spike; None: none is."""
+    loss_factor: float | None = 3.0
+    """A loss above this many times the median is a spike; None: none is."""
+    median_steps: int = 50
+    """Updates that the median is taken over; until there are so many, nothing is a spike."""
+    max_in_a_row: int = 10
+    """The run ends with an error when more steps than these in a row are left out."""
+
+    def __post_init__(self) -> None:
+        for name in ("grad_norm_factor", "loss_factor"):
+            factor = getattr(self, name)
+            if factor is not None and not factor > 1:
+                raise ValueError(f"{name} must be above 1 or None, got {factor}")
+        for name in ("median_steps", "max_in_a_row"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+
+
+DivergencePolicy = StopOnDivergence | SkipStep
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,3 +121,9 @@ class TrainingRunConfig:
     """Fingerprint of the training tokens."""
     documents: str | None
     """Fingerprint of where documents begin, where attention keeps to them."""
+
+
+def check_decay(decay: float) -> None:
+    """Raise ``ValueError`` unless the average moves, and by less than all of the way."""
+    if not 0 < decay < 1:
+        raise ValueError(f"ema_decay must lie in (0, 1), got {decay}")

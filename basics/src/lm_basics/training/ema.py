@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lm_basics.training.config import check_decay
+
 
 class WeightEMA:
     """Averages the weights over the steps, with a decay that begins low.
@@ -17,7 +19,8 @@ class WeightEMA:
         average = d_t * average + (1 - d_t) * weights
 
     The smaller ``d_t`` of the first steps lets the average forget the random initial weights, as in
-    TensorFlow's ``ExponentialMovingAverage`` with ``num_updates``.
+    TensorFlow's ``ExponentialMovingAverage`` with ``num_updates``. Torch's ``AveragedModel`` copies
+    the whole model, begins with the weights of the first step and lends its averages to no one.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -75,9 +78,3 @@ class WeightEMA:
     def _assign(self, values: dict[str, Tensor]) -> None:
         for name, weight in self._weights.items():
             weight.copy_(values[name])
-
-
-def check_decay(decay: float) -> None:
-    """Raise ``ValueError`` unless the average moves, and by less than all of the way."""
-    if not 0 < decay < 1:
-        raise ValueError(f"ema_decay must lie in (0, 1), got {decay}")

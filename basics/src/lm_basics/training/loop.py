@@ -14,17 +14,21 @@ from numpy.typing import NDArray
 
 from lm_basics.accounting import training_flops_per_token
 from lm_basics.optim.build import build_optimizer
-from lm_basics.training.batches import Loader
-from lm_basics.training.checkpoint_folder import EMA_PART, FOLDER_NAME, CheckpointFolder
+from lm_basics.training.checkpoints import EMA_PART, FOLDER_NAME, CheckpointFolder, RandomState
 from lm_basics.training.config import TrainingConfig, TrainingRunConfig
+from lm_basics.training.data import (
+    Loader,
+    check_document_starts,
+    check_tokens,
+    fingerprint,
+    window_sampler,
+)
 from lm_basics.training.divergence import DivergenceGuard
 from lm_basics.training.ema import WeightEMA
-from lm_basics.training.interruption import delayed_interrupt
-from lm_basics.training.random_state import RandomState
+from lm_basics.training.progress import StepReport, TokenRate
+from lm_basics.training.run_loop import delayed_interrupt
 from lm_basics.training.snapshot import Stateful
-from lm_basics.training.step_report import StepReport, TokenRate
 from lm_basics.training.strategy import SerialStrategy, Strategy
-from lm_basics.training.token_stream import check_document_starts, check_tokens, fingerprint
 from lm_basics.transformer import TransformerLM
 from lm_shared.config import hash_config
 from lm_shared.runs import MetricsSink, RunRecord, read_metrics, record_run
@@ -274,7 +278,8 @@ def _make_loader(
         if document_starts is None:
             raise ValueError("mask_documents needs document_starts, got None")
         check_document_starts(document_starts, len(tokens))
-    sampler = config.data_order.sampler(
+    sampler = window_sampler(
+        config.data_order,
         num_tokens=len(tokens),
         length=model.config.context_length,
         batch_size=config.batch_size,

@@ -3,16 +3,22 @@
 The loop calls these methods and nothing else, so data, tensor or pipeline parallelism are other
 implementations of ``Strategy`` and the loop stays the same file. After ``clip`` it calls either
 ``step`` or ``skip``.
+
+Matrix products may be computed in fewer bits. bfloat16 has the range of float32, so its gradients
+need no care. In float16 those below 6e-8 vanish and those above 65,504 become infinite. Scaling the
+loss moves all of them up by one factor, which is taken out again before the update (Micikevicius et
+al., "Mixed Precision Training", 2018).
 """
 
-from typing import Protocol, runtime_checkable
+import math
+from collections.abc import Iterable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from lm_basics.optim.clipping import clip_gradients
-from lm_basics.training.precision import LossScaler, autocast
 from lm_basics.training.snapshot import Stateful
 from lm_basics.transformer import TransformerLM
 
@@ -136,3 +142,73 @@ class SerialStrategy:
         """Return model, optimizer and, in float16, the scaler."""
         parts: dict[str, Stateful] = {"model": self.model, "optimizer": self.optimizer}
         return parts if self.scaler is None else parts | {"scaler": self.scaler}
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """Return a context in which matrix products are computed in ``dtype``."""
+    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+
+
+class LossScaler:
+    """The factor of the loss: halved when gradients overflow, doubled after a calm while.
+
+    Powers of two only, so that multiplying and dividing by them loses no bit. Torch's
+    ``GradScaler`` has no bounds, below which an overflow is a divergence, and steps by itself.
+    """
+
+    def __init__(
+        self,
+        *,
+        scale: float = 2.0**16,
+        growth_interval: int = 2_000,
+        max_scale: float = 2.0**24,
+    ) -> None:
+        """Choose the first factor.
+
+        Args:
+            scale: The first factor.
+            growth_interval: Updates in a row without overflow after which the factor doubles.
+            max_scale: The factor grows no further.
+
+        Raises:
+            ValueError: A factor is no power of two from 1 on, or the interval is not positive.
+        """
+        for name, factor in (("scale", scale), ("max_scale", max_scale)):
+            if factor < 1 or not math.log2(factor).is_integer():
+                raise ValueError(f"{name} must be a power of two from 1 on, got {factor}")
+        if growth_interval <= 0:
+            raise ValueError(f"growth_interval must be positive, got {growth_interval}")
+        self.scale = scale
+        self.growth_interval, self.max_scale = growth_interval, max_scale
+        self._num_calm = 0
+
+    def scale_loss(self, loss: Float[Tensor, ""]) -> Float[Tensor, ""]:
+        """Return the loss whose gradients fit into float16."""
+        return loss * self.scale
+
+    def unscale_gradients(self, parameters: Iterable[Tensor]) -> None:
+        """Take the factor out of the gradients, in place."""
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.grad.mul_(1 / self.scale)
+
+    def can_shrink(self) -> bool:
+        """Tell whether an overflow may go away with a smaller factor."""
+        return self.scale > 1
+
+    def update(self, *, has_overflowed: bool) -> None:
+        """Adapt the factor to what the last gradients were."""
+        if has_overflowed:
+            self.scale, self._num_calm = max(1.0, self.scale / 2), 0
+            return
+        self._num_calm += 1
+        if self._num_calm == self.growth_interval:
+            self.scale, self._num_calm = min(self.max_scale, self.scale * 2), 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what changes from step to step."""
+        return {"scale": self.scale, "num_calm": self._num_calm}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what ``state_dict`` returned."""
+        self.scale, self._num_calm = state_dict["scale"], state_dict["num_calm"]

@@ -1,18 +1,21 @@
-"""The checkpoints of one run: the last few of them, and the best one.
+"""Checkpoints of a model and its optimizer, and those of one run: the last few, and the best one.
 
-A checkpoint of step 120 is ``step-00000120.safetensors``. It appears whole or not at all, and older
-ones go only when it is on the disk, so that a kill at any moment leaves one to go on from.
+A run's checkpoint of step 120 is ``step-00000120.safetensors``. It appears whole or not at all, and
+older ones go only when it is on the disk, so that a kill at any moment leaves one to go on from.
 """
 
 import logging
 import math
+import os
+import random
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
+import numpy as np
+import torch
 from torch import nn
 
-from lm_basics.training.checkpoint import check_identity
 from lm_basics.training.snapshot import (
     Stateful,
     TornSnapshotError,
@@ -29,6 +32,81 @@ FOLDER_NAME = "checkpoints"
 EMA_PART = "ema"
 
 KeyT = TypeVar("KeyT")
+
+
+@runtime_checkable
+class BinaryFile(Protocol):
+    """An open binary file, on disk or in memory."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return the next ``size`` bytes, or all that are left."""
+        ...
+
+    def write(self, data: bytes, /) -> int:
+        """Append ``data``."""
+        ...
+
+
+def save_checkpoint(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    iteration: int,
+    out: os.PathLike[str] | str | BinaryFile,
+    *,
+    config_hash: str = "",
+) -> None:
+    """Write model, optimizer state and iteration.
+
+    Args:
+        model: Whatever has a ``state_dict`` of tensors.
+        optimizer: Its state may hold tensors and JSON values.
+        iteration: Steps done.
+        out: A path, written atomically, or a binary file.
+        config_hash: Identity of the run, checked when loading.
+    """
+    data = pack(
+        {"model": model, "optimizer": optimizer},
+        {"iteration": iteration, "config_hash": config_hash},
+    )
+    if isinstance(out, str | os.PathLike):
+        write_bytes(Path(out), data)
+    else:
+        out.write(data)
+
+
+def load_checkpoint(
+    src: os.PathLike[str] | str | BinaryFile,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer | None = None,
+    *,
+    config_hash: str = "",
+) -> int:
+    """Restore what ``save_checkpoint`` or a training run wrote, in place; return the iteration.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is torn, no checkpoint, of another model, or of another run.
+    """
+    is_path = isinstance(src, str | os.PathLike)
+    name = str(src) if is_path else "the checkpoint"
+    data = Path(src).read_bytes() if is_path else src.read()
+    states, about = unpack(data, name)
+    if config_hash:
+        check_identity(about["config_hash"], config_hash, name)
+    parts: dict[str, Stateful] = {"model": model}
+    if optimizer is not None:
+        parts["optimizer"] = optimizer
+    restore(parts, states, name)
+    return int(about["iteration"])
+
+
+def check_identity(found: str, expected: str, name: str) -> None:
+    """Raise ``ValueError`` where the checkpoint ``name`` belongs to another run."""
+    if found != expected:
+        raise ValueError(
+            f"{name} belongs to another configuration ({found}, expected {expected}): "
+            "choose another folder or delete it"
+        )
 
 
 class CheckpointFolder:
@@ -159,6 +237,41 @@ def load_best_weights(run_folder: Path, model: nn.Module) -> int:
     average = states.get(EMA_PART, {}).get("averages", {})
     restore({"model": model}, {"model": states["model"] | average}, str(path))
     return int(about["iteration"])
+
+
+class RandomState:
+    """The global generators of Python, NumPy and torch, there on the CPU and on a device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the generators stand."""
+        numpy_state = dict(np.random.get_state(legacy=False))  # noqa: NPY002
+        numpy_state["state"] = {
+            "key": torch.from_numpy(numpy_state["state"]["key"].astype(np.int64)),
+            "pos": numpy_state["state"]["pos"],
+        }
+        state: dict[str, Any] = {
+            "python": random.getstate(),
+            "torch": torch.get_rng_state(),
+            "numpy": numpy_state,
+        }
+        if self.device.type == "cuda":
+            state["cuda"] = torch.cuda.get_rng_state(self.device)
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Put the generators where they stood; a device that has none of its own is left out."""
+        version, words, next_gauss = state_dict["python"]
+        random.setstate((version, tuple(words), next_gauss))
+        torch.set_rng_state(state_dict["torch"])
+        numpy_state = dict(state_dict["numpy"])
+        key = numpy_state["state"]["key"].numpy().astype(np.uint32)
+        numpy_state["state"] = {"key": key, "pos": numpy_state["state"]["pos"]}
+        np.random.set_state(numpy_state)  # noqa: NPY002
+        if self.device.type == "cuda" and "cuda" in state_dict:
+            torch.cuda.set_rng_state(state_dict["cuda"], self.device)
 
 
 def _best(losses: Mapping[KeyT, float | None]) -> KeyT | None:
