@@ -26,6 +26,7 @@ def documents() -> list[Document]:
 def test_every_message_is_read(documents: list[Document]) -> None:
     assert len(documents) == 249
     assert documents[0].name == "1790-Washington-1"
+    assert (documents[0].author, documents[0].date) == ("George Washington", "1790-01-08")
     assert sum(len(one.text.encode()) for one in documents) > 12_000_000
     assert all(one.text == one.text.strip() for one in documents)
 

