@@ -2,13 +2,10 @@
 
 import http.client
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from lm_basics.tokenizer import END_OF_TEXT, Tokenizer, train_bpe_from_texts
-from lm_basics.tokenizer_views.inspector_server import InspectorServer
+from lm_shared.web import WebServer
 
 JSON = {"Content-Type": "application/json"}
 
@@ -16,16 +13,6 @@ JSON = {"Content-Type": "application/json"}
 def trained_byte_pairs() -> Tokenizer:
     vocab, merges = train_bpe_from_texts(["the cat sat on the mat " * 9], 265, [END_OF_TEXT])
     return Tokenizer(vocab, merges, [END_OF_TEXT])
-
-
-@contextmanager
-def served(server: InspectorServer) -> Iterator[InspectorServer]:
-    with server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
 
 
 class Response:
@@ -40,13 +27,13 @@ class Response:
 
 
 def request(
-    server: InspectorServer,
+    server: WebServer,
     method: str,
     path: str,
     body: bytes | str | None = None,
     headers: dict[str, str] | None = None,
 ) -> Response:
-    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
     try:
         connection.request(method, path, body, headers or {})
         return Response(connection.getresponse())
@@ -54,5 +41,5 @@ def request(
         connection.close()
 
 
-def tokenize(server: InspectorServer, question: object) -> Response:
+def tokenize(server: WebServer, question: object) -> Response:
     return request(server, "POST", "/tokenize", json.dumps(question), JSON)

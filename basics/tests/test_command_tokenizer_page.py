@@ -15,10 +15,10 @@ import pytest
 
 from basics.tests.inspector_client import JSON, trained_byte_pairs
 from lm_basics.commands.tokenizer_page import serve_tokenizer_page
-from lm_basics.tokenizer import END_OF_TEXT, ByteTokenizer, Tokenizer, save_vocabulary
+from lm_basics.tokenizer import END_OF_TEXT, Tokenizer, save_vocabulary
 from lm_basics.tokenizer.tiktoken_file import ranks_from_tokenizer, write_rank_file
-from lm_basics.tokenizer_views.inspector_server import InspectorServer
 from lm_shared.testing.processes import start_python
+from lm_shared.web import WebServer, make_app
 
 COMMAND = """
 import sys
@@ -87,12 +87,12 @@ def test_without_a_tokenizer_the_command_shows_three_kinds() -> None:
 
 def test_a_port_in_use_is_one_line_of_the_command() -> None:
     # It takes the port and does not have to answer.
-    server = InspectorServer({"bytes": ByteTokenizer()})
-    with server, command("--port", str(server.server_port)) as (process, output):
+    server = WebServer(make_app([]))
+    with server, command("--port", str(server.port)) as (process, output):
         printed = output.read()
         assert process.wait() == 2
     assert printed == (
-        f"basics: error: port {server.server_port} of 127.0.0.1: Address already in use; "
+        f"basics: error: port {server.port} of 127.0.0.1: Address already in use; "
         "port 0 takes a free one\n"
     )
 

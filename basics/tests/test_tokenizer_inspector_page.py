@@ -1,37 +1,32 @@
 """The inspector's page in a real browser."""
 
 import re
-import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
-from lm_basics.tokenizer import END_OF_TEXT, ByteTokenizer, Tokenizer, train_bpe_from_texts
-from lm_basics.tokenizer_views.inspector_server import (
-    MAX_REQUEST_BYTES,
-    MAX_SHOWN_TOKENS,
-    InspectorServer,
+from lm_basics.tokenizer import (
+    END_OF_TEXT,
+    ByteTokenizer,
+    TextTokenizer,
+    Tokenizer,
+    train_bpe_from_texts,
 )
+from lm_basics.tokenizer_views.inspector_app import MAX_SHOWN_TOKENS, inspector_app
+from lm_shared.web import MAX_REQUEST_BYTES, WebServer
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Dialog, Locator, Page
+    from playwright.sync_api import Locator, Page
 
 # The package has no builds for some systems.
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
 expect = sync_api.expect
-# Both cores may be busy with other tests.
-expect.set_options(timeout=15_000)
 
 pytestmark = pytest.mark.browser
 
-# The last five keep the browser from calling its maker's servers.
-OPTIONS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-]
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script></script><b>&amp;\"'`${alert(3)}"
 # Typing cannot make half of a surrogate pair, and would take long for a large text.
 SET_VALUE = "area => { area.value = %s; area.dispatchEvent(new Event('input')); }"
@@ -63,56 +58,18 @@ class GatedTokenizer(ByteTokenizer):
 
 
 @contextmanager
-def serving(server: InspectorServer) -> Iterator[InspectorServer]:
-    with server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[InspectorServer]:
-    with serving(InspectorServer({"ours": OURS, "bytes": ByteTokenizer()})) as server:
+def serving(tokenizers: Mapping[str, TextTokenizer]) -> Iterator[WebServer]:
+    with WebServer(inspector_app(tokenizers)) as server, server.running():
         yield server
 
 
 @pytest.fixture(scope="module")
-def browser() -> "Iterator[Browser]":
-    with sync_api.sync_playwright() as playwright:
-        path = shutil.which("chromium")
-        browser = playwright.chromium.launch(executable_path=path, args=OPTIONS)
-        yield browser
-        browser.close()
+def server() -> Iterator[WebServer]:
+    with serving({"ours": OURS, "bytes": ByteTokenizer()}) as server:
+        yield server
 
 
-@pytest.fixture
-def page(browser: "Browser") -> "Iterator[Page]":
-    """A page on which no script fails, no dialog opens, and nothing is loaded from elsewhere."""
-    page = browser.new_page(viewport={"width": 1200, "height": 800})
-    page.set_default_timeout(15_000)
-    problems: list[str] = []
-    hosts: set[str] = set()
-
-    def dismiss(dialog: "Dialog") -> None:
-        problems.append(dialog.message)
-        dialog.dismiss()
-
-    page.on("dialog", dismiss)
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    # A breach of the policy is an error on the console.
-    page.on("console", lambda message: problems.append(message.text))
-    page.on("request", lambda request: hosts.add(request.url.split("/")[2].split(":")[0]))
-    yield page
-    page.close()
-    assert [one for one in problems if not one.startswith("Failed to load resource")] == []
-    assert hosts <= {"127.0.0.1"}
-
-
-def open_page(page: "Page", server: InspectorServer) -> "Locator":
+def open_page(page: "Page", server: WebServer) -> "Locator":
     page.goto(server.address)
     expect(page.locator("#results")).to_have_attribute("aria-busy", "false")
     return page.get_by_label("Text", exact=True)
@@ -126,7 +83,7 @@ def expect_ids(column: "Locator", ids: list[int]) -> None:
     expect(column.locator(".ids")).to_have_text(" ".join(map(str, ids)))
 
 
-def show(page: "Page", server: InspectorServer, text: str) -> "tuple[Locator, Locator]":
+def show(page: "Page", server: WebServer, text: str) -> "tuple[Locator, Locator]":
     """Open the page, fill in ``text`` and return the columns of ``ours`` and of the bytes."""
     open_page(page, server).fill(text)
     ours, bytes_ = page.locator("article").first, page.locator("article").last
@@ -142,9 +99,7 @@ def labels(column: "Locator") -> list[str]:
     return column.locator(".token").evaluate_all("tokens => tokens.map(one => one.ariaLabel)")
 
 
-def test_typed_text_shows_its_tokens_and_ids_in_order(
-    page: "Page", server: InspectorServer
-) -> None:
+def test_typed_text_shows_its_tokens_and_ids_in_order(page: "Page", server: WebServer) -> None:
     text_area = open_page(page, server)
     text = "the cat sat\n    on 你好\tmats"
     text_area.fill("")
@@ -164,9 +119,7 @@ def test_typed_text_shows_its_tokens_and_ids_in_order(
 
 
 @pytest.mark.parametrize("text", [HOSTILE, "</script>", "{{7*7}}</textarea><iframe src=//x>"])
-def test_markup_is_shown_and_nothing_of_it_runs(
-    page: "Page", server: InspectorServer, text: str
-) -> None:
+def test_markup_is_shown_and_nothing_of_it_runs(page: "Page", server: WebServer, text: str) -> None:
     text_area = open_page(page, server)
     num_elements = page.locator("img, iframe, b, script").count()
     text_area.fill(text)
@@ -177,7 +130,7 @@ def test_markup_is_shown_and_nothing_of_it_runs(
 
 
 def test_markup_in_names_is_shown_and_nothing_of_it_runs(page: "Page") -> None:
-    with serving(InspectorServer({HOSTILE: ByteTokenizer()})) as server:
+    with serving({HOSTILE: ByteTokenizer()}) as server:
         open_page(page, server)
         expect(page.locator("h2")).to_have_text(HOSTILE)
         assert page.locator("img").count() == 0
@@ -185,7 +138,7 @@ def test_markup_in_names_is_shown_and_nothing_of_it_runs(page: "Page") -> None:
 
 def test_markup_in_special_tokens_is_shown_and_nothing_of_it_runs(page: "Page") -> None:
     byte_values = {byte: bytes([byte]) for byte in range(256)}
-    with serving(InspectorServer({"a": Tokenizer(byte_values, [], [HOSTILE])})) as server:
+    with serving({"a": Tokenizer(byte_values, [], [HOSTILE])}) as server:
         open_page(page, server).fill(HOSTILE)
         expect_ids(page.locator("article"), [256])
         page.locator(".token").hover()
@@ -193,7 +146,7 @@ def test_markup_in_special_tokens_is_shown_and_nothing_of_it_runs(page: "Page") 
         assert page.locator("img").count() == 0
 
 
-def test_fast_typing_ends_with_the_newest_answer(page: "Page", server: InspectorServer) -> None:
+def test_fast_typing_ends_with_the_newest_answer(page: "Page", server: WebServer) -> None:
     text_area = open_page(page, server)
     text_area.fill("")
     text_area.press_sequentially("the cat sat on the mat and sat", delay=7)
@@ -208,7 +161,7 @@ def test_fast_typing_ends_with_the_newest_answer(page: "Page", server: Inspector
 
 def test_a_late_answer_does_not_overwrite_a_newer_one(page: "Page") -> None:
     tokenizer = GatedTokenizer()
-    with serving(InspectorServer({"bytes": tokenizer})) as server:
+    with serving({"bytes": tokenizer}) as server:
         text_area = open_page(page, server)
         text_area.fill("slow")
         # The page waits too, which lets the browser send the question.
@@ -223,23 +176,24 @@ def test_a_late_answer_does_not_overwrite_a_newer_one(page: "Page") -> None:
         expect(page.get_by_role("alert")).to_be_hidden()
 
 
-@pytest.mark.parametrize("width", [320, 400, 1200])
-def test_the_page_never_scrolls_sideways(page: "Page", width: int) -> None:
+def test_the_page_never_scrolls_sideways(page: "Page") -> None:
     tokenizers = {"ours": OURS, "bytes": ByteTokenizer(), "long_name" * 12: OURS}
-    page.set_viewport_size({"width": width, "height": 800})
     text = "".join(["x" * 300, " " * 300, "\t" * 60, END_OF_TEXT * 9, "\n" * 60, "你\u202e" * 60])
-    with serving(InspectorServer(tokenizers)) as server:
+    with serving(tokenizers) as server:
         open_page(page, server).fill(text)
         expect_ids(page.locator("article").nth(1), list(text.encode()))
-        page.locator("article").nth(1).locator(".token").last.hover()
-        expect(page.get_by_role("tooltip")).to_be_visible()
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        overflow = "boxes => boxes.map(one => one.scrollWidth - one.clientWidth)"
-        assert page.locator(".tokens, .ids").evaluate_all(overflow) == [0] * 6
+        for width in (320, 400, 1200):
+            page.set_viewport_size({"width": width, "height": 800})
+            page.locator("article").nth(1).locator(".token").last.hover()
+            expect(page.get_by_role("tooltip")).to_be_visible()
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            overflow = "boxes => boxes.map(one => one.scrollWidth - one.clientWidth)"
+            assert page.locator(".tokens, .ids").evaluate_all(overflow) == [0] * 6
+            page.locator("h1").hover()
 
 
 def test_hovering_shows_id_and_bytes_and_the_same_text_elsewhere(
-    page: "Page", server: InspectorServer
+    page: "Page", server: WebServer
 ) -> None:
     ours, bytes_ = show(page, server, "the 你")
     bytes_.locator(".token").nth(4).hover()
@@ -252,7 +206,7 @@ def test_hovering_shows_id_and_bytes_and_the_same_text_elsewhere(
     assert page.locator(".same").count() == 0
 
 
-def test_ids_show_the_same_as_their_tokens(page: "Page", server: InspectorServer) -> None:
+def test_ids_show_the_same_as_their_tokens(page: "Page", server: WebServer) -> None:
     ours, bytes_ = show(page, server, "the cat")
     bytes_.locator(".ids span").nth(6).hover()
     expect(page.get_by_role("tooltip")).to_contain_text("id 116")
@@ -260,7 +214,7 @@ def test_ids_show_the_same_as_their_tokens(page: "Page", server: InspectorServer
     assert ours.locator(".same").count() == 1
 
 
-def test_tokens_are_reached_with_the_keyboard(page: "Page", server: InspectorServer) -> None:
+def test_tokens_are_reached_with_the_keyboard(page: "Page", server: WebServer) -> None:
     _, bytes_ = show(page, server, "abcd")
     assert (
         page.locator(".tokens").evaluate_all("all => all.map(one => one.role)") == ["listbox"] * 2
@@ -282,7 +236,7 @@ def test_tokens_are_reached_with_the_keyboard(page: "Page", server: InspectorSer
     assert bytes_.locator(".token[tabindex='0']").count() == 1
 
 
-def test_a_step_that_scrolls_keeps_what_it_shows(page: "Page", server: InspectorServer) -> None:
+def test_a_step_that_scrolls_keeps_what_it_shows(page: "Page", server: WebServer) -> None:
     _, bytes_ = show(page, server, "line\n" * 200)
     bytes_.locator(".token").nth(20).hover()
     bytes_.locator(".token").first.focus()
@@ -293,7 +247,7 @@ def test_a_step_that_scrolls_keeps_what_it_shows(page: "Page", server: Inspector
 
 
 @pytest.mark.parametrize("text", ["the  cat\n\n    sat\ton\u202e 你好é\u200d🙂 mat", HOSTILE])
-def test_copied_tokens_are_the_text(page: "Page", server: InspectorServer, text: str) -> None:
+def test_copied_tokens_are_the_text(page: "Page", server: WebServer, text: str) -> None:
     shown = show(page, server, text)
     select = """tokens => {
       const range = document.createRange();
@@ -306,9 +260,7 @@ def test_copied_tokens_are_the_text(page: "Page", server: InspectorServer, text:
         assert column.locator(".tokens").evaluate(select) == text
 
 
-def test_special_tokens_are_read_if_the_box_is_checked(
-    page: "Page", server: InspectorServer
-) -> None:
+def test_special_tokens_are_read_if_the_box_is_checked(page: "Page", server: WebServer) -> None:
     ours, bytes_ = show(page, server, f"a{END_OF_TEXT}")
     expect(ours.locator(".token.special")).to_have_text(END_OF_TEXT)
     assert bytes_.locator(".token.special").count() == 0
@@ -318,7 +270,7 @@ def test_special_tokens_are_read_if_the_box_is_checked(
 
 
 def test_half_of_a_surrogate_pair_is_an_error_until_it_is_gone(
-    page: "Page", server: InspectorServer
+    page: "Page", server: WebServer
 ) -> None:
     text_area = open_page(page, server)
     text_area.evaluate(SET_VALUE % r"'ab\ud800'")
@@ -329,14 +281,14 @@ def test_half_of_a_surrogate_pair_is_an_error_until_it_is_gone(
     expect_ids(page.locator("article").last, list(b"ab"))
 
 
-def test_too_much_text_is_an_error(page: "Page", server: InspectorServer) -> None:
+def test_too_much_text_is_an_error(page: "Page", server: WebServer) -> None:
     text_area = open_page(page, server)
-    text_area.evaluate(SET_VALUE % f"'x'.repeat({2 * MAX_REQUEST_BYTES})")
+    text_area.evaluate(SET_VALUE % f"'x'.repeat({MAX_REQUEST_BYTES})")
     expect(page.get_by_role("alert")).to_contain_text("a request may have 1,000,000 bytes")
 
 
 def test_a_server_that_has_ended_is_an_error(page: "Page") -> None:
-    with serving(InspectorServer({"bytes": ByteTokenizer()})) as server:
+    with serving({"bytes": ByteTokenizer()}) as server:
         text_area = open_page(page, server)
     text_area.fill("more")
     expect(page.get_by_role("alert")).to_have_text(
@@ -344,9 +296,7 @@ def test_a_server_that_has_ended_is_an_error(page: "Page") -> None:
     )
 
 
-def test_long_text_shows_its_first_tokens_and_says_so(
-    page: "Page", server: InspectorServer
-) -> None:
+def test_long_text_shows_its_first_tokens_and_says_so(page: "Page", server: WebServer) -> None:
     open_page(page, server).fill("a" * (MAX_SHOWN_TOKENS + 1))
     bytes_ = page.locator("article").last
     expect(bytes_.locator(".note")).to_have_text("The first 2,000 of 2,001 tokens are shown.")
@@ -354,7 +304,7 @@ def test_long_text_shows_its_first_tokens_and_says_so(
     expect(bytes_.locator(".num-tokens")).to_have_text("2,001")
 
 
-def test_examples_replace_the_text(page: "Page", server: InspectorServer) -> None:
+def test_examples_replace_the_text(page: "Page", server: WebServer) -> None:
     text_area = open_page(page, server)
     for button in page.get_by_role("group", name="Examples").get_by_role("button").all():
         button.click()
@@ -363,9 +313,7 @@ def test_examples_replace_the_text(page: "Page", server: InspectorServer) -> Non
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_on_every_color_is_readable(
-    page: "Page", server: InspectorServer, scheme: str
-) -> None:
+def test_text_on_every_color_is_readable(page: "Page", server: WebServer, scheme: str) -> None:
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
     _, bytes_ = show(page, server, "abcdef")
     colors = """tokens => tokens.map(one => {

@@ -154,7 +154,9 @@ class _Section:
 @lru_cache
 def _environment(package: str) -> jinja2.Environment:
     """Return what renders the templates of a package, and ours under ``lm_shared/``."""
-    ours = jinja2.PackageLoader("lm_shared")
+    ours = jinja2.ChoiceLoader(
+        [jinja2.PackageLoader("lm_shared"), jinja2.PackageLoader("lm_shared", "static")]
+    )
     environment = jinja2.Environment(
         loader=jinja2.ChoiceLoader(
             [jinja2.PackageLoader(package), jinja2.PrefixLoader({"lm_shared": ours})]

@@ -41,7 +41,8 @@ def serve_tokenizer_page(
     from lm_basics.tokenizer.patterns import END_OF_TEXT
     from lm_basics.tokenizer.text_tokenizer import TextTokenizer
     from lm_basics.tokenizer.tiktoken_file import load_published
-    from lm_basics.tokenizer_views.inspector_server import InspectorServer
+    from lm_basics.tokenizer_views.inspector_app import inspector_app
+    from lm_shared.web import WebServer
 
     named: list[tuple[str, TextTokenizer]] = []
     for name, path in map(parse_named, folders):
@@ -59,12 +60,10 @@ def serve_tokenizer_page(
     if len(tokenizers) < len(named):
         names = ", ".join(name for name, _ in named)
         raise ValueError(f"expected different names, got {names}; name=folder gives another one")
-    with InspectorServer(tokenizers, host=host, port=port) as server:
-        try:
-            print(f"{server.address} shows {', '.join(tokenizers)}; Ctrl-C ends it", flush=True)
-            server.serve_forever()
-        except KeyboardInterrupt:
-            print("ended")
+    with WebServer(inspector_app(tokenizers), host=host, port=port) as server:
+        print(f"{server.address} shows {', '.join(tokenizers)}; Ctrl-C ends it", flush=True)
+        server.run()
+        print("ended")
 
 
 def _small_tokenizers() -> "list[tuple[str, TextTokenizer]]":

