@@ -9,7 +9,7 @@ import pytest
 from tokenizers import Tokenizer as HuggingFaceTokenizer
 
 from lm_basics.tokenizer.bpe import Tokenizer
-from lm_basics.tokenizer.patterns import KNOWN_PATTERNS, compile_pattern, split_pretokens
+from lm_basics.tokenizer.patterns import PLACES_TO_CUT, compile_pattern, split_pretokens
 from lm_basics.tokenizer.texts import read_blocks
 from lm_basics.tokenizer.training import train_bpe, train_bpe_from_texts
 from lm_basics.tokenizer_views.comparison import python_manual
@@ -60,7 +60,7 @@ def test_a_file_is_trained_on_as_a_whole(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("pattern", sorted(KNOWN_PATTERNS))
+@pytest.mark.parametrize("pattern", sorted(PLACES_TO_CUT))
 def test_known_patterns_cover_every_character(pattern: str) -> None:
     compiled = compile_pattern(pattern)
     everything = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x110000, 7)]))
@@ -68,7 +68,7 @@ def test_known_patterns_cover_every_character(pattern: str) -> None:
         assert "".join(split_pretokens(text, compiled)) == text
 
 
-@pytest.mark.parametrize("pattern", sorted(KNOWN_PATTERNS))
+@pytest.mark.parametrize("pattern", sorted(PLACES_TO_CUT))
 def test_known_patterns_stop_before_a_space_behind_a_letter(pattern: str) -> None:
     compiled = compile_pattern(pattern)
     for text in ("ab cd", "ab  cd", "12 34", "a\n b", "文 字", "a's b", "é \n"):

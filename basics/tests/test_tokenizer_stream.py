@@ -1,25 +1,24 @@
+import random
 from pathlib import Path
 
 import pytest
 import regex
 from hypothesis import given, settings, strategies as st
 
-from lm_basics.tokenizer.patterns import GPT2_PATTERN
-from lm_basics.tokenizer.text_stream import cut_safely
+from basics.benchmarks.text_classes import TEXT_CLASSES, write_class
+from basics.tests.nasty_text import nasty_text
+from lm_basics.tokenizer.patterns import GPT2_PATTERN, GPT4_PATTERN, PLACES_TO_CUT
+from lm_basics.tokenizer.text_stream import Cutter, cut_safely
 from lm_basics.tokenizer.texts import read_documents, read_text
 
 PATTERN = regex.compile(GPT2_PATTERN)
-CL100K_PATTERN = (
-    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*"
-    r"|\s*[\r\n]|\s+(?!\S)|\s+"
-)
 SPECIALS = ["<|a|>", "<|a|><|b|>", "ll b"]
 PIECES = st.lists(
     st.text(alphabet="ab'lsve  \n\r\t1<|>é你\u0085\x1c\xa0", max_size=12), max_size=12
 )
 
 
-@given(pieces=PIECES, pattern=st.sampled_from([GPT2_PATTERN, CL100K_PATTERN]))
+@given(pieces=PIECES, pattern=st.sampled_from(sorted(PLACES_TO_CUT)))
 @settings(max_examples=400, deadline=None)
 def test_blocks_have_the_pretokens_of_the_whole(pieces: list[str], pattern: str) -> None:
     compiled = regex.compile(pattern)
@@ -29,7 +28,7 @@ def test_blocks_have_the_pretokens_of_the_whole(pieces: list[str], pattern: str)
     assert pretokens == compiled.findall("".join(pieces))
 
 
-@pytest.mark.parametrize("pattern", [GPT2_PATTERN, CL100K_PATTERN])
+@pytest.mark.parametrize("pattern", sorted(PLACES_TO_CUT))
 @pytest.mark.parametrize("block_characters", [1, 2, 3, 4, 5, 7])
 def test_contractions_and_white_space_are_never_cut(pattern: str, block_characters: int) -> None:
     compiled = regex.compile(pattern)
@@ -37,6 +36,44 @@ def test_contractions_and_white_space_are_never_cut(pattern: str, block_characte
     blocks = list(cut_safely(text, compiled, block_characters=block_characters))
     pretokens = [pretoken for block in blocks for pretoken in compiled.findall(block)]
     assert pretokens == compiled.findall(text)
+
+
+@pytest.mark.parametrize("pattern", sorted(PLACES_TO_CUT))
+def test_pretokens_end_at_every_place_to_cut_whatever_follows(pattern: str) -> None:
+    compiled, places = regex.compile(pattern), regex.compile(PLACES_TO_CUT[pattern])
+    for seed in range(300):
+        rng = random.Random(seed)
+        text = nasty_text(rng) + "".join(rng.choices("ab1'!/\n\r\t \u0301é文sll🙂", k=12))
+        for match in places.finditer(text):
+            before, behind = text[: match.start()], text[match.start() :] + rng.choice(text)
+            pretokens = compiled.findall(before) + compiled.findall(behind)
+            assert pretokens == compiled.findall(before + behind)
+
+
+@pytest.mark.parametrize("name", TEXT_CLASSES)
+@pytest.mark.parametrize("pattern", [GPT2_PATTERN, GPT4_PATTERN])
+def test_every_class_of_text_is_cut_near_its_end(name: str, pattern: str) -> None:
+    text = write_class(name, 20_000)
+    compiled = regex.compile(pattern)
+    cutter = Cutter(compiled, ["<|endoftext|>"])
+    place = cutter.find(text)
+    assert len(text) - place < 300
+    assert cutter.find_in_bytes(text.encode()) == len(text[:place].encode())
+    pretokens = compiled.findall(text[:place]) + compiled.findall(text[place:])
+    assert pretokens == compiled.findall(text)
+
+
+@given(text=st.text(alphabet="a1 <|>é", min_size=1, max_size=30), data=st.data())
+@settings(max_examples=300, deadline=None)
+def test_bytes_are_cut_outside_of_special_tokens(text: str, data: st.DataObject) -> None:
+    specials = [special for special in ("1 a", "<|a", "é1<") if data.draw(st.booleans())]
+    text = data.draw(st.sampled_from(["", "x" * 1020, "1 a" * 700])) + text
+    cutter = Cutter(PATTERN, specials)
+    place = cutter.find_in_bytes(text.encode())
+    split = regex.compile("|".join(map(regex.escape, specials)) or "0")
+    parts = [text.encode()[:place].decode(), text.encode()[place:].decode()]
+    found = [match for part in parts for match in split.findall(part)]
+    assert found == split.findall(text)
 
 
 @given(pieces=st.lists(st.sampled_from(["<|a|>", "<|b|>", "<|a", "|>", "l", "l b", " x", "'"])))
@@ -48,7 +85,9 @@ def test_special_tokens_are_never_cut(pieces: list[str]) -> None:
     assert found == split.findall("".join(pieces))
 
 
-@pytest.mark.parametrize("unit", ["word ", "文。", "a,", "<|a|>"])
+@pytest.mark.parametrize(
+    "unit", ["word ", "文。", "a,", "a1", "1.5,", "ไทย ", "🙂 ", "x\n", "<|a|>"]
+)
 def test_blocks_stay_small(unit: str) -> None:
     blocks = list(cut_safely([unit] * 5000, PATTERN, SPECIALS, block_characters=64))
     assert max(map(len, blocks)) <= 2 * 64

@@ -293,7 +293,7 @@ class Tokenizer:
     ) -> Iterator[int]:
         """Yield the ids of the joined ``pieces``, lazily and in constant memory.
 
-        With a pattern that is not among ``patterns.KNOWN_PATTERNS``, nobody knows where a text may
+        With a pattern that is not among ``patterns.PLACES_TO_CUT``, nobody knows where a text may
         be cut, and memory grows with the text between special tokens.
 
         The ids are those of ``encode("".join(pieces))``, however the text is cut into pieces.

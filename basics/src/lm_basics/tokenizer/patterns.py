@@ -5,7 +5,7 @@ hard boundaries. The text between them is cut into *pre-tokens* (about a word wi
 it) by a pattern; what its matches leave out, between two of them, is a pre-token as well.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 import regex
@@ -40,21 +40,24 @@ _LLAMA3_PATTERN = (
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
-KNOWN_PATTERNS = frozenset(
-    {
-        GPT2_PATTERN,
-        GPT4_PATTERN,
-        O200K_PATTERN,
-        # GPT-2's and GPT-4's as they were first published.
-        r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
-        GPT4_PATTERN.replace("{1,3}", "{1,3}+"),
-        # Llama 3 and, with one digit at a time, Qwen.
-        _LLAMA3_PATTERN,
-        _LLAMA3_PATTERN.replace("{1,3}", ""),
-    }
-)
-"""Patterns whose matches cover every character and never run on from a letter or digit into white
-space, so that a text may be cut there. Of other patterns nobody knows where a text may be cut."""
+_GPT2_PLACES = r"(?<=\p{L})\P{L}|(?<=\p{N})\P{N}|(?<=[^\s\p{L}\p{N}'])[\s\p{L}\p{N}]"
+# GPT-4o's takes marks for letters, apostrophes to the word before and slashes to line ends.
+_LATER_PLACES = r"(?<=\p{L})[^\p{L}\p{M}']|(?<=\p{N})\P{N}|(?<=\S)[^\S\r\n]|(?<=\S\r?\n)[^\s/]"
+
+PLACES_TO_CUT: Mapping[str, str] = {
+    GPT2_PATTERN: _GPT2_PLACES,
+    GPT4_PATTERN: _LATER_PLACES,
+    O200K_PATTERN: _LATER_PLACES,
+    # GPT-2's and GPT-4's as they were first published.
+    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+": _GPT2_PLACES,
+    GPT4_PATTERN.replace("{1,3}", "{1,3}+"): _LATER_PLACES,
+    # Llama 3 and, with one digit at a time, Qwen.
+    _LLAMA3_PATTERN: _LATER_PLACES,
+    _LLAMA3_PATTERN.replace("{1,3}", ""): _LATER_PLACES,
+}
+"""For every pattern of which this is known, the characters before which a text may be cut: a match
+ends there and another begins, whatever stands further left or right. The matches of these patterns
+cover every character. Of other patterns nobody knows where a text may be cut."""
 
 
 def compile_pattern(pattern: str) -> regex.Pattern[str]:
@@ -77,7 +80,7 @@ def compile_pattern(pattern: str) -> regex.Pattern[str]:
 
 def split_pretokens(text: str, pattern: regex.Pattern[str]) -> list[str]:
     """Return the pre-tokens of a text; joined they are the text."""
-    if pattern.pattern in KNOWN_PATTERNS:
+    if pattern.pattern in PLACES_TO_CUT:
         return pattern.findall(text)
     pretokens, end = [], 0
     for match in pattern.finditer(text):

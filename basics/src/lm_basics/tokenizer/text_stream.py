@@ -4,27 +4,32 @@ A pre-token can run over the end of a piece, so pieces are joined and cut again,
 pre-tokens of both sides depend only on their own side:
 
 * behind a special token, and
-* before a space that follows a letter or digit, because no pattern in use continues a match from
-  a letter into a space. Where writing has no spaces, a place found by the pattern itself serves:
-  behind a pre-token that does not end in white space and has two more characters behind it, no
-  letter first. The contractions of GPT-2's pattern look two characters ahead, and no alternative
-  looks further except inside white space and runs of letters.
+* where the characters on both sides tell that no pattern in use has a match across: behind a
+  letter that no letter follows, behind a digit that no digit follows, before the white space behind
+  something visible (``PLACES_TO_CUT`` says it exactly). Such a place is looked for from the end, so
+  that it is found after a few characters in nearly every kind of writing and of data.
+* Where there is none, a place found by the pattern itself serves: behind a pre-token that does not
+  end in white space and has two more characters behind it, no letter first. The contractions of
+  GPT-2's pattern look two characters ahead, and no alternative looks further except inside white
+  space and runs of letters.
 
-Patterns in use are ``KNOWN_PATTERNS``. Whatever another pattern is, the first place is safe, and
-where there is no special token the text stays whole.
+Patterns in use are those of ``PLACES_TO_CUT``. Whatever another pattern is, the first place is
+safe, and where there is no special token the text stays whole.
 """
 
 from collections.abc import Collection, Iterable, Iterator
+from itertools import islice
 
 import regex
 
-from lm_basics.tokenizer.patterns import KNOWN_PATTERNS, compile_special_tokens
+from lm_basics.tokenizer.patterns import PLACES_TO_CUT, compile_special_tokens
 
 BLOCK_CHARACTERS = 1 << 14
 """Characters joined before a cut is looked for; small, so that streams run in constant memory."""
 
 _LOOKAHEAD_CHARACTERS = 2
-_SPACES_TRIED = 64
+_PLACES_TRIED = 64
+_LOOKED_AT_FIRST = 1 << 10
 # GPT-4o's pattern looks through a whole run of letters for where it turns into small ones.
 _CONTINUING = regex.compile(r"[\p{L}\p{M}']")
 
@@ -69,33 +74,20 @@ class Cutter:
 
     def __init__(self, pattern: "regex.Pattern[str]", special_tokens: Collection[str]) -> None:
         self._pattern = pattern
-        self._is_known = pattern.pattern in KNOWN_PATTERNS
+        places = PLACES_TO_CUT.get(pattern.pattern)
+        self._places = None if places is None else regex.compile(places, regex.REVERSE)
+        self._special_tokens = [token for token in special_tokens if len(token) > 1]
         self._special_pattern = compile_special_tokens(special_tokens)
         self._longest = max(map(len, special_tokens), default=1)
-        # A special token such as "end of text" may lie across a space.
-        self._has_spaces = any(" " in token[1:] for token in special_tokens)
 
     def find(self, text: str) -> int:
         """Return the place, 0 if there is none."""
-        if self._is_known and not self._has_spaces:
-            end = len(text)
-            for _ in range(_SPACES_TRIED):
-                end = text.rfind(" ", 1, end)
-                if end < 0:
-                    break
-                if text[end - 1].isalnum():
-                    return end
         # A special token that starts behind this place may still change with the text to come.
         limit = max(0, len(text) - self._longest + 1)
+        if place := self._find_from_end(text, limit):
+            return place
         start = self._end_of_special_tokens(text, limit)
-        if not self._is_known:
-            return start
-        end = limit
-        while (space := text.rfind(" ", start + 1, end + 1)) > 0:
-            if text[space - 1].isalnum():
-                return space
-            end = space - 1
-        return self._find_by_pattern(text, start, limit)
+        return start if self._places is None else self._find_by_pattern(text, start, limit)
 
     def cut(self, text: str, block_characters: int) -> Iterator[str]:
         """Yield blocks of one text that can be tokenized independently of each other."""
@@ -113,18 +105,32 @@ class Cutter:
             start += len(block)
 
     def find_in_bytes(self, data: bytes) -> int:
-        """Return the place in UTF-8, of which the last character may not be complete."""
-        if self._is_known and not self._has_spaces:
-            end = len(data)
-            for _ in range(_SPACES_TRIED):
-                end = data.rfind(b" ", 1, end)
-                if end < 0:
-                    break
-                if data[end - 1 : end].isalnum():
-                    return end
-        # Invalid bytes become single characters and come back as they were.
+        """Return the place in UTF-8 of whole characters; invalid bytes count as characters."""
+        size = _LOOKED_AT_FIRST
+        while size < len(data):
+            start = len(data) - size
+            while data[start] & 0xC0 == 0x80 and start > 0:
+                start -= 1
+            text = data[start:].decode("utf-8", errors="surrogateescape")
+            if place := self._find_from_end(text, len(text) - self._longest + 1, self._longest):
+                return start + _num_bytes(text[:place])
+            size *= 16
         text = data.decode("utf-8", errors="surrogateescape")
-        return len(text[: self.find(text)].encode("utf-8", errors="surrogateescape"))
+        return _num_bytes(text[: self.find(text)])
+
+    def _find_from_end(self, text: str, limit: int, first: int = 0) -> int:
+        """Return the last place from ``first`` to ``limit`` that two characters tell, or 0."""
+        if self._places is not None and limit > first:
+            for match in islice(self._places.finditer(text, first, limit + 1), _PLACES_TRIED):
+                if not self._is_inside_special_token(text, match.start()):
+                    return match.start()
+        return 0
+
+    def _is_inside_special_token(self, text: str, place: int) -> bool:
+        return any(
+            token in text[max(0, place - len(token) + 1) : place + len(token) - 1]
+            for token in self._special_tokens
+        )
 
     def _end_of_special_tokens(self, text: str, limit: int) -> int:
         """Return the end of the last special token that starts before ``limit``."""
@@ -146,6 +152,11 @@ class Cutter:
             if not match[0][-1].isspace() and not _CONTINUING.match(text, end):
                 cut = end
         return cut
+
+
+def _num_bytes(text: str) -> int:
+    """Return the bytes that ``text`` was decoded from."""
+    return len(text.encode("utf-8", errors="surrogateescape"))
 
 
 def _join_small(pieces: Iterable[str], block_characters: int) -> Iterator[str]:

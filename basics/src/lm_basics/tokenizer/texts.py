@@ -1,7 +1,7 @@
 """Text out of files: text files in blocks that can be tokenized apart, documents of Parquet files.
 
 A block ends where ``text_stream`` finds that a text may be cut: behind a special token or, with a
-pattern that is known, before a space that follows a letter or digit.
+pattern that is known, where two neighbouring characters tell that a pre-token ends.
 """
 
 import codecs
