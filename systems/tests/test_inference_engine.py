@@ -111,11 +111,29 @@ def test_new_weights_count_from_the_next_call(make_model) -> None:
     assert after == [complete_greedily(model, prompt, 8) for prompt in PROMPTS]
 
 
-def test_long_prompts_are_prefilled_in_several_passes(make_model, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    ("limit", "passes"),
+    [
+        # Prompts of 1, 2, 3, 6, 6 and 12 tokens, padded to the longest of a pass.
+        (8192, [(6, 12)]),
+        (12, [(3, 3), (2, 6), (1, 12)]),
+        (11, [(3, 3), (1, 6), (1, 6), (1, 12)]),
+        (4, [(2, 2), (1, 3), (1, 6), (1, 6), (1, 12)]),
+    ],
+)
+def test_a_prefill_takes_as_many_prompts_as_its_limit_allows(
+    make_model, monkeypatch, limit, passes
+) -> None:
     model = make_model()
     whole = _tokens(Engine(model, WordCodec()).generate(PROMPTS, GREEDY))
-    monkeypatch.setattr("lm_systems.inference.engine.PREFILL_TOKENS", 4)
+    monkeypatch.setattr("lm_systems.inference.engine.PREFILL_TOKENS", limit)
+    seen: list[tuple[int, ...]] = []
+    model.token_embeddings.register_forward_pre_hook(
+        lambda _, inputs: seen.append(tuple(inputs[0].shape))
+    )
     assert _tokens(Engine(model, WordCodec()).generate(PROMPTS, GREEDY)) == whole
+    assert seen[: len(passes)] == passes
+    assert set(seen[len(passes) :]) == {(6, 1)}
 
 
 def test_draws_are_those_of_plain_decoding(make_model) -> None:

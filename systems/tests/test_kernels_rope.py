@@ -33,7 +33,15 @@ def test_value_and_gradient_equal_the_reference(x, angles) -> None:
     assert_close(torch.autograd.grad(ours, x, upstream), torch.autograd.grad(expected, x, upstream))
 
 
-@pytest.mark.parametrize("x", [torch.randn(2, 3, 9)[..., 1:], torch.randn(3, 16)[:, ::2]])
+@pytest.mark.parametrize(
+    "x",
+    [
+        torch.randn(2, 3, 9)[..., :8],
+        torch.randn(49)[1:].view(2, 3, 8),
+        torch.randn(3, 16)[:, ::2],
+    ],
+    ids=["odd rows", "odd storage offset", "pairs apart"],
+)
 def test_views_that_cannot_be_complex_are_copied(x, angles) -> None:
     assert_close(rope(x, angles.cos(), angles.sin()), reference(x, angles.cos(), angles.sin()))
 

@@ -18,7 +18,8 @@ def rope(
     """Rotate the interleaved pairs of ``x`` in float32 and return its dtype."""
     pairs = x.float().unflatten(-1, (-1, 2))
     if not _can_be_complex(pairs):
-        pairs = pairs.contiguous()
+        # Not contiguous(), which leaves what only begins at an odd place where it is.
+        pairs = pairs.clone(memory_format=torch.contiguous_format)
     rotated = torch.view_as_complex(pairs) * torch.complex(cos, sin)
     return torch.view_as_real(rotated).flatten(-2).to(x.dtype)
 
