@@ -1,0 +1,244 @@
+"""Change the source in small ways, one at a time, and see whether the tests notice.
+
+``uv run python -m tools.mutate basics --sample 60 --seed 3`` tries sixty changes of one unit.
+
+Works on a copy of the checkout. A mutant's tests are the files of its unit that are nearest to the
+changed module in the graph of imports, as many as take ``--seconds`` together without a change. All
+start from one process that has imported torch, so a mutant costs seconds. Those that no test
+notices are told with their place; the exit code tells whether each unit has reached the bar.
+"""
+
+import argparse
+import ast
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from tools.mutants import Mutant, find_mutants
+
+ROOT = Path(__file__).parents[1]
+UNITS = ("shared", "basics", "systems", "scaling", "data", "alignment")
+# Numbers of a drawing are looks.
+LEFT_ALONE = ("figures.py", "__init__.py")
+# Imported once, before all forks; not what pytest wants to import itself.
+PRELOADED = ("torch", "numpy", "einops", "safetensors.torch", "scipy.optimize", "pyarrow")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One mutant, where it is, and the tests that should notice."""
+
+    path: str
+    mutant: Mutant
+    tests: tuple[str, ...]
+    limit_s: float
+
+
+def main() -> int:
+    """Try a sample of each unit; return 1 where one is below the bar."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("units", nargs="*", help=f"some of: {', '.join(UNITS)}; all by default")
+    parser.add_argument("--sample", type=int, default=30, help="mutants of each unit")
+    parser.add_argument("--seed", type=int, default=0, help="decides which")
+    parser.add_argument("--bar", type=float, default=0.9, help="share that has to be noticed")
+    parser.add_argument("--seconds", type=float, default=60.0, help="tests' time for a mutant")
+    parser.add_argument("--only", default="", help="modules whose path holds this")
+    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    options = parser.parse_args()
+    if unknown := set(options.units) - set(UNITS):
+        parser.error(f"unknown units {sorted(unknown)}: choose from {', '.join(UNITS)}")
+    for name in PRELOADED:
+        __import__(name)
+    is_met = True
+    with tempfile.TemporaryDirectory() as folder:
+        copy = (ROOT, Path(folder))
+        with ProcessPoolExecutor(options.workers, get_context("fork"), _take_copy, copy) as pool:
+            for unit in options.units or UNITS:
+                is_met &= try_unit(pool, unit, options) >= options.bar
+    return 0 if is_met else 1
+
+
+def try_unit(pool: ProcessPoolExecutor, unit: str, options: argparse.Namespace) -> float:
+    """Print the mutants of ``unit`` that nothing notices; return the share that is noticed."""
+    paths = sorted(str(one.relative_to(ROOT)) for one in (ROOT / unit / "tests").rglob("test_*.py"))
+    seconds = dict(zip(paths, pool.map(measure_tests, paths), strict=True))
+    if failing := [path for path in paths if seconds[path] is None]:
+        raise SystemExit(f"these tests fail without a change: {', '.join(failing)}")
+    graph = import_graph(ROOT, unit)
+    trials = [
+        Trial(path, mutant, tests, limit_s=60 + 5 * sum(seconds[one] or 0.0 for one in tests))
+        for path, mutant in sample_mutants(ROOT, unit, options)
+        for tests in [nearest_tests(graph, path, seconds, options.seconds)]
+    ]
+    killed = 0
+    for trial, ending in zip(trials, pool.map(try_mutant, trials), strict=True):
+        killed += ending != "survived"
+        if ending != "killed":
+            place = f"{trial.path}:{trial.mutant.line}"
+            print(f"{ending} {place} {trial.mutant.kind}: {trial.mutant.old} -> {trial.mutant.new}")
+    share = killed / len(trials) if trials else 1.0
+    print(f"{unit}: {killed} of {len(trials)} noticed ({share:.0%})", flush=True)
+    return share
+
+
+def sample_mutants(
+    root: Path, unit: str, options: argparse.Namespace
+) -> Iterator[tuple[str, Mutant]]:
+    """Return a random sample in which every kind has the same chance, whatever its number."""
+    kinds: dict[str, list[tuple[str, Mutant]]] = defaultdict(list)
+    for path in sorted((root / unit / "src").rglob("*.py")):
+        name = str(path.relative_to(root))
+        if path.name not in LEFT_ALONE and options.only in name:
+            for mutant in find_mutants(path.read_text(encoding="utf-8")):
+                kinds[mutant.kind].append((name, mutant))
+    generator = random.Random(options.seed)
+    for mutants in kinds.values():
+        generator.shuffle(mutants)
+    for _ in range(min(options.sample, sum(map(len, kinds.values())))):
+        kind = generator.choice(sorted(kind for kind, left in kinds.items() if left))
+        yield kinds[kind].pop()
+
+
+def import_graph(root: Path, unit: str) -> dict[str, set[str]]:
+    """Return for every module of the unit, and every file of its tests, what it imports."""
+    graph: dict[str, set[str]] = {}
+    for folder, prefix in ((f"{unit}/src", ""), (f"{unit}/tests", f"{unit}.tests")):
+        # A stub tells what a package loads when it is asked for.
+        for path in sorted((root / folder).rglob("*.py")) + sorted((root / folder).rglob("*.pyi")):
+            parts = [prefix, *path.relative_to(root / folder).with_suffix("").parts]
+            name = ".".join(part for part in parts if part and part != "__init__")
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            graph[name] = graph.get(name, set()) | set(_imports(tree, name))
+    return {name: {one for one in found if one in graph} for name, found in graph.items()}
+
+
+def _imports(tree: ast.AST, name: str) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                base = f"{name}.{base}" if base else name
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def nearest_tests(
+    graph: Mapping[str, set[str]], path: str, seconds: Mapping[str, float | None], limit_s: float
+) -> tuple[str, ...]:
+    """Return files of tests, the nearest to the module first, that take ``limit_s`` together."""
+    parts = Path(path).with_suffix("").parts
+    module, words = ".".join(parts[2:]), set(parts[3:])
+    importers = defaultdict(set)
+    for name, imported in graph.items():
+        for one in imported:
+            importers[one].add(name)
+    distances, front = {module: 0}, {module}
+    while front:
+        following = {one for name in front for one in importers[name]} - distances.keys()
+        distances |= dict.fromkeys(following, max(distances.values()) + 1)
+        front = following
+
+    def order(test: str) -> tuple[float, int, float]:
+        name = ".".join(Path(test).with_suffix("").parts)
+        shared = len(words & set(re.split(r"[_.]", Path(test).stem)))
+        named = Path(path).stem in Path(test).stem
+        distance = 0.5 if named else distances.get(name, float("inf"))
+        return distance, -shared, seconds[test] or 0.0
+
+    chosen: list[str] = []
+    for test in sorted(seconds, key=order):
+        if not chosen or sum(seconds[one] or 0.0 for one in [*chosen, test]) <= limit_s:
+            chosen.append(test)
+    return tuple(chosen)
+
+
+def _take_copy(root: Path, folder: Path) -> None:
+    """Make this worker's copy of the checkout, work in it, and import from it."""
+    copy = folder / str(os.getpid())
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        if (root / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(root / name, copy / name)
+    os.chdir(copy)
+    sources = [str(copy / unit / "src") for unit in UNITS]
+    sys.path[:0] = [str(copy), *sources]
+    os.environ["PYTHONPATH"] = os.pathsep.join([*sources, os.environ.get("PYTHONPATH", "")])
+
+
+def measure_tests(path: str) -> float | None:
+    """Return the seconds of one file of tests without a change, or None where one fails."""
+    began_at = time.monotonic()
+    code = _run_pytest([path], limit_s=1_200)
+    # 5: all are deselected.
+    return time.monotonic() - began_at if code in (0, 5) else None
+
+
+def try_mutant(trial: Trial) -> str:
+    """Return how the tests ended: killed, survived, or out of time."""
+    path = Path(trial.path)
+    times, source = path.stat(), path.read_text(encoding="utf-8")
+    path.write_text(trial.mutant.apply(source), encoding="utf-8")
+    try:
+        code = _run_pytest(["-x", *trial.tests], limit_s=trial.limit_s)
+    finally:
+        path.write_text(source, encoding="utf-8")
+        # So that its bytecode counts as new.
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    return {0: "survived", 5: "survived", None: "out of time"}.get(code, "killed")
+
+
+def _run_pytest(arguments: Sequence[str], limit_s: float) -> int | None:
+    """Return pytest's exit code in a fork of this process, None after ``limit_s``."""
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        null = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):
+            os.dup2(null, stream)
+        code = 3
+        try:
+            options = ("-n0", "-q", "-p", "no:cacheprovider", "--no-header")
+            code = int(pytest.main([*options, *arguments]))
+        finally:
+            os._exit(code)
+    began_at = time.monotonic()
+    try:
+        while time.monotonic() - began_at < limit_s:
+            done, status = os.waitpid(child, os.WNOHANG)
+            if done:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.02)
+        return None
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)
+        with suppress(ChildProcessError):
+            os.waitpid(child, 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
