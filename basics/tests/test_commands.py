@@ -18,6 +18,7 @@ from lm_basics.token_files.token_file import encode_documents, write_token_file
 from lm_basics.tokenizer.bpe import Tokenizer
 from lm_basics.tokenizer.patterns import GPT4_PATTERN
 from lm_shared import display
+from lm_shared.files import read_json
 
 
 def _run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
@@ -26,6 +27,11 @@ def _run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
         main()
     assert isinstance(stopped.value.code, int)
     return stopped.value.code
+
+
+def _duration(printed: str) -> list[str]:
+    """Return the number and the unit that ``basics train`` prints for the seconds of its run."""
+    return printed.partition(" with validations")[0].split()[-2:]
 
 
 def test_from_text_to_text(
@@ -40,9 +46,15 @@ def test_from_text_to_text(
     assert _run(monkeypatch, *encode) == 0
     train = ("train", "tiny", "--tokens", tokens, "--output", run, "--steps", 5)
     assert _run(monkeypatch, *train, "--validation", tokens) == 0
-    assert capsys.readouterr().out.count("already finished") == 0
+    first = capsys.readouterr().out
+    assert first.count("already finished") == 0
     assert _run(monkeypatch, *train, "--tokenizer", tokenizer) == 0
-    assert "already finished: 5 steps, " in capsys.readouterr().out
+    again = capsys.readouterr().out
+    assert "already finished: 5 steps, " in again
+    assert _duration(again) == _duration(first)
+    assert f"{read_json(run / 'report.json')['runs'][0]['elapsed_s']:.1f} s".split() == _duration(
+        first
+    )
     generate = ("generate", "To be", "--model", run / "model")
     assert _run(monkeypatch, *generate, "--max-new-tokens", 5) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("To be")

@@ -25,7 +25,7 @@ from lm_basics.reports import (
 )
 from lm_basics.training import StepReport, TrainingConfig, train
 from lm_basics.transformer import TransformerLM
-from lm_shared.files import write_json
+from lm_shared.files import read_json, write_json
 
 pytestmark = pytest.mark.usefixtures("momentary")
 
@@ -107,6 +107,20 @@ def test_the_final_numbers_are_those_of_the_record(finished: Path, tmp_path: Pat
     assert run.elapsed_s is not None
     assert run.flops is not None
     assert run.mfu == pytest.approx(run.flops / run.elapsed_s / 1e9)
+
+
+def test_the_seconds_of_a_finished_run_are_those_of_its_receipt(
+    finished: Path, tmp_path: Path
+) -> None:
+    folder = copytree(finished, tmp_path / "run")
+    receipt = read_json(folder / "receipt.json")
+    write_json(folder / "receipt.json", receipt | {"wall_s": 1234.5})
+    (run,) = summarize_runs(read_runs([folder])).runs
+    assert run.elapsed_s == 1234.5
+    write_json(folder / "receipt.json", receipt | {"wall_s": "long"})
+    (run,) = summarize_runs(read_runs([folder])).runs
+    assert run.elapsed_s == read_run(folder).training.elapsed_s[-1]
+    assert "the receipt cannot be read" in run.problems[0]
 
 
 def test_curves_know_steps_tokens_flops_and_time(finished: Path) -> None:

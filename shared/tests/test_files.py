@@ -263,6 +263,22 @@ def test_hash_of_files_depends_on_content_and_order_but_not_on_the_place(tmp_pat
     assert hash_files([here]) != hash_files([there])
 
 
+def test_moved_and_nested_files_keep_their_hash(tmp_path: Path) -> None:
+    for place in ("here", "there/deep"):
+        write_text(tmp_path / place / "inner" / "x", "text")
+        write_text(tmp_path / place / "y", "more")
+    here, there = tmp_path / "here", tmp_path / "there" / "deep"
+    assert hash_files([here / "y"]) == hash_files([there / "y"])
+    assert hash_files([here]) == hash_files([there])
+    # The path inside of the folder counts: the same file one level up is another folder.
+    (there / "inner" / "x").rename(there / "x")
+    assert hash_files([here]) != hash_files([there])
+    (there / "inner").rmdir()
+    (there / "inner2").mkdir()
+    (there / "x").rename(there / "inner2" / "x")
+    assert hash_files([here]) != hash_files([there])
+
+
 def test_a_temporary_of_another_process_with_our_number_is_stale(tmp_path: Path) -> None:
     path = tmp_path / "x.txt"
     with atomic_path(path) as temporary:

@@ -1,3 +1,4 @@
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,3 +98,25 @@ def test_a_missing_input_is_an_error(folder: Path) -> None:
         record_run(folder, Training(), inputs=["absent.bin"]),
     ):
         pass
+
+
+def test_a_finished_run_that_is_opened_again_keeps_its_seconds(folder: Path) -> None:
+    with record_run(folder, Training()) as record:
+        record.metrics.write(step=1)
+        time.sleep(0.02)
+    first = load_receipt(folder)
+    assert record.wall_s == first.wall_s >= 0.02
+    # What is computed again, such as a validation, is not the run's.
+    with record_run(folder, Training()) as record:
+        time.sleep(0.05)
+    assert record.wall_s == load_receipt(folder).wall_s == first.wall_s
+    with record_run(folder, Training()) as record:
+        record.metrics.truncate_after(0)
+        record.metrics.write(step=1)
+    assert record.wall_s == load_receipt(folder).wall_s != first.wall_s
+
+
+def test_seconds_of_attempts_without_metrics_are_added(folder: Path) -> None:
+    with record_run(folder, Training(), earlier_s=30.0) as record:
+        pass
+    assert 30.0 <= load_receipt(folder).wall_s == record.wall_s < 40.0

@@ -1,4 +1,5 @@
 import json
+import os
 import secrets
 import subprocess
 import sys
@@ -78,6 +79,26 @@ def test_an_interrupted_stage_goes_on_in_its_folder(tmp_path: Path) -> None:
     _run(tmp_path, first, second)
     assert (first.calls, second.calls) == (1, 2)
     assert "half.txt" in second.saw
+
+
+def test_seconds_of_all_interrupted_attempts_count(tmp_path: Path) -> None:
+    started = tmp_path / "one" / "started.json"
+    for attempt, at in enumerate((1_000.0, 5_000.0)):
+        first = Work()
+        first.fails = True
+        with pytest.raises(RuntimeError, match=INTERRUPTED):
+            _run(tmp_path, first, Work())
+        # As if this attempt had begun then and written its last file 100 seconds later.
+        state = json.loads(started.read_text())
+        assert state["earlier_s"] == pytest.approx(100.0 * attempt, abs=0.01)
+        started.write_text(json.dumps(state | {"at": at}))
+        for path in [*(tmp_path / "one").rglob("*"), tmp_path / "one"]:
+            os.utime(path, (at + 100, at + 100))
+    _run(tmp_path, Work(), Work())
+    record = json.loads((tmp_path / "one" / "stage.json").read_text())
+    assert 200.0 <= record["elapsed_s"] < 260.0
+    receipt = json.loads((tmp_path / "one" / "receipt.json").read_text())
+    assert receipt["wall_s"] == record["elapsed_s"]
 
 
 def test_an_interrupted_stage_of_another_configuration_starts_over(tmp_path: Path) -> None:

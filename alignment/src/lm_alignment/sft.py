@@ -138,12 +138,11 @@ def train_sft(
         lines = read_metrics(record.metrics.path)
         tokens = sum(line["tokens"] for line in lines)
         record.add(tokens=tokens, flops=tokens * training_flops_per_token(model.config, 1))
-        elapsed_s = record.metrics.elapsed_s
     last = lines[-max(1, len(lines) // 10) :]
     return SFTResult(
         steps=len(lines),
         final_loss=sum(line["loss"] for line in last) / len(last),
-        elapsed_s=elapsed_s,
+        elapsed_s=record.wall_s,
     )
 
 

@@ -46,6 +46,8 @@ class MetricsWriter:
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._sinks = tuple(sinks)
+        self.num_written = 0
+        """Lines that this process has appended."""
         self._open()
 
     def _open(self) -> None:
@@ -91,6 +93,7 @@ class MetricsWriter:
         self._file.write(json.dumps(line, allow_nan=False).encode() + b"\n")
         self._file.flush()
         self._last_step = step
+        self.num_written += 1
         for sink in self._sinks:
             sink.write(step, plain)
 

@@ -50,6 +50,8 @@ class RunRecord:
     """Floating-point operations so far."""
     tokens: int = 0
     """Tokens so far."""
+    wall_s: float = 0.0
+    """Seconds that the run took, as its receipt has them; known when the block has ended."""
 
     def add(self, *, flops: float = 0.0, tokens: int = 0) -> None:
         """Count work; a resumed run first adds what its checkpoint says was done before."""
@@ -65,10 +67,19 @@ def record_run(
     inputs: Sequence[Path | str] = (),
     parents: Sequence[Path | str] = (),
     sinks: Sequence[MetricsSink] = (),
+    earlier_s: float = 0.0,
 ) -> Iterator[RunRecord]:
     """Open a run folder, new or interrupted, and write the receipt when the block succeeds.
 
-    ``inputs`` are files or folders, hashed at the start; ``parents`` are folders of earlier runs.
+    A finished run that is opened again and has nothing left to do keeps its seconds.
+
+    Args:
+        folder: The run folder.
+        config: What decides the run's result.
+        inputs: Files or folders, hashed at the start.
+        parents: Folders of earlier runs.
+        sinks: Second places for the metrics.
+        earlier_s: Seconds of interrupted attempts that left no metrics.
 
     Raises:
         ValueError: the folder holds a run of another configuration, or another process works in it.
@@ -76,7 +87,7 @@ def record_run(
     """
     folder = Path(folder)
     with lock_folder(folder):
-        _claim_folder(folder, config)
+        finished_s = _claim_folder(folder, config)
         # Before the run, which may well replace a file that it reads, and take longer than it
         # takes to commit a change of the code.
         input_hashes = {str(path): hash_files([path]) for path in inputs}
@@ -84,9 +95,13 @@ def record_run(
         with MetricsWriter(folder / METRICS_NAME, sinks) as metrics:
             record = RunRecord(folder=folder, metrics=metrics)
             yield record
-            wall_s = metrics.elapsed_s
+            had_nothing_to_do = metrics.last_step is not None and metrics.num_written == 0
+            if finished_s is not None and had_nothing_to_do:
+                record.wall_s = finished_s
+            else:
+                record.wall_s = round(earlier_s + metrics.elapsed_s, 3)
         receipt = _make_receipt(
-            record, parents, input_hashes, wall_s, git_commit=git_commit, git_dirty=git_dirty
+            record, parents, input_hashes, git_commit=git_commit, git_dirty=git_dirty
         )
         save_config(receipt, folder / RECEIPT_NAME)
 
@@ -95,7 +110,6 @@ def _make_receipt(
     record: RunRecord,
     parents: Sequence[Path | str],
     input_hashes: dict[str, str],
-    wall_s: float,
     *,
     git_commit: str | None,
     git_dirty: bool | None,
@@ -107,7 +121,7 @@ def _make_receipt(
         versions=installed_versions(),
         hardware=describe_hardware(),
         input_hashes=input_hashes,
-        wall_s=round(wall_s, 3),
+        wall_s=record.wall_s,
         flops=record.flops,
         tokens=record.tokens,
         peak_bytes=peak_bytes,
@@ -128,12 +142,15 @@ def load_receipt(folder: Path | str) -> Receipt:
     return load_config(Receipt, path)
 
 
-def _claim_folder(folder: Path, config: Any) -> None:
-    """Write the configuration, or check that the interrupted run here had the same."""
+def _claim_folder(folder: Path, config: Any) -> float | None:
+    """Write the configuration, or check that the earlier run here had the same.
+
+    Return the seconds of a finished run, and take its receipt away: it is unfinished until it ends.
+    """
     config_path = folder / CONFIG_NAME
     if not config_path.exists():
         save_config(config, config_path)
-        return
+        return None
     recorded, wanted = read_json(config_path), to_dict(config)
     if recorded != wanted:
         changes = describe_changes(recorded, wanted)
@@ -141,5 +158,8 @@ def _claim_folder(folder: Path, config: Any) -> None:
             f"{folder} holds a run of another configuration ({changes}): choose another folder or "
             "delete this one"
         )
-    # A finished run that is opened again is unfinished until it ends.
-    (folder / RECEIPT_NAME).unlink(missing_ok=True)
+    finished_s = None
+    if (folder / RECEIPT_NAME).is_file():
+        finished_s = load_receipt(folder).wall_s
+        (folder / RECEIPT_NAME).unlink()
+    return finished_s

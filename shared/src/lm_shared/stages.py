@@ -167,16 +167,16 @@ def _work(
     reads: Sequence[Stage],
 ) -> Stage:
     earlier_s = _claim(folder, key)
-    started_at = time.monotonic()
     reset_peak()
-    with record_run(folder, config, parents=[stage.folder for stage in reads]) as run:
+    parents = [stage.folder for stage in reads]
+    with record_run(folder, config, parents=parents, earlier_s=earlier_s) as run:
         result = function(folder)
         run.add(flops=float(result.get("flops", 0)), tokens=int(result.get("tokens", 0)))
     record = StageRecord(
         name=name,
         key=key,
         result=result,
-        elapsed_s=round(earlier_s + time.monotonic() - started_at, 3),
+        elapsed_s=run.wall_s,
         peak_bytes=peak_bytes(),
         outputs=_hash_outputs(folder),
     )

@@ -122,6 +122,5 @@ def train_grpo(
         # Rollouts without an advantage are drawn, but never trained on.
         flops = trained * training_flops_per_token(model.config, 1)
         record.add(tokens=tokens, flops=flops + forward * forward_flops_per_token(model.config, 1))
-        elapsed_s = record.metrics.elapsed_s
     rewards = tuple(line["reward"] for line in lines)
-    return GRPOResult(steps=config.steps, rewards=rewards, elapsed_s=elapsed_s)
+    return GRPOResult(steps=config.steps, rewards=rewards, elapsed_s=record.wall_s)

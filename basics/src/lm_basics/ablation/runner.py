@@ -38,7 +38,7 @@ from lm_basics.transformer import TransformerLM
 from lm_shared.choices import DeviceName
 from lm_shared.config import describe_changes, hash_config, save_config, to_dict
 from lm_shared.files import lock_folder, read_json
-from lm_shared.runs import read_metrics
+from lm_shared.runs import METRICS_NAME, RECEIPT_NAME, load_receipt, read_metrics
 from lm_shared.tensors import choose_device, choose_dtype, require_determinism
 
 OnRun = Callable[[Outcome], None]
@@ -261,6 +261,9 @@ def _train(
 
 
 def _elapsed_s(folder: Path) -> float:
-    path = folder / "metrics.jsonl"
+    """Return the seconds of a run by its receipt, or as far as it came before it diverged."""
+    if (folder / RECEIPT_NAME).is_file():
+        return load_receipt(folder).wall_s
+    path = folder / METRICS_NAME
     lines = read_metrics(path) if path.exists() else []
     return lines[-1]["elapsed_s"] if lines else 0.0

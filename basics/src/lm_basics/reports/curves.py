@@ -18,7 +18,7 @@ from lm_basics.training.config import TrainingRunConfig
 from lm_basics.training.samples import SAMPLES_NAME, Sample, last_samples, read_samples
 from lm_shared.config import load_config, save_config
 from lm_shared.metrics import read_metrics
-from lm_shared.runs import CONFIG_NAME, METRICS_NAME, RECEIPT_NAME
+from lm_shared.runs import CONFIG_NAME, METRICS_NAME, RECEIPT_NAME, load_receipt
 
 SETTING_NAME = "setting.json"
 
@@ -79,6 +79,8 @@ class RunCurves:
     """Data and device; None for runs that no command started."""
     is_finished: bool
     """Whether there is a receipt."""
+    wall_s: float | None
+    """Seconds of the whole run by its receipt; None of an unfinished one."""
     training: Curve
     """Loss of every step."""
     validation: Curve
@@ -110,13 +112,20 @@ def read_run(folder: Path) -> RunCurves:
         setting = load_setting(folder)
     except ValueError as error:
         problems.append(f"the setting cannot be read: {error}")
+    is_finished, wall_s = (folder / RECEIPT_NAME).is_file(), None
+    if is_finished:
+        try:
+            wall_s = load_receipt(folder).wall_s
+        except ValueError as error:
+            problems.append(f"the receipt cannot be read: {error}")
     lines = _read_lines(folder / METRICS_NAME, problems)
     training = _curve(lines, "loss", config)
     return RunCurves(
         folder=folder,
         config=config,
         setting=setting,
-        is_finished=(folder / RECEIPT_NAME).is_file(),
+        is_finished=is_finished,
+        wall_s=wall_s,
         training=training,
         validation=_before_measuring(_curve(lines, "val_loss", config), training),
         samples=_read_samples(folder / SAMPLES_NAME, problems),

@@ -31,7 +31,7 @@ class RunNumbers:
     flops: float | None
     """Floating-point operations of the matrix products."""
     elapsed_s: float | None
-    """Seconds of training."""
+    """Seconds of training with its validations and checkpoints."""
     training_loss: float | None
     """Mean of the last tenth of the steps, in nats per token."""
     training_bits_per_byte: float | None
@@ -110,7 +110,8 @@ def _summarize(name: str, run: RunCurves) -> RunNumbers:
     curve, setting = run.training, run.setting
     loss = _mean_of_last_tenth(curve)
     validation = _last(run.validation.loss)
-    elapsed_s, flops = _last(curve.elapsed_s), _last(curve.flops)
+    elapsed_s = _last(curve.elapsed_s) if run.wall_s is None else run.wall_s
+    flops = _last(curve.flops)
     peak = None if setting is None else setting.peak_flops
     tokens = _last(curve.tokens)
     return RunNumbers(

@@ -97,7 +97,7 @@ def _add_numbers(page: Report, runs: Sequence[RunNumbers]) -> None:
     page.table(
         ["run", "parameters", "tokens", "FLOPs", "seconds", "MFU"],
         costs,
-        "FLOPs are those of the matrix products; seconds include validations between steps."
+        "FLOPs are those of the matrix products; seconds include validations and checkpoints."
         + (f" Peak of the MFU: {'; '.join(sources)}." if sources else ""),
     )
 

@@ -117,14 +117,13 @@ def train(
         loop = _Loop(model, loader, config, record, identity=hash_config(run_config))
         validation = loop.run(validate, on_step)
         record.add(flops=loop.flops_per_step * config.steps, tokens=loop.step_tokens * config.steps)
-        elapsed_s = record.metrics.elapsed_s
     if loop.is_interrupted_at_end:
         raise KeyboardInterrupt("the run has come to its end, and what follows it is left out")
     return TrainingResult(
         steps=config.steps,
         tokens=loop.step_tokens * config.steps,
         flops=loop.flops_per_step * config.steps,
-        elapsed_s=elapsed_s,
+        elapsed_s=record.wall_s,
         final_loss=_final_loss(folder, config.steps),
         validation=validation,
         ema=loop.ema,
