@@ -329,7 +329,7 @@ def test_nothing_is_replaced_unasked(tmp_path: Path) -> None:
     file, folder = tmp_path / "file.bin", tmp_path / "model"
     write_text(file, "work")
     write_text(folder / "config.json", "{}")
-    with pytest.raises(ValueError, match="file.bin exists: --overwrite replaces it"):
+    with pytest.raises(ValueError, match=r"file\.bin exists: --overwrite replaces it"):
         claim_file(file)
     with pytest.raises(ValueError, match="model is a model already: --overwrite replaces it"):
         claim_folder(folder, "a model", marker="config.json")
@@ -343,7 +343,7 @@ def test_something_else_is_never_replaced(tmp_path: Path, overwrite: bool) -> No
     write_text(folder / "thesis.tex", "work")
     write_text(file, "work")
     model = {"marker": "config.json", "overwrite": overwrite}
-    with pytest.raises(ValueError, match="holds thesis.tex and is not a model"):
+    with pytest.raises(ValueError, match=r"holds thesis\.tex and is not a model"):
         claim_folder(folder, "a model", **model)
     for path in (file, file / "inner"):
         with pytest.raises(ValueError, match="file is a file, expected a folder to write to"):
