@@ -150,6 +150,9 @@ def _change_model(**features: Any) -> Any:
     return lambda data: data | {"model": data["model"] | features}
 
 
+_WITH_PREFIX_SPACE = {"type": "ByteLevel", "add_prefix_space": True, "use_regex": True}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -160,6 +163,7 @@ def _change_model(**features: Any) -> Any:
         (_change(post_processor={"type": "TemplateProcessing"}), "as TemplateProcessing does"),
         (_change(pre_tokenizer={"type": "Whitespace"}), "is not a tokenizer|expected ByteLevel"),
         (_change(pre_tokenizer=None), "is not a tokenizer"),
+        (_change(pre_tokenizer=_WITH_PREFIX_SPACE), "expected ByteLevel without add_prefix_space"),
         (_change(model={}), "is not a tokenizer: KeyError"),
     ],
 )

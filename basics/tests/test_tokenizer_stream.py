@@ -9,7 +9,8 @@ from basics.benchmarks.text_classes import TEXT_CLASSES, write_class
 from basics.tests.nasty_text import nasty_text
 from lm_basics.tokenizer.patterns import GPT2_PATTERN, GPT4_PATTERN, PLACES_TO_CUT
 from lm_basics.tokenizer.text_stream import Cutter, cut_safely
-from lm_basics.tokenizer.texts import read_documents, read_text
+from lm_basics.tokenizer.texts import read_blocks, read_documents, read_text
+from lm_basics.tokenizer.training import train_bpe, train_bpe_from_texts
 
 PATTERN = regex.compile(GPT2_PATTERN)
 SPECIALS = ["<|a|>", "<|a|><|b|>", "ll b"]
@@ -120,3 +121,39 @@ def test_documents_are_split_wherever_blocks_end(tmp_path: Path) -> None:
     first, second = "a" * ((1 << 20) - 2), "b" * (3 << 20)
     path.write_text(f"{first}<sep>{second}<sep><sep>c<se", encoding="utf-8")
     assert list(read_documents(path, "<sep>")) == [first, second, "c<se"]
+
+
+@pytest.mark.parametrize("block_bytes", [1, 2, 3, 64])
+def test_a_byte_order_mark_is_no_text_and_only_at_the_beginning(
+    tmp_path: Path, block_bytes: int
+) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text("\ufeffone two\ufeff 3", encoding="utf-8")
+    assert "".join(read_text(path)) == "one two\ufeff 3"
+    assert list(read_documents(path, " ")) == ["one", "two\ufeff", "3"]
+    blocks = list(read_blocks(path, GPT2_PATTERN, block_bytes=block_bytes))
+    assert b"".join(block.data for block in blocks) == "one two\ufeff 3".encode()
+    assert [blocks[0].position, blocks[-1].position + len(blocks[-1].data)] == [3, 15]
+    behind = read_blocks(path, GPT2_PATTERN, block_bytes=block_bytes, start=blocks[-1].position)
+    assert b"".join(block.data for block in behind) == blocks[-1].data
+    (cut,) = read_blocks(path, GPT2_PATTERN, max_bytes=6)
+    assert cut.data == b"one"
+
+
+def test_every_file_of_a_training_loses_its_mark(tmp_path: Path) -> None:
+    paths = [tmp_path / "first.txt", tmp_path / "second.txt"]
+    for path in paths:
+        path.write_text("\ufeff" + "the cat " * 9, encoding="utf-8")
+    plain = train_bpe_from_texts(["the cat " * 9] * 2, 262, [])
+    assert train_bpe(paths, 262, []) == plain
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32"])
+def test_other_encodings_are_refused_by_their_mark(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text("\ufeffhello" if encoding.endswith("be") else "hello", encoding=encoding)
+    for read in (read_text, lambda path: read_blocks(path, GPT2_PATTERN)):
+        with pytest.raises(ValueError, match=r"text\.txt begins with the byte-order"):
+            list(read(path))
+    with pytest.raises(ValueError, match="expected UTF-8: convert it first"):
+        train_bpe(path, 262, [], on_invalid="replace")

@@ -114,8 +114,8 @@ class Tokenizer:
     @classmethod
     def from_files(
         cls,
-        vocab_path: Path | str,
-        merges_path: Path | str,
+        vocab_filepath: Path | str,
+        merges_filepath: Path | str,
         special_tokens: Sequence[str] | None = None,
         *,
         pattern: str = GPT2_PATTERN,
@@ -129,12 +129,12 @@ class Tokenizer:
             ValueError: a file is damaged, or the two disagree; the message names it.
         """
         vocab, merges = load_vocabulary(
-            Path(vocab_path), Path(merges_path), special_tokens=special_tokens or ()
+            Path(vocab_filepath), Path(merges_filepath), special_tokens=special_tokens or ()
         )
         try:
             return cls(vocab, merges, special_tokens, pattern=pattern)
         except ValueError as error:
-            raise ValueError(f"{vocab_path} and {merges_path}: {error}") from error
+            raise ValueError(f"{vocab_filepath} and {merges_filepath}: {error}") from error
 
     @classmethod
     def from_folder(cls, folder: Path | str) -> "Tokenizer":

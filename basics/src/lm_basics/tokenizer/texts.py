@@ -1,5 +1,9 @@
 """Text out of files: text files in blocks that can be tokenized apart, documents of Parquet files.
 
+Text is UTF-8. A byte-order mark at the beginning of a text file, which some editors write, is no
+part of the text; anywhere else, in the column of a Parquet file too, U+FEFF is a character as any
+other. Files that begin with the mark of UTF-16 or UTF-32 are refused.
+
 A block ends where ``text_stream`` finds that a text may be cut: behind a special token or, with a
 pattern that is known, where two neighbouring characters tell that a pre-token ends.
 """
@@ -13,7 +17,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from lm_basics.tokenizer.patterns import compile_pattern
 from lm_basics.tokenizer.text_stream import Cutter
@@ -76,14 +80,18 @@ def read_blocks(
 
     Raises:
         FileNotFoundError: there is no such file.
+        ValueError: the file is UTF-16 or UTF-32.
     """
     cutter = Cutter(compile_pattern(pattern), special_tokens)
     remaining = sys.maxsize if max_bytes is None else max_bytes
     parts: list[bytes] = []
     size, position, enough = 0, start, block_bytes
-    with path.open("rb") as file:
+    with _open_behind_mark(path) as file:
         if start:
             file.seek(start)
+        else:
+            position = file.tell()
+            remaining -= position
         while remaining > 0 and (data := file.read(min(remaining, block_bytes))):
             remaining -= len(data)
             parts.append(data)
@@ -101,12 +109,27 @@ def read_blocks(
             # A block without a safe place grows before it is searched again, or one pre-token of
             # n bytes would be searched n times.
             enough = max(block_bytes, 2 * size)
-        is_cut = remaining == 0 and bool(file.read(1))
+        is_cut = remaining <= 0 and bool(file.read(1))
     pending = b"".join(parts)
     if is_cut:
         pending = pending[: _end_of_characters(pending)]
     if pending:
         yield Block(data=pending, path=path, position=position)
+
+
+def _open_behind_mark(path: Path) -> BinaryIO:
+    """Open a text file, behind its byte-order mark if it begins with one."""
+    file = path.open("rb")
+    beginning = file.peek(len(codecs.BOM_UTF8))
+    if beginning.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        file.close()
+        raise ValueError(
+            f"{path} begins with the byte-order mark of UTF-16 or UTF-32, expected UTF-8: convert "
+            "it first, for example with iconv -f UTF-16 -t UTF-8"
+        )
+    if beginning.startswith(codecs.BOM_UTF8):
+        file.read(len(codecs.BOM_UTF8))
+    return file
 
 
 def _end_of_characters(data: bytes) -> int:
@@ -124,8 +147,8 @@ def read_text(path: Path) -> Iterator[str]:
         ValueError: a byte is not UTF-8; the message holds its position.
     """
     decoder = codecs.getincrementaldecoder("utf-8")()
-    position = 0
-    with path.open("rb") as file:
+    with _open_behind_mark(path) as file:
+        position = file.tell()
         while True:
             block = file.read(_FILE_BLOCK_BYTES)
             held_back = len(decoder.getstate()[0])
