@@ -11,12 +11,16 @@ import sys
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
 Positional = tyro.conf.Positional
 """Marks a parameter that is given by its place and not by its name."""
+
+Overwrite = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+"""The option ``--overwrite``: whether an earlier output may be replaced."""
 
 PATH = tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: none)")
 """Describes a path that may be left out: ``Annotated[Path | None, PATH]``."""
@@ -58,6 +62,8 @@ def with_recipes(
         recipes: Name -> (one line of help, a complete configuration).
         kind: What errors call a name.
         default: The recipe that runs where none is named; the only one does anyway.
+
+    A path by default such as ``runs/{recipe}`` gets the name.
     """
     if default is None and len(recipes) == 1:
         (default,) = recipes
@@ -89,9 +95,14 @@ def parse(program: str, command: Any, words: Sequence[str]) -> partial[Any]:
     chosen = first.replace(
         annotation=annotation, default=config, kind=inspect.Parameter.KEYWORD_ONLY
     )
-    return _parse(
-        f"{program} {name}", function, signature.replace(parameters=[*others, chosen]), words
-    )
+    others = [one.replace(default=_fill_in(one.default, name)) for one in others]
+    signature = signature.replace(parameters=[*others, chosen])
+    return _parse(f"{program} {name}", function, signature, words)
+
+
+def _fill_in(default: Any, recipe: str) -> Any:
+    """Put the name of the recipe where a path such as ``runs/{recipe}`` has a place for it."""
+    return Path(str(default).format(recipe=recipe)) if isinstance(default, Path) else default
 
 
 def name_options(call: partial[Any], message: str) -> str:

@@ -13,7 +13,7 @@ import os
 import platform
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
@@ -155,6 +155,22 @@ def claim_folder(
             f"{path} is {kind} already: --overwrite replaces it, or choose another --output"
         )
     return folder
+
+
+def clear_folder(path: Path | str, *, keep: Collection[str] = ()) -> None:
+    """Remove what a folder holds but for the names to keep.
+
+    Raises:
+        ValueError: another process works in it.
+    """
+    with lock_folder(path):
+        for one in [*Path(path).iterdir()]:
+            if one.name in keep:
+                continue
+            if one.is_dir() and not one.is_symlink():
+                shutil.rmtree(one)
+            else:
+                one.unlink()
 
 
 def _require_folders(places: Iterable[Path]) -> None:

@@ -155,8 +155,8 @@ def _claim_folder(folder: Path, config: Any) -> float | None:
     if recorded != wanted:
         changes = describe_changes(recorded, wanted)
         raise ValueError(
-            f"{folder} holds a run of another configuration ({changes}): choose another folder or "
-            "delete this one"
+            f"{folder} holds a run of another configuration ({changes}): choose another folder, or "
+            "replace this one by --overwrite"
         )
     finished_s = None
     if (folder / RECEIPT_NAME).is_file():

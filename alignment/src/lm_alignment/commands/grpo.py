@@ -5,15 +5,17 @@ from pathlib import Path
 from lm_alignment.commands.problems import TaskName, check_count, load_problems
 from lm_alignment.recipes import GRPO_RECIPES, LAPTOP
 from lm_alignment.rl.grpo_config import GRPOConfig
-from lm_shared.command_options import with_recipes
+from lm_shared.command_options import Overwrite, with_recipes
 from lm_shared.display import progress
+from lm_shared.files import claim_folder, clear_folder
 
 
 def reinforce(
     config: GRPOConfig,
     *,
     model: Path,
-    output: Path = Path("runs/grpo"),
+    output: Path = Path("runs/grpo-{recipe}"),
+    overwrite: Overwrite = False,
     task: TaskName = "sort",
     skip_examples: int = LAPTOP.num_sft_examples,
 ) -> None:
@@ -23,6 +25,7 @@ def reinforce(
         config: Settings of the run.
         model: Folder with the model and its tokenizer, as ``alignment sft`` leaves it.
         output: Run folder; the new model goes to its subfolder ``model``.
+        overwrite: Whether to begin anew where an earlier run is.
         task: Where the questions come from.
         skip_examples: Training examples left out because fine-tuning has seen them.
     """
@@ -36,6 +39,10 @@ def reinforce(
 
     train = load_problems(task).train
     check_count("skip_examples", skip_examples, least=0, most=len(train) - 1, task=task)
+    # A run that is there goes on; what is not a run is left alone.
+    claim_folder(output, "a run", marker="config.json", overwrite=True, inputs=[model])
+    if overwrite:
+        clear_folder(output)
     require_determinism()
     loaded = load_text_model(model, ops=get_ops("fused"))
     policy, tokenizer = loaded.model, loaded.tokenizer

@@ -5,15 +5,17 @@ from pathlib import Path
 from lm_alignment.commands.problems import TaskName, check_count, load_problems
 from lm_alignment.recipes import LAPTOP, SFT_RECIPES
 from lm_alignment.sft import SFTConfig
-from lm_shared.command_options import with_recipes
+from lm_shared.command_options import Overwrite, with_recipes
 from lm_shared.display import progress
+from lm_shared.files import claim_folder, clear_folder
 
 
 def fine_tune(
     config: SFTConfig,
     *,
     model: Path,
-    output: Path = Path("runs/sft"),
+    output: Path = Path("runs/sft-{recipe}"),
+    overwrite: Overwrite = False,
     task: TaskName = "sort",
     num_examples: int = LAPTOP.num_sft_examples,
 ) -> None:
@@ -23,6 +25,7 @@ def fine_tune(
         config: Settings of the run.
         model: Folder with the model and its tokenizer.
         output: Run folder; the new model goes to its subfolder ``model``.
+        overwrite: Whether to begin anew where an earlier run is.
         task: Where the examples come from.
         num_examples: Examples to imitate.
     """
@@ -34,6 +37,10 @@ def fine_tune(
 
     train = load_problems(task).train
     check_count("num_examples", num_examples, least=1, most=len(train), task=task)
+    # A run that is there goes on; what is not a run is left alone.
+    claim_folder(output, "a run", marker="config.json", overwrite=True, inputs=[model])
+    if overwrite:
+        clear_folder(output)
     require_determinism()
     loaded = load_text_model(model, ops=get_ops("fused"))
     policy, tokenizer = loaded.model, loaded.tokenizer

@@ -10,7 +10,8 @@ from lm_basics.ablation import STUDIES, BaseRecipe
 from lm_basics.ablation.shipped import StudyName
 from lm_basics.ablation.study import Budget
 from lm_shared.choices import DeviceName
-from lm_shared.command_options import with_recipes
+from lm_shared.command_options import Overwrite, with_recipes
+from lm_shared.files import claim_folder, clear_folder
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,6 +34,7 @@ class AblationRecipe:
     """Held-out tokens that losses are measured on."""
 
 
+PARTS = ("data",)
 RECIPES = {
     name: (help_line, AblationRecipe(base=BaseRecipe(), study=name))
     for name, (help_line, _, _) in STUDIES.items()
@@ -42,7 +44,7 @@ RECIPES = {
 def ablate(
     recipe: AblationRecipe,
     *,
-    output: Path,
+    output: Path = Path("runs/ablate-{recipe}"),
     seeds: int = 5,
     detect: Annotated[
         float | None, tyro.conf.arg(metavar="NATS", help_behavior_hint="(default: none)")
@@ -50,6 +52,7 @@ def ablate(
     max_seeds: int = 64,
     jobs: int = 1,
     device: DeviceName = "cpu",
+    overwrite: Overwrite = False,
 ) -> None:
     """Train base and variants on the default corpus, test the differences, and write a report.
 
@@ -62,6 +65,7 @@ def ablate(
         max_seeds: Most seeds with --detect.
         jobs: Runs side by side.
         device: Where to compute.
+        overwrite: Whether to begin anew where an earlier study is.
     """
     from rich.console import Console
 
@@ -77,6 +81,10 @@ def ablate(
     plan = seeds
     if detect is not None:
         plan = SeedPlan(effect=detect, num_pilot=seeds, max_seeds=max_seeds)
+    # A study that is there goes on; what is not one is left alone.
+    claim_folder(output, "a study", marker="study.json", parts=PARTS, overwrite=True)
+    if overwrite:
+        clear_folder(output, keep=PARTS)
     require_determinism()
     corpus = prepare_default_corpus(output / "data", vocab_size=recipe.base.vocab_size)
     data = StudyData(

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from lm_basics.accounting.account import Account, AccountConfig, account_for
-from lm_basics.commands.text_files import check_output_folder
+from lm_shared.command_options import Overwrite
 from lm_shared.config import save_config
+from lm_shared.files import claim_folder
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
+PARTS = ("account.json", "account.html", "shares-*.png")
 _DEFAULTS = AccountConfig()
 
 
@@ -26,6 +28,7 @@ def account_for_model(
     *,
     options: Annotated[AccountConfig, tyro.conf.arg(name="")] = _DEFAULTS,
     output: Path = Path("runs/account"),
+    overwrite: Overwrite = False,
 ) -> None:
     """Account for a model: parameters, FLOPs, memory, time and money.
 
@@ -34,6 +37,7 @@ def account_for_model(
             config.json as this code or Hugging Face (Llama, Qwen3) writes it, or its folder.
         options: What is done with it.
         output: Folder for account.json, account.html and two figures.
+        overwrite: Replace an earlier account.
     """
     from rich.console import Console
 
@@ -42,7 +46,7 @@ def account_for_model(
     from lm_basics.accounting.page import account_page
     from lm_shared.figures import write_png
 
-    check_output_folder(output)
+    claim_folder(output, "an account", parts=PARTS, overwrite=overwrite)
     account = account_for(model, find_model(model), options)
     Console().print(_table(account))
     if account.largest_batch < options.batch_size:

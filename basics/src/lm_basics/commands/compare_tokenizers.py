@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from lm_basics.commands.text_files import check_output_folder, check_text_files
+from lm_basics.commands.text_files import check_text_files
 from lm_basics.commands.tokenizer_folder import load_tokenizer, parse_named
+from lm_shared.command_options import Overwrite
 from lm_shared.config import to_dict
-from lm_shared.files import write_json
+from lm_shared.files import claim_folder, write_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from lm_basics.tokenizer_views.comparison import TokenizerComparison
 
 
+PARTS = ("comparison.json", "comparison.png")
 _FEW_BYTES = 10_000
 _EXPLANATION = (
     "used: share of the ids that occur; attention: its cost over the whole text, where one token "
@@ -43,6 +45,7 @@ def compare_on_text(
     held_out_share: float = 0.1,
     text_column: str = "text",
     output: Path = Path("runs/tokenizers"),
+    overwrite: Overwrite = False,
 ) -> None:
     """Compare kinds of tokenizers on the end of a text, after training on its beginning.
 
@@ -54,6 +57,7 @@ def compare_on_text(
         held_out_share: part at the end of each file that the comparison is made on.
         text_column: column of Parquet files; each row is a document, rows without text are skipped.
         output: folder for comparison.json and comparison.png.
+        overwrite: replace an earlier comparison.
     """
     from rich.console import Console
 
@@ -67,7 +71,7 @@ def compare_on_text(
     from lm_basics.tokenizer_views.comparison_figure import comparison_figure
     from lm_shared.figures import write_png
 
-    check_output_folder(output)
+    claim_folder(output, "a comparison", parts=PARTS, overwrite=overwrite, inputs=files)
     if files:
         check_text_files(files)
     given = {name: load_tokenizer(path) for name, path in map(parse_named, tokenizer)}

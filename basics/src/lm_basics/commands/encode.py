@@ -10,6 +10,8 @@ from lm_basics.commands.text_files import TextFiles, check_text_files
 from lm_basics.commands.tokenizer_folder import find_folder
 from lm_basics.tokenizer.patterns import END_OF_TEXT
 from lm_basics.tokenizer.texts import OnInvalid
+from lm_shared.command_options import Overwrite
+from lm_shared.files import claim_file
 
 _LEAST_TIMED_BYTES = 1_000_000
 
@@ -21,7 +23,7 @@ def encode(
     /,
     *,
     tokenizer: Path,
-    output: Path,
+    output: Path = Path("runs/tokens.bin"),
     separator: str = END_OF_TEXT,
     end_of_text: Annotated[
         str | None,
@@ -29,6 +31,7 @@ def encode(
     ] = None,
     text_column: str = "text",
     on_invalid: OnInvalid = "strict",
+    overwrite: Overwrite = False,
     workers: Annotated[
         int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all cores)")
     ] = None,
@@ -44,6 +47,7 @@ def encode(
         end_of_text: special token behind each document.
         text_column: column of Parquet files; each row is a document, rows without text are skipped.
         on_invalid: stop at bytes that are not UTF-8, or replace them by U+FFFD.
+        overwrite: replace an earlier token file.
         workers: threads or processes that encode.
     """
     from lm_basics.commands.activity_bars import activity_bars
@@ -54,6 +58,7 @@ def encode(
     from lm_basics.tokenizer.tokenizer_json import read_end_of_text
 
     check_text_files(files)
+    claim_file(output, overwrite=overwrite)
     folder = find_folder(tokenizer)
     encoder = Tokenizer.from_folder(folder)
     watch = Stopwatch()

@@ -18,6 +18,7 @@ from lm_basics.training.progress import TrainingProgress
 from lm_shared.choices import DeviceName
 from lm_shared.command_options import with_recipes
 from lm_shared.config import load_config
+from lm_shared.files import claim_folder
 from lm_shared.leaderboard.commands import EXPORT, MAKE_TABLE, Export, MakeTable, Verify
 
 if TYPE_CHECKING:
@@ -117,6 +118,10 @@ def _enter(action: Enter) -> None:
 
     division = DIVISIONS[action.division]
     about = About(name=action.name, authors=action.authors, description=action.description)
+    # An entry that is there goes on; what is not one is left alone.
+    claim_folder(
+        action.output, "an entry", marker=RECIPE_NAME, parts=("run", "model"), overwrite=True
+    )
     with _division_data(division, action.data, action.vocab_size) as data:
         model, training = action.recipe.resolve(data.train.vocab_size)
         if (training.checkpoint_every, training.keep_checkpoints) != (None, 1):

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from lm_shared.command_options import Overwrite
 from lm_shared.config import to_dict
-from lm_shared.files import write_json
+from lm_shared.files import claim_file, write_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,6 +27,7 @@ def compare_ngram_models(
     output: Annotated[
         Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: none)")
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Show what n-gram models of a token file need for the tokens of another one.
 
@@ -37,6 +39,7 @@ def compare_ngram_models(
         validation: token file to predict, of the same tokenizer.
         orders: longest n-grams.
         output: JSON file for the numbers of the table.
+        overwrite: replace an earlier file.
     """
     from rich.console import Console
 
@@ -44,8 +47,8 @@ def compare_ngram_models(
     from lm_basics.ngram import compare_ngrams
     from lm_basics.token_files.token_file import open_token_file
 
-    if output is not None and output.is_dir():
-        raise ValueError(f"{output} is a folder, expected a JSON file to write")
+    if output is not None:
+        claim_file(output, overwrite=overwrite)
     training, held_out = open_token_file(tokens), open_token_file(validation)
     results = compare_ngrams(training, held_out, orders=orders)
     if output is not None:

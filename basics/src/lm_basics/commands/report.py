@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from lm_shared.command_options import Overwrite
 from lm_shared.config import save_config
+from lm_shared.files import claim_folder
 
 if TYPE_CHECKING:
     from lm_basics.reports.numbers import TrainingReport
 
 REPORT_NAME = "report.html"
+PARTS = ("report.json", REPORT_NAME)
 
 # A loss beyond is that of a run that diverged.
 _WIDE = 1e4
@@ -26,6 +29,7 @@ def report_runs(
     /,
     *,
     output: Path = Path("runs/report"),
+    overwrite: Overwrite = False,
 ) -> None:
     """Compare training runs: loss against steps, tokens, FLOPs and time, and the final numbers.
 
@@ -34,7 +38,9 @@ def report_runs(
     Args:
         runs: run folders of ``basics train``.
         output: folder for report.json and report.html.
+        overwrite: replace an earlier report.
     """
+    claim_folder(output, "a report", parts=PARTS, overwrite=overwrite, inputs=runs)
     numbers = write_report(runs, output)
     _print_numbers(numbers)
     print(f"wrote {output / REPORT_NAME}")

@@ -35,14 +35,3 @@ def check_text_files(files: Sequence[Path]) -> None:
                 "%s is read as plain text, with its braces and quotes; only Parquet has columns",
                 path,
             )
-
-
-def check_output_folder(path: Path) -> None:
-    """Refuse, before any work, what cannot become a folder.
-
-    Raises:
-        ValueError: it or one of its parents is a file.
-    """
-    for place in (path, *path.parents):
-        if place.exists() and not place.is_dir():
-            raise ValueError(f"{place} is a file, expected a folder to write to")

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from lm_basics.commands.text_files import TextFiles, check_output_folder, check_text_files
+from lm_basics.commands.text_files import TextFiles, check_text_files
 from lm_basics.commands.tokenizer_folder import load_tokenizer, parse_named
+from lm_shared.command_options import Overwrite
 from lm_shared.config import save_config
+from lm_shared.files import claim_folder
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from lm_basics.tokenizer_views.report import TextSize, TokenizerReport, TokenRow
 
 
+PARTS = ("report.json", "report.html")
 _NUM_PRINTED = 5
 
 
@@ -30,6 +33,7 @@ def report_tokenizer(
     text_column: str = "text",
     num_listed: int = 40,
     output: Path = Path("runs/tokenizer-report"),
+    overwrite: Overwrite = False,
 ) -> None:
     """Report on a tokenizer: long tokens, compression by file and script, glitch candidates.
 
@@ -40,12 +44,13 @@ def report_tokenizer(
         text_column: column of Parquet files; each row is a document, rows without text are skipped.
         num_listed: most tokens of each list.
         output: folder for report.json and report.html.
+        overwrite: replace an earlier report.
     """
     from lm_basics.tokenizer_views.report import report_on_tokenizer
     from lm_basics.tokenizer_views.report_page import report_page
 
     check_text_files(files)
-    check_output_folder(output)
+    claim_folder(output, "a report", parts=PARTS, overwrite=overwrite, inputs=files)
     name, folder = parse_named(tokenizer)
     other_name, other_folder = ("", None) if against is None else parse_named(against)
     numbers = report_on_tokenizer(

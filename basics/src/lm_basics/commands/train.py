@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from lm_basics.commands.text_files import check_output_folder
 from lm_basics.commands.train_recipes import RECIPES, DepthRecipe, TrainRecipe
 from lm_basics.model_config import TransformerConfig
 from lm_basics.training import TrainingResult, train
 from lm_basics.training.progress import TrainingProgress
 from lm_shared.choices import DeviceName
-from lm_shared.command_options import with_recipes
+from lm_shared.command_options import Overwrite, with_recipes
+from lm_shared.files import claim_folder, clear_folder
 
 if TYPE_CHECKING:
     import torch
@@ -24,13 +24,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+CONFIG_NAME = "config.json"
+PARTS = ("data",)
 _NONE = tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: none)")
 
 
 def train_model(
     recipe: TrainRecipe | DepthRecipe,
     *,
-    output: Path,
+    output: Path = Path("runs/train-{recipe}"),
     tokens: Annotated[Path | None, _NONE] = None,
     validation: Annotated[Path | None, _NONE] = None,
     validation_tokens: int | None = None,
@@ -38,6 +40,7 @@ def train_model(
     device: DeviceName = "auto",
     prompt: tuple[str, ...] = (),
     sample_every: int | None = None,
+    overwrite: Overwrite = False,
     tensorboard: bool = False,
     wandb: Annotated[
         str | None, tyro.conf.arg(metavar="PROJECT", help_behavior_hint="(default: none)")
@@ -56,6 +59,7 @@ def train_model(
         device: Where to train; auto takes a GPU if there is one.
         prompt: Texts that the model continues while it learns; they need the tokenizer.
         sample_every: Steps between these samples; None means only after the last step.
+        overwrite: Whether to begin anew where an earlier run is.
         tensorboard: Whether to write the metrics for TensorBoard as well.
         wandb: Project at Weights & Biases that gets the metrics as well.
     """
@@ -72,7 +76,17 @@ def train_model(
     from lm_shared.tensors import choose_device, choose_dtype, require_determinism, seed_everything
 
     chosen_device = choose_device(device)
-    _check_options(output, validation_tokens=validation_tokens, sample_every=sample_every)
+    _check_counts(validation_tokens=validation_tokens, sample_every=sample_every)
+    given = [path for path in (tokens, validation, tokenizer) if path is not None]
+    # A run that is there goes on; what is not a run is left alone.
+    claim_folder(
+        output,
+        "a run",
+        marker=CONFIG_NAME,
+        parts=PARTS,
+        overwrite=True,
+        inputs=given if overwrite else (),
+    )
     sinks = chosen_sinks(output, tensorboard=tensorboard, wandb=wandb)
     data = _open_data(recipe, output, tokens, validation, tokenizer)
     shape, config = recipe.resolve(data.train.vocab_size)
@@ -82,6 +96,8 @@ def train_model(
         validation_tokens = DEFAULT_VALIDATION_TOKENS
     data.check_length(config.batch_size, shape.context_length)
     samples = _sample_writer(output, data, prompt, sample_every, seed=config.seed)
+    if overwrite:
+        clear_folder(output, keep=PARTS)
     require_determinism()
     seed_everything(config.seed)
     ops = COMPILED_OPS if recipe.compile else REFERENCE_OPS
@@ -121,12 +137,8 @@ def train_model(
     print(f"wrote {output / MODEL_FOLDER_NAME} and {output / 'report.html'}")
 
 
-def _check_options(output: Path, **counts: int | None) -> None:
-    """Refuse a folder whose content would be replaced, and numbers that are not positive."""
-    from lm_basics.export import MODEL_FOLDER_NAME, check_model_folder
-
-    check_output_folder(output)
-    check_model_folder(output / MODEL_FOLDER_NAME)
+def _check_counts(**counts: int | None) -> None:
+    """Refuse numbers that are not positive."""
     for name, count in counts.items():
         if count is not None and count <= 0:
             raise ValueError(f"{name} must be positive or None, got {count}")

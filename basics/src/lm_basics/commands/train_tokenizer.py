@@ -6,21 +6,26 @@ from typing import Annotated
 
 import tyro
 
-from lm_basics.commands.text_files import TextFiles, check_output_folder, check_text_files
+from lm_basics.commands.text_files import TextFiles, check_text_files
 from lm_basics.tokenizer.learning import TieBreaking
 from lm_basics.tokenizer.patterns import END_OF_TEXT, GPT2_PATTERN, GPT4_PATTERN, O200K_PATTERN
 from lm_basics.tokenizer.texts import OnInvalid
+from lm_shared.command_options import Overwrite
+from lm_shared.files import claim_folder
 
 _PATTERNS = {"gpt2": GPT2_PATTERN, "gpt4": GPT4_PATTERN, "gpt4o": O200K_PATTERN}
 _UNITS = {"counting": ("MB counted", 1e6), "merging": ("merges", 1)}
 _NUM_BYTES = 256
+
+PARTS = ("tokenizer.json", "tokenizer_config.json")
+"""Files of a tokenizer."""
 
 
 def train_tokenizer(
     files: TextFiles,
     /,
     *,
-    output: Path,
+    output: Path = Path("runs/tokenizer"),
     vocab_size: int = 4096,
     special_tokens: tuple[str, ...] = (END_OF_TEXT,),
     end_of_text: str = END_OF_TEXT,
@@ -31,6 +36,7 @@ def train_tokenizer(
         str | None, tyro.conf.arg(metavar="SIZE", help_behavior_hint="(default: all)")
     ] = None,
     on_invalid: OnInvalid = "strict",
+    overwrite: Overwrite = False,
     workers: Annotated[
         int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all cores)")
     ] = None,
@@ -48,6 +54,7 @@ def train_tokenizer(
         text_column: column of Parquet files; each row is a document, rows without text are skipped.
         max_bytes: text to train on, the first of it, such as 500MB or 2GiB.
         on_invalid: stop at bytes that are not UTF-8, or replace them by U+FFFD.
+        overwrite: replace an earlier tokenizer.
         workers: threads that count.
     """
     from lm_basics.commands.activity_bars import activity_bars
@@ -58,7 +65,7 @@ def train_tokenizer(
     from lm_basics.tokenizer.training import train_bpe
 
     check_text_files(files)
-    check_output_folder(output)
+    claim_folder(output, "a tokenizer", parts=PARTS, overwrite=overwrite, inputs=files)
     if end_of_text not in (*special_tokens, END_OF_TEXT):
         raise ValueError(f"--end-of-text {end_of_text!r} is none of {list(special_tokens)}")
     pattern = _find_pattern(pattern)

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from lm_data.pipeline.config import CURATE_RECIPES, CurateConfig
-from lm_shared.command_options import with_recipes
+from lm_shared.command_options import Overwrite, with_recipes
+from lm_shared.files import claim_folder
 
 
 def curate_crawl(
@@ -12,18 +13,21 @@ def curate_crawl(
     crawl: Path = Path("runs/crawl"),
     output: Path = Path("runs/documents"),
     workers: int = 1,
+    overwrite: Overwrite = False,
 ) -> None:
     """Curate a crawl into documents with a reason for every drop.
 
     Args:
         config: Settings of all steps.
         crawl: A WARC file or a folder of them.
-        output: Folder of the documents, replaced as a whole if they are earlier ones.
+        output: Folder of the documents.
         workers: Processes; their number does not change the result.
+        overwrite: Replace earlier documents, as a whole.
     """
     from lm_data.commands.look import print_attrition
     from lm_data.pipeline.run import curate
 
+    claim_folder(output, "a curated corpus", marker="curation.json", overwrite=overwrite)
     print_attrition(curate(crawl, output, config, workers=workers))
 
 

@@ -3,18 +3,26 @@
 from pathlib import Path
 
 from lm_data.sample_crawl.config import CRAWL_RECIPES, SampleCrawlConfig
-from lm_shared.command_options import with_recipes
+from lm_shared.command_options import Overwrite, with_recipes
+from lm_shared.files import claim_folder
 
 
-def sample_crawl(config: SampleCrawlConfig, *, output: Path = Path("runs/crawl")) -> None:
+def sample_crawl(
+    config: SampleCrawlConfig,
+    *,
+    output: Path = Path("runs/crawl"),
+    overwrite: Overwrite = False,
+) -> None:
     """Write a sample crawl: WARC files, ``truth.jsonl`` and ``config.json``.
 
     Args:
         config: What the crawl holds.
-        output: Folder of the crawl, replaced as a whole if it holds an earlier one.
+        output: Folder of the crawl.
+        overwrite: Replace an earlier crawl, as a whole.
     """
     from lm_data.sample_crawl.crawl import write_sample_crawl
 
+    claim_folder(output, "a sample crawl", marker="truth.jsonl", overwrite=overwrite)
     receipt = write_sample_crawl(output, config)
     print(f"{receipt.num_pages} pages, {receipt.num_bytes / 1e6:.1f} MB of WARC in {output}")
     for kind, count in receipt.pages_by_kind.items():

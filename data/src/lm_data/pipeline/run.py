@@ -22,7 +22,6 @@ from lm_data.deduplicate.near_duplicates import (
     cluster_documents,
     find_candidate_rows,
 )
-from lm_data.output_folder import check_output_folder
 from lm_data.pipeline.config import CurateConfig
 from lm_data.pipeline.executors import Executor, ProcessExecutor, SerialExecutor
 from lm_data.pipeline.global_steps import (
@@ -43,7 +42,7 @@ from lm_data.pipeline.passes import (
 from lm_data.pipeline.receipts import RECEIPT_NAME, Attrition, CurateReceipt, build_receipt
 from lm_data.shards import read_shard
 from lm_shared.config import save_config
-from lm_shared.files import atomic_folder
+from lm_shared.files import atomic_folder, claim_folder
 
 WORK_FOLDER = "work"
 CONFIG_NAME = "config.json"
@@ -78,7 +77,9 @@ def curate(
             contains a crawl file or something else than an earlier corpus.
     """
     files = find_crawl_files(crawl)
-    destination = check_output_folder(folder, RECEIPT_NAME, files)
+    destination = claim_folder(
+        folder, "a curated corpus", marker=RECEIPT_NAME, overwrite=True, inputs=files
+    )
     with atomic_folder(destination) as partial_folder, _open_executor(workers, executor) as running:
         shards = [
             Shard(

@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from lm_shared.command_options import Overwrite
+from lm_shared.files import claim_file
+
 if TYPE_CHECKING:
     from lm_scaling.laws.parametric import ParametricLaw
     from lm_scaling.laws.points import ScalingPoint
@@ -19,6 +22,7 @@ def fit(
     valley: Literal["parabola", "minimum"] = "parabola",
     space: Literal["log", "linear"] = "log",
     output: Path | None = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Fit a law to a table of runs and print it, with the best size and data for each budget.
 
@@ -29,6 +33,7 @@ def fit(
         valley: how isoflop reads a budget's optimum.
         space: where isoflop takes the errors of its power laws.
         output: JSON file for the fit.
+        overwrite: replace an earlier file.
     """
     from lm_scaling.laws.isoflop import fit_isoflop
     from lm_scaling.laws.parametric_fit import fit_parametric
@@ -36,6 +41,8 @@ def fit(
     from lm_scaling.laws.small_sample import fit_small_sample
     from lm_shared.config import save_config
 
+    if output is not None:
+        claim_file(output, overwrite=overwrite)
     for flops in budgets:
         check_positive(budgets=flops)
     points = read_points(table)
@@ -57,6 +64,7 @@ def fit(
         _print_law(fitted.law, fitted.rms_error, points, budgets)
     if output is not None:
         save_config(fitted, output)
+        print(f"wrote {output}")
 
 
 def _print_law(

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from lm_shared.command_options import Overwrite
 from lm_shared.config import from_dict, save_config
-from lm_shared.files import read_json
+from lm_shared.files import claim_file, read_json
 
 if TYPE_CHECKING:
     from lm_scaling.planner import Candidate
@@ -23,6 +24,7 @@ def plan_run(
     max_epochs: float | None = None,
     tokens_multiple: int = 1,
     output: Path | None = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Choose a model and its tokens for a budget, from a table of finished runs.
 
@@ -35,10 +37,13 @@ def plan_run(
         max_epochs: most passes over the unique tokens.
         tokens_multiple: tokens of one optimizer step.
         output: JSON file for the plan.
+        overwrite: replace an earlier file.
     """
     from lm_scaling.laws.points import read_points
     from lm_scaling.planner import plan
 
+    if output is not None:
+        claim_file(output, overwrite=overwrite)
     planned = plan(
         read_points(table),
         read_candidates(candidates),
@@ -57,6 +62,7 @@ def plan_run(
     print(f"train {planned.chosen}: {planned.extrapolation:.1f} times the largest run's compute")
     if output is not None:
         save_config(planned, output)
+        print(f"wrote {output}")
 
 
 def read_candidates(path: Path) -> "list[Candidate]":
