@@ -119,8 +119,8 @@ def test_the_command_writes_page_figures_and_record(
         (("gpt2-xl", "--device", "h1000"), "no device 'h1000': did you mean h100?"),
         (("gpt2-xl", "--mfu", "40"), "mfu must lie in (0, 1], got 40.0"),
         (("gpt2-xl", "--context", "0"), "sequence_length must be positive and finite, got 0"),
-        (("gpt2-xl", "--batch-size", "-1"), "batch_size must be positive and finite, got -1"),
-        (("gpt2-xl", "--num-devices", "0"), "num_devices must be positive and finite, got 0"),
+        (("gpt2-xl", "--batch-size", "-1"), "--batch-size must be positive and finite, got -1"),
+        (("gpt2-xl", "--num-devices", "0"), "--num-devices must be positive and finite, got 0"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(
@@ -200,10 +200,10 @@ def test_what_does_not_fit_is_told_with_what_would_help(
     assert _run(monkeypatch, "llama3-8b", "--output", tmp_path) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "does not fit: weights, gradients and optimizer state alone fill 2 devices" in printed
-    assert _run(monkeypatch, "gpt2-xl", "--batch-size", 9, "--output", tmp_path) == 0
+    assert _run(monkeypatch, "gpt2-xl", "--batch-size", 9, "--output", tmp_path, "--overwrite") == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "does not fit: it needs" in printed
     ways = "--batch-size 1, --attention fused, --checkpoint-blocks, a shorter --context"
     assert f"the device has 80 GB. What takes less: {ways}; times" in printed
-    assert _run(monkeypatch, "gpt2-small", "--output", tmp_path) == 0
+    assert _run(monkeypatch, "gpt2-small", "--output", tmp_path, "--overwrite") == 0
     assert "does not fit" not in capsys.readouterr().out

@@ -69,7 +69,7 @@ def test_another_special_token_may_end_documents(
     assert run(*encode, "--end-of-text", "<pad>") == 0
     pad = Tokenizer.from_folder(tokenizer).special_token_ids["<pad>"]
     assert open_token_file(tmp_path / "train.bin").tokens[-1] == pad
-    assert run(*encode, "--end-of-text", "<end>") == 2
+    assert run(*encode, "--end-of-text", "<end>", "--overwrite") == 2
     assert "'<end>' is not among the tokenizer's special tokens ('<pad>', '<eos>')" in (
         capsys.readouterr().err
     )
@@ -151,7 +151,7 @@ def test_a_tokenizer_is_its_folder_or_its_file(
     encode = ("encode", text, "--output", tmp_path / "train.bin", "--tokenizer")
     assert run(*encode, tokenizer / "tokenizer.json") == 0
     assert open_token_file(tmp_path / "train.bin").num_documents == 1
-    assert run(*encode, tokenizer / CONFIG_FILE) == 2
+    assert run(*encode, tokenizer / CONFIG_FILE, "--overwrite") == 2
     assert "expected a folder with a tokenizer.json, got the file" in capsys.readouterr().err
 
 
@@ -215,9 +215,19 @@ def test_names_are_shown_as_they_are(
     options = ("--output", tmp_path / "out")
     assert run("compare-tokenizers", named, "--tokenizer", f"[/x]={tokenizer}", *options) == 0
     assert "[/x]" in capsys.readouterr().out
-    assert run("tokenizer-report", tokenizer, named, *options) == 0
+    assert run("tokenizer-report", tokenizer, named, "--output", tmp_path / "report") == 0
     assert "[red]y.txt" in capsys.readouterr().out
-    assert run("compare-tokenizers", named, "--tokenizer", f"byte={tokenizer}", *options) == 2
+    assert (
+        run(
+            "compare-tokenizers",
+            named,
+            "--tokenizer",
+            f"byte={tokenizer}",
+            "--output",
+            tmp_path / "new",
+        )
+        == 2
+    )
     assert "['byte'] are compared anyway" in capsys.readouterr().err
 
 
@@ -227,9 +237,9 @@ def test_a_separator_that_is_nowhere_is_told(
     encode = ("encode", text, "--tokenizer", tokenizer, "--output", tokenizer.parent / "train.bin")
     with caplog.at_level(logging.WARNING):
         assert run(*encode) == 0
-        assert run(*encode, "--separator", ", ") == 0
+        assert run(*encode, "--overwrite", "--separator", ", ") == 0
         assert caplog.messages == []
-        assert run(*encode, "--separator", r"\n\n") == 0
+        assert run(*encode, "--overwrite", "--separator", r"\n\n") == 0
     (message,) = caplog.messages
     assert message.startswith(r"The separator '\\n\\n' is between no two texts")
     assert capsys.readouterr().out.startswith("1 document, ")
@@ -298,5 +308,5 @@ def test_speed_is_told_where_there_is_enough_to_time(
     tokens = open_token_file(tmp_path / "b.bin").num_tokens
     assert f"{60 / tokens:.3f} bytes per token, end-of-text tokens counted" in printed
     text.write_text("to be " * 200_000)
-    assert run("encode", text, *encode) == 0
+    assert run("encode", text, *encode, "--overwrite") == 0
     assert "MB/s" in capsys.readouterr().out

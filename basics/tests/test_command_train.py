@@ -131,9 +131,9 @@ def test_runs_are_compared(
     printed = capsys.readouterr().out
     assert "wrote" in printed
     assert "seconds include validations, loss is the mean of the last tenth" in printed
-    assert run("report", tmp_path / "run", tmp_path / "run", "--output", tmp_path / "report") == 2
+    assert run("report", tmp_path / "run", tmp_path / "run", "--output", tmp_path / "new") == 2
     assert "is given twice" in capsys.readouterr().err
-    assert run("report", "--output", tmp_path / "report") == 2
+    assert run("report", "--output", tmp_path / "new") == 2
     assert "expected at least one run folder, got none" in capsys.readouterr().err
 
 

@@ -96,8 +96,10 @@ def test_a_larger_order_helps_both_kinds(files: tuple[TokenFile, TokenFile]) -> 
 def test_a_folder_as_output_is_refused_before_any_counting(
     files: tuple[TokenFile, TokenFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command, "compare_ngrams", lambda *_, **__: pytest.fail("counted"))
-    with pytest.raises(ValueError, match="is a folder, expected a JSON file"):
+    monkeypatch.setattr(
+        "lm_basics.ngram.comparison.compare_ngrams", lambda *_, **__: pytest.fail("counted")
+    )
+    with pytest.raises(ValueError, match="is a folder, expected a file"):
         command.compare_ngram_models(
             tokens=files[0].path, validation=files[1].path, output=tmp_path
         )

@@ -139,10 +139,10 @@ def test_the_command_compares_files_and_given_tokenizers(
 
 
 def test_the_command_without_files_takes_the_manual(tmp_path: Path) -> None:
-    compare_on_text(vocab_sizes=(256,), held_out_share=0.02, output=tmp_path)
+    compare_on_text(vocab_sizes=(256,), held_out_share=0.02, output=tmp_path / "out")
     (byte,) = [
         row
-        for row in json.loads((tmp_path / "comparison.json").read_text())
+        for row in json.loads((tmp_path / "out" / "comparison.json").read_text())
         if row["name"] == "byte"
     ]
     assert byte["num_tokens"] == pytest.approx(0.02 * len(python_manual()), rel=0.02)
@@ -164,7 +164,7 @@ def test_little_text_is_told_and_columns_are_explained(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "a.txt").write_text("ab ab ab!!")
-    compare_on_text((tmp_path / "a.txt",), output=tmp_path)
+    compare_on_text((tmp_path / "a.txt",), output=tmp_path / "out")
     assert "1 byte of held-out text say little." in caplog.messages
     printed = capsys.readouterr().out
     assert "1 byte of held-out text" in printed
@@ -176,10 +176,12 @@ def test_tokenizers_are_given_with_or_without_a_name(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(TEXT)
     folder = str(tmp_path / "mine")
     given = (folder, f"other={folder}/tokenizer.json")
-    compare_on_text((tmp_path / "a.txt",), tokenizer=given, vocab_sizes=(256,), output=tmp_path)
-    rows = json.loads((tmp_path / "comparison.json").read_text())
+    compare_on_text(
+        (tmp_path / "a.txt",), tokenizer=given, vocab_sizes=(256,), output=tmp_path / "out"
+    )
+    rows = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert [row["name"] for row in rows][-2:] == ["mine", "other"]
     with pytest.raises(ValueError, match="expected different names"):
-        compare_on_text(tokenizer=(folder, folder), output=tmp_path)
+        compare_on_text(tokenizer=(folder, folder), output=tmp_path / "out")
     with pytest.raises(ValueError, match="expected a path or name=path, got '=folder'"):
-        compare_on_text(tokenizer=("=folder",), output=tmp_path)
+        compare_on_text(tokenizer=("=folder",), output=tmp_path / "out")

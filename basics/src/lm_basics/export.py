@@ -5,7 +5,6 @@ queries and keys are normalized, as Llama otherwise; see ``hugging_face_layout``
 written in a layout of our own, which ``load_model`` alone reads.
 """
 
-import errno
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -43,7 +42,8 @@ MODEL_FOLDER_NAME = "model"
 OWN_TYPE = "lm_basics"
 """``model_type`` of the layout of our own."""
 
-_MODEL_SUFFIXES = (".json", ".safetensors", ".jinja")
+MODEL_PARTS = ("*.json", "*.safetensors", "*.jinja")
+"""Files of a saved model, for ``claim_folder``."""
 
 logger = logging.getLogger(__name__)
 
@@ -78,24 +78,6 @@ def save_model(
         write_bytes(partial / WEIGHTS_NAME, safetensors.torch.save(plain, {"format": "pt"}))
         if tokenizer is not None:
             tokenizer.save(partial, end_of_text=end_of_text, chat_template=chat_template)
-
-
-def check_model_folder(folder: Path | str) -> None:
-    """Refuse a folder that ``save_model`` would replace although it holds other things.
-
-    Raises:
-        ValueError: a file in it is none that a saved model consists of.
-        NotADirectoryError: it is a file.
-    """
-    folder = Path(folder)
-    if folder.is_file():
-        raise NotADirectoryError(errno.ENOTDIR, "a file stands where a folder should go", folder)
-    foreign = sorted(p.name for p in folder.glob("*") if p.suffix not in _MODEL_SUFFIXES)
-    if foreign:
-        raise ValueError(
-            f"{folder} holds {foreign[0]}, which is no part of a model, and would be replaced: "
-            "choose another folder"
-        )
 
 
 def find_model_folder(folder: Path | str) -> Path:

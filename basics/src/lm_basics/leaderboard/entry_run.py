@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from matplotlib.figure import Figure
 
-from lm_basics.export import check_model_folder, save_model
+from lm_basics.export import MODEL_PARTS, save_model
 from lm_basics.leaderboard.division_data import DivisionData, check_overlap
 from lm_basics.leaderboard.divisions import (
     RECIPE_NAME,
@@ -23,7 +23,7 @@ from lm_basics.transformer import TransformerLM
 from lm_shared.choices import DeviceName
 from lm_shared.config import save_config
 from lm_shared.figures import figure_svg, house_style
-from lm_shared.files import write_text
+from lm_shared.files import claim_folder, write_text
 from lm_shared.leaderboard import (
     RUN_NAME,
     About,
@@ -78,7 +78,7 @@ def run_entry(
     """
     check_recipe(recipe, division)
     refuse_finished(folder)
-    check_model_folder(folder / MODEL_NAME)
+    claim_folder(folder / MODEL_NAME, "a model", parts=MODEL_PARTS, overwrite=True)
     device = _choose_device(division, device)
     overlap = check_overlap(data)
     if not overlap.passed:
