@@ -1,12 +1,12 @@
 """``basics download``: the course's texts from Hugging Face."""
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from lm_basics.corpora import CorpusName
-from lm_basics.corpora.course_corpora import HUGGING_FACE
+from lm_basics.corpora import HUGGING_FACE, CorpusName
 
 
 def download(
@@ -26,6 +26,9 @@ def download(
     from lm_basics.commands.activity_bars import activity_bars
     from lm_basics.corpora import CORPORA, download_corpus
 
+    # It would tell of every request.
+    for library in ("httpx", "httpx2"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     names = CORPORA[corpus].files
     units = {name: (f"MB of {name}", 1e6) for name in names} | {
         name.removesuffix(".gz"): (f"MB of {name} unpacked", 1e6)

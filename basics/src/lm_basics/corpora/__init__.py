@@ -1,8 +1,0 @@
-"""Texts to train on, from the net.
-
-download_corpus("tinystories", Path("data"))
-"""
-
-import lazy_loader
-
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
