@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -89,7 +90,7 @@ def checkpoint_blocks_of(model: TransformerLM) -> None:
 def _checkpointed(layer: nn.Module) -> Callable[..., Tensor]:
     forward = layer.forward
 
-    def call(*arguments: object) -> Tensor:
-        return checkpoint(forward, *arguments, use_reentrant=False)
+    def call(*arguments: object, **named: Any) -> Tensor:
+        return checkpoint(forward, *arguments, use_reentrant=False, **named)
 
     return call

@@ -7,9 +7,7 @@ import pytest
 
 from basics.tests.accounting_models import BASE, MODELS
 from lm_basics.accounting import (
-    DEVICES,
     PUBLISHED,
-    Device,
     TrainingBudget,
     count_parameters,
     decode_flops,
@@ -18,6 +16,7 @@ from lm_basics.accounting import (
     training_cost,
 )
 from lm_basics.model_config import MixtureOfExpertsConfig, MLPConfig
+from lm_shared.devices import DEVICES, Device
 
 DEVICE = Device(
     name="a round one", flops_per_s={"bfloat16": 1e12}, memory_bytes=1e9, bytes_per_s=1e10

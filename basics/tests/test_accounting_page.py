@@ -9,25 +9,25 @@ import pytest
 
 from basics.tests.accounting_models import BASE, MODELS
 from lm_basics.accounting import (
-    DEVICES,
     account as account_module,
     count_parameters,
     forward_flops_per_token,
 )
 from lm_basics.accounting.account import Account, AccountConfig, account_for
-from lm_basics.accounting.figures import (
+from lm_basics.accounting.page import (
+    account_page,
     growing_models,
     share_by_context_figure,
     share_by_size_figure,
 )
-from lm_basics.accounting.model_lookup import find_model
-from lm_basics.accounting.page import account_page
+from lm_basics.accounting.published import find_model
 from lm_basics.accounting.quantities import in_bytes, in_count, in_flops, in_time
 from lm_basics.commands.main import main
 from lm_basics.export import save_model
 from lm_basics.transformer import TransformerLM
 from lm_shared import tensors
 from lm_shared.config import from_dict, to_dict
+from lm_shared.devices import DEVICES
 from lm_shared.files import read_json, write_json
 
 
@@ -118,7 +118,7 @@ def test_the_command_writes_page_figures_and_record(
         ((str(Path(__file__).parent),), f"No such file or directory: {Path(__file__).parent}"),
         (("gpt2-xl", "--device", "h1000"), "no device 'h1000': did you mean h100?"),
         (("gpt2-xl", "--mfu", "40"), "mfu must lie in (0, 1], got 40.0"),
-        (("gpt2-xl", "--context", "0"), "sequence_length must be positive and finite, got 0"),
+        (("gpt2-xl", "--context", "0"), "--context must be positive, got 0"),
         (("gpt2-xl", "--batch-size", "-1"), "--batch-size must be positive and finite, got -1"),
         (("gpt2-xl", "--num-devices", "0"), "--num-devices must be positive and finite, got 0"),
     ],
@@ -173,7 +173,7 @@ def test_on_a_cpu_the_type_is_the_one_that_training_takes(
     has_bfloat16: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine = replace(DEVICES["h100"], flops_per_s={"float32": 1e11, "bfloat16": 1e9})
-    monkeypatch.setattr(account_module, "find_device", lambda _: machine)
+    monkeypatch.setattr(account_module, "_this_cpu", lambda: machine)
     monkeypatch.setattr(tensors, "_has_fast_bfloat16", lambda _: has_bfloat16)
     on_cpu = account_for("base", BASE, AccountConfig(device="cpu"))
     expected = "bfloat16" if has_bfloat16 else "float32"

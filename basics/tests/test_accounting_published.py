@@ -6,7 +6,7 @@ import pytest
 
 from basics.tests.accounting_models import BASE, MODELS
 from lm_basics.accounting import PUBLISHED, count_parameters
-from lm_basics.accounting.model_lookup import find_model
+from lm_basics.accounting.published import find_model
 from lm_basics.export import save_model
 from lm_basics.model_config import FullAttention, RopeConfig
 from lm_basics.transformer import TransformerLM

@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from lm_basics.peak_flops import find_device, find_peak_flops, measure_cpu, measure_matmul
-from lm_shared.devices import DEVICES
+from lm_basics.peak_flops import find_peak_flops, measure_cpu, measure_matmul
 
 CPU = torch.device("cpu")
 
@@ -29,9 +28,3 @@ def test_this_cpu_is_measured() -> None:
     assert device.peak("float32") > 1e8
     assert device.bytes_per_s > 1e8
     assert device.memory_bytes > 1e8
-
-
-def test_devices_are_found_by_name() -> None:
-    assert find_device("H100") is DEVICES["h100"]
-    with pytest.raises(ValueError, match=r"no device 'h300': did you mean h[12]00"):
-        find_device("h300")

@@ -12,7 +12,7 @@ import transformers
 
 from basics.tests.exported_models import VARIANTS, varied_model
 from lm_basics.accounting import PUBLISHED
-from lm_basics.accounting.model_lookup import find_model
+from lm_basics.accounting.published import find_model
 from lm_basics.export import load_model, save_model
 from lm_basics.model_config import SwiGLUConfig, TransformerConfig
 

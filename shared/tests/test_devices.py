@@ -1,6 +1,6 @@
 import pytest
 
-from lm_shared.devices import DEVICES, listed_device
+from lm_shared.devices import DEVICES, find_device, listed_device
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,9 @@ def test_tensor_cores_multiply_wider_numbers_at_half_the_rate() -> None:
 def test_a_type_without_a_rate_is_refused() -> None:
     with pytest.raises(ValueError, match=r"A100 SXM 80 GB has no rate for float8: float32, tfloa"):
         DEVICES["a100"].peak("float8")
+
+
+def test_devices_are_found_by_name() -> None:
+    assert find_device("H100") is DEVICES["h100"]
+    with pytest.raises(ValueError, match=r"no device 'h300': did you mean h[12]00"):
+        find_device("h300")

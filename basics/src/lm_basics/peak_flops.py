@@ -8,11 +8,10 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 import torch
 
-from lm_shared.devices import DEVICES, Device, listed_device
+from lm_shared.devices import Device, listed_device
 
 _MEASURED_S = 0.2
 _LEAST_ROUNDS = 3
@@ -43,21 +42,6 @@ def find_peak_flops(device: torch.device, dtype: torch.dtype) -> PeakFlops:
         flops_per_s=measure_matmul(device, dtype, size=size),
         source=f"measured product of {size:,} x {size:,} matrices",
     )
-
-
-def find_device(name: str) -> Device:
-    """Return a device by its name; ``cpu`` is this machine, measured in a second or two.
-
-    Raises:
-        ValueError: There is no such device; the message holds the nearest name.
-    """
-    if name.lower() == "cpu":
-        return measure_cpu()
-    if name.lower() in DEVICES:
-        return DEVICES[name.lower()]
-    names = [*DEVICES, "cpu"]
-    nearest = get_close_matches(name.lower(), names, n=1, cutoff=0.0)[0]
-    raise ValueError(f"no device {name!r}: did you mean {nearest}? There are {', '.join(names)}")
 
 
 def measure_cpu(*, seconds: float = 0.3) -> Device:

@@ -18,6 +18,7 @@ A CPU has no such sheet: ``lm_basics.peak_flops`` times it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Literal
 
 MatmulDtype = Literal["float32", "tfloat32", "bfloat16", "float8"]
@@ -136,6 +137,18 @@ DEVICES: Mapping[str, Device] = {
         bytes_per_s=0.3e12,
     ),
 }
+
+
+def find_device(name: str) -> Device:
+    """Return a device by its name in ``DEVICES``.
+
+    Raises:
+        ValueError: There is no such device; the message holds the nearest name.
+    """
+    if name.lower() in DEVICES:
+        return DEVICES[name.lower()]
+    nearest = get_close_matches(name.lower(), DEVICES, n=1, cutoff=0.0)[0]
+    raise ValueError(f"no device {name!r}: did you mean {nearest}? There are {', '.join(DEVICES)}")
 
 
 def listed_device(gpu_name: str) -> Device | None:

@@ -4,9 +4,6 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-
-from lm_basics.accounting.activations import AttentionKind, StepConfig
 from lm_basics.accounting.cost import (
     InferenceCost,
     TrainingBudget,
@@ -14,19 +11,24 @@ from lm_basics.accounting.cost import (
     inference_cost,
     training_cost,
 )
-from lm_basics.accounting.flops import ForwardFlops, forward_flops
+from lm_basics.accounting.counts import (
+    ForwardFlops,
+    ParameterCounts,
+    count_parameters,
+    forward_flops,
+    parameter_counts,
+)
 from lm_basics.accounting.memory import (
+    AttentionKind,
     OptimizerName,
+    StepConfig,
     TrainingMemory,
     largest_batch,
     training_memory,
 )
-from lm_basics.accounting.parameters import ParameterCounts, count_parameters, parameter_counts
 from lm_basics.model_config import TransformerConfig
-from lm_basics.peak_flops import find_device
 from lm_shared.choices import check_choice
-from lm_shared.devices import MatmulDtype
-from lm_shared.tensors import choose_dtype
+from lm_shared.devices import Device, MatmulDtype, find_device
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,6 +107,8 @@ def account_for(name: str, model: TransformerConfig, options: AccountConfig) -> 
         ValueError: A number makes no sense, or there is no such device.
     """
     length = model.context_length if options.context is None else options.context
+    if length <= 0:
+        raise ValueError(f"context must be positive, got {length}")
     is_cpu = options.device.lower() == "cpu"
     dtype = _resolve_dtype(options.dtype, is_cpu=is_cpu)
     budget = TrainingBudget(
@@ -116,7 +120,7 @@ def account_for(name: str, model: TransformerConfig, options: AccountConfig) -> 
         dtype=dtype,
         dollars_per_hour=options.dollars_per_hour,
     )
-    device = find_device(options.device)
+    device = _this_cpu() if is_cpu else find_device(options.device)
     step = StepConfig(
         dtype="bfloat16" if dtype == "bfloat16" else "float32",
         attention=options.attention,
@@ -163,5 +167,18 @@ def _resolve_dtype(name: MatmulDtype | Literal["auto"], *, is_cpu: bool) -> Matm
     if name != "auto":
         check_choice("dtype", name, MatmulDtype)
         return name
-    has_fast = not is_cpu or choose_dtype("auto", torch.device("cpu")) == torch.bfloat16
+    if not is_cpu:
+        return "bfloat16"
+    # Only a question about this machine needs torch.
+    import torch  # noqa: PLC0415
+
+    from lm_shared.tensors import choose_dtype  # noqa: PLC0415
+
+    has_fast = choose_dtype("auto", torch.device("cpu")) == torch.bfloat16
     return "bfloat16" if has_fast else "float32"
+
+
+def _this_cpu() -> Device:
+    from lm_basics.peak_flops import measure_cpu  # noqa: PLC0415 - it needs torch
+
+    return measure_cpu()

@@ -8,13 +8,14 @@ bound by memory: every step reads all weights and the whole cache once.
 import math
 from dataclasses import dataclass
 
-from lm_basics.accounting.flops import (
+from lm_basics.accounting.counts import (
+    count_parameters,
     decode_flops,
+    feedforward_matrices,
     forward_flops_per_token,
     training_flops_per_sequence,
 )
 from lm_basics.accounting.memory import kv_cache_bytes
-from lm_basics.accounting.parameters import count_parameters, feedforward_matrices
 from lm_basics.model_config import MixtureOfExpertsConfig, TransformerConfig
 from lm_shared.devices import Device, MatmulDtype
 

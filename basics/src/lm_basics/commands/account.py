@@ -41,9 +41,12 @@ def account_for_model(
     """
     from rich.console import Console
 
-    from lm_basics.accounting.figures import share_by_context_figure, share_by_size_figure
-    from lm_basics.accounting.model_lookup import find_model
-    from lm_basics.accounting.page import account_page
+    from lm_basics.accounting.page import (
+        account_page,
+        share_by_context_figure,
+        share_by_size_figure,
+    )
+    from lm_basics.accounting.published import find_model
     from lm_shared.figures import write_png
 
     claim_folder(output, "an account", parts=PARTS, overwrite=overwrite)
