@@ -70,6 +70,11 @@ def test_seed_chooses_others():
     assert choose_validation(sizes, 0.1, seed=0) != choose_validation(sizes, 0.1, seed=1)
 
 
+def test_a_tie_goes_to_the_larger_validation_set():
+    # One document misses the target of 15 by as much as two.
+    assert len(choose_validation([("a", 10), ("b", 10), ("c", 10)], 0.5)) == 2
+
+
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.99])
 def test_both_sides_hold_a_document(share):
     for count in (2, 3, 10):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from data.tests import reference
@@ -36,6 +38,22 @@ def test_blank_and_short_lines_stay():
     documents = [make(f"*\n\nThe menu\n\nstory {n}") for n in range(9)]
     texts = [text for text, _ in clean(documents, LineConfig(min_characters=2))]
     assert texts == [f"*\n\n\nstory {n}" for n in range(9)]
+
+
+def test_a_line_of_the_least_length_goes_and_a_shorter_one_stays():
+    documents = [make(f" menu \nstory {n}") for n in range(9)]
+    for least, num_removed in ((4, 1), (5, 0)):
+        removed = {count for _, count in clean(documents, LineConfig(min_characters=least))}
+        assert removed == {num_removed}
+
+
+def test_limits_are_themselves_allowed():
+    # "menu" stands on 5 of 10 pages; each of its limits is met exactly.
+    documents = [make(f"menu\nstory {n}" if n < 5 else f"story {n}") for n in range(10)]
+    config = LineConfig(min_documents=5, min_share=0.5, min_occurrences=5)
+    assert [count for _, count in clean(documents, config)] == [1] * 5 + [0] * 5
+    for limits in ({"min_documents": 6}, {"min_share": 0.51}, {"min_occurrences": 6}):
+        assert {count for _, count in clean(documents, replace(config, **limits))} == {0}
 
 
 def test_repetition_within_one_document_is_no_boilerplate():

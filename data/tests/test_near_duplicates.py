@@ -1,5 +1,6 @@
 import random
 
+import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
@@ -52,6 +53,40 @@ def test_a_chain_is_one_cluster_although_its_ends_differ():
     assert reference.jaccard(set(texts[0].split()), set(texts[2].split())) < 0.8
     clusters = cluster_texts(texts, config)
     assert clusters.groups == [[0, 1, 2]]
+
+
+def cluster_by_hand(signatures, shingles, **config):
+    return cluster_documents(
+        np.array(signatures, dtype=np.uint64),
+        lambda row: np.array(shingles[row], dtype=np.uint64),
+        MinHashConfig(num_hashes=len(signatures[0]), **config),
+    )
+
+
+@pytest.mark.parametrize(("threshold", "groups"), [(0.8, [[0, 1]]), (0.81, [])])
+def test_a_pair_at_the_threshold_is_joined(threshold, groups):
+    shingles = [range(9), range(1, 10)]
+    clusters = cluster_by_hand([[1], [1]], shingles, num_bands=1, jaccard_threshold=threshold)
+    assert clusters.groups == groups
+    assert (clusters.num_candidates, clusters.num_confirmed) == (1, len(groups))
+
+
+def test_further_members_of_a_set_are_compared_too():
+    # The second bucket holds all three, and its third row is like the second one only.
+    shingles = [[1, 2, 3], [2, 3, 4], [3, 4, 5]]
+    clusters = cluster_by_hand(
+        [[5, 7], [5, 7], [6, 7]], shingles, num_bands=2, jaccard_threshold=0.5
+    )
+    assert clusters.groups == [[0, 1, 2]]
+
+
+def test_in_a_large_bucket_the_rows_that_agree_best_are_compared():
+    # The first band holds all; in the rest only the last two rows agree, and in one place only.
+    signatures = [[1, 1, 10 + row, 20 + row] for row in range(12)]
+    signatures[11][2] = signatures[10][2]
+    shingles = [[row] for row in range(11)] + [[10]]
+    clusters = cluster_by_hand(signatures, shingles, num_bands=2, jaccard_threshold=0.8)
+    assert clusters.groups == [[10, 11]]
 
 
 def test_only_candidates_are_read():

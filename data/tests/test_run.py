@@ -89,6 +89,7 @@ def test_split_parts_have_the_sizes_of_the_receipt(corpus):
         texts = list(iterate_texts(corpus.folder, split))
         assert len(texts) == corpus.receipt.documents[split]
         assert sum(len(text.encode()) for text in texts) == corpus.receipt.text_bytes[split]
+    assert sum(corpus.receipt.source_bytes.values()) == corpus.receipt.text_bytes["train"]
     share = corpus.receipt.text_bytes["validation"] / corpus.receipt.text_bytes["train"]
     assert 0.02 < share < 0.12
 
@@ -105,7 +106,8 @@ def test_exact_duplicates_across_files_are_kept_once(crawl, tmp_path):
 
 def test_longest_near_duplicate_is_kept(tmp_path):
     message = read_messages(3)[1]
-    copy = make_near_duplicate(message.paragraphs, random.Random(0), changed_share=0.002)
+    paragraphs = message.text.split("\n\n")
+    copy = make_near_duplicate(paragraphs, random.Random(0), changed_share=0.002)
     texts = ["\n".join(copy), message.text.replace("\n\n", "\n"), *map(make_text, range(3))]
     write_pages(tmp_path / "a.warc.gz", texts)
     receipt = curate(tmp_path / "a.warc.gz", tmp_path / "out", CurateConfig())

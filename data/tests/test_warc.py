@@ -2,7 +2,9 @@ import gzip
 import random
 
 import pytest
+from fastwarc.warc import ArchiveIterator, WarcRecordType
 
+from lm_data.crawl import warc
 from lm_data.crawl.warc import CrawlCounts, find_crawl_files, iterate_responses
 from lm_data.sample_crawl.crawl import FetchedPage, write_warc
 
@@ -75,6 +77,27 @@ def test_response_over_the_limit_is_left_out_and_counted(warc_path):
     responses, counts = read(warc_path, max_body_size=20)
     assert responses == []
     assert counts.oversized == 10
+
+
+def test_a_response_of_just_the_limit_is_read(warc_path):
+    records = ArchiveIterator(
+        str(warc_path), WarcRecordType.response, parse_http=False, fsspec_args=False
+    )
+    (size,) = {record.content_length for record in records}
+    assert len(read(warc_path, max_body_size=size)[0]) == 10
+    assert read(warc_path, max_body_size=size - 1)[1].oversized == 10
+
+
+@pytest.mark.parametrize("scan_size", range(3, 9))
+def test_a_member_is_found_on_the_edge_of_what_is_read_at_once(warc_path, scan_size, monkeypatch):
+    monkeypatch.setattr(warc, "SCAN_SIZE", scan_size)
+    data = warc_path.read_bytes()
+    cut = find_members(data)[5]
+    for num_bytes in range(scan_size):
+        warc_path.write_bytes(data[:cut] + gzip.compress(b"") + b"x" * num_bytes + data[cut:])
+        responses, counts = read(warc_path)
+        assert len(responses) == 10
+        assert counts.damaged == (num_bytes > 0)
 
 
 def test_file_that_is_no_warc_is_counted_as_damage(tmp_path):

@@ -190,6 +190,22 @@ def test_the_tokens_of_an_optimum_are_paid_at_the_cost_of_the_runs() -> None:
         assert optimum.tokens == pytest.approx(1e15 / (6 * 2e6 * 1.1))
 
 
+def test_the_cost_of_a_token_is_interpolated_in_the_logarithm_of_the_size() -> None:
+    # The vertex lies halfway between the first two sizes in ln N, a third of the way in N.
+    points = [
+        ScalingPoint(
+            parameters=size,
+            tokens=1e15 / (6 * size * cost),
+            loss=3 + math.log(size / 2e6) ** 2,
+            flops=1e15,
+        )
+        for size, cost in ((1e6, 1.2), (4e6, 1.0), (16e6, 1.0))
+    ]
+    optimum = find_optimum(points)
+    assert optimum.parameters == pytest.approx(2e6)
+    assert optimum.tokens == pytest.approx(1e15 / (6 * 2e6 * 1.1))
+
+
 def test_the_tokens_of_plain_runs_are_exactly_those_of_six_n_d(law: ParametricLaw) -> None:
     optimum = find_optimum(budget_points(law, 1e19, (0.5, 0.9, 1.1, 3.0)))
     assert optimum.tokens == optimum.flops / (6 * optimum.parameters)

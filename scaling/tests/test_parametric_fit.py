@@ -190,6 +190,12 @@ def test_the_seed_decides_the_samples(law: ParametricLaw) -> None:
     assert bootstrap_laws(points, num_samples=5) != bootstrap_laws(points, num_samples=5, seed=1)
 
 
+@pytest.mark.parametrize("num_samples", [1, 7, 501])
+def test_as_many_samples_come_as_are_asked_for(law: ParametricLaw, num_samples: int) -> None:
+    points = grid_points(law, SIZES[:3], TOKENS[:3], noise=0.02)
+    assert len(bootstrap_laws(points, num_samples=num_samples)) == num_samples
+
+
 def test_percentiles_by_hand(law: ParametricLaw) -> None:
     laws = [ParametricLaw(E=e, A=1, B=1, alpha=0.3, beta=0.3) for e in range(101)]
     interval = percentile_interval(laws, lambda one: one.E, level=0.9)

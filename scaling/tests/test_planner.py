@@ -108,7 +108,8 @@ def test_repeats_within_the_sweep_do_not_mislead_the_plan(candidates, tiny_law) 
 
 def test_epochs_are_bounded(points, candidates) -> None:
     planned = plan(points, candidates, budget_flops=1e15, unique_tokens=1e6, max_epochs=3)
-    assert all(run.tokens <= 3e6 for run in planned.alternatives)
+    assert {run.tokens for run in planned.alternatives} == {3_000_000}
+    assert {run.epochs for run in planned.alternatives} == {3.0}
     assert planned.chosen == max(candidates, key=lambda one: one.parameters).name
 
 
