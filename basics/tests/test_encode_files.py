@@ -134,7 +134,7 @@ def test_nothing_to_encode_is_refused_and_leaves_the_earlier_output(
     earlier = read_all(path)
     file.write_text(content)
     with pytest.raises(ValueError, match=r"tokens\.bin: there is no token to write"):
-        encode_files(TOKENIZER, [file, file], path, block_bytes=7)
+        encode_files(TOKENIZER, [file, file], path, block_bytes=7, overwrite=True)
     assert read_all(path) == earlier
     assert not (tmp_path / "tokens.bin.partial").exists()
 

@@ -97,9 +97,10 @@ def test_an_error_keeps_the_earlier_output_and_the_work_done(
     path, shares = tmp_path / "tokens.bin", []
     encode_documents(TOKENIZER, ["old"], path)
     earlier = read_all(path)
-    for _ in range(3):
+    for overwrite in (True, False, False):
+        report = after(4)
         with pytest.raises(StoppedError):
-            encode_files(TOKENIZER, files, path, block_bytes=50, report=after(4))
+            encode_files(TOKENIZER, files, path, block_bytes=50, report=report, overwrite=overwrite)
         assert read_all(path) == earlier
     encode_files(TOKENIZER, files, path, report=lambda done, total: shares.append(done / total))
     assert shares[0] > 0.1
@@ -119,7 +120,7 @@ CHANGES: dict[str, Callable[[dict[str, Any]], None]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_other_inputs_or_settings_start_anew(
+def test_other_inputs_or_settings_are_refused_or_start_anew(
     files: list[Path], tmp_path: Path, change: str
 ) -> None:
     path, done_bytes = tmp_path / "tokens.bin", []
@@ -127,6 +128,9 @@ def test_other_inputs_or_settings_start_anew(
     with pytest.raises(StoppedError):
         encode_files(path=path, block_bytes=50, report=after(5), **call)
     CHANGES[change](call)
+    with pytest.raises(ValueError, match=r"tokens\.bin\.partial holds the beginning of another"):
+        encode_files(path=path, **call)
+    call["overwrite"] = True
     encode_files(path=path, report=lambda done, total: done_bytes.append(done), **call)
     assert done_bytes[0] == 0
     encode_files(path=tmp_path / "straight.bin", **call)
@@ -215,12 +219,28 @@ def test_a_kill_between_the_final_names_is_made_good(
             obstacle.mkdir()
 
     with pytest.raises(OSError, match="offsets"):
-        encode_files(TOKENIZER, files, path, report=stand_in_the_way)
+        encode_files(TOKENIZER, files, path, report=stand_in_the_way, overwrite=True)
     assert path.exists()
     with pytest.raises(FileNotFoundError, match=r"tokens\.json"):
         open_token_file(path)
     obstacle.rmdir()
     assert _finish(files, tmp_path) == [sum(file.stat().st_size for file in files)]
+
+
+@pytest.mark.parametrize("name", ["tokens.bin", "tokens.offsets.bin", "tokens.json"])
+def test_the_files_of_others_are_not_replaced(files: list[Path], tmp_path: Path, name: str) -> None:
+    path = tmp_path / "tokens.bin"
+    encode_documents(TOKENIZER, ["old"], path)
+    for other in tmp_path.glob("tokens.*"):
+        if other.name != name:
+            other.unlink()
+    kept = (tmp_path / name).read_bytes()
+    with pytest.raises(ValueError, match=rf"{name} exists: --overwrite replaces it"):
+        encode_files(TOKENIZER, files, path)
+    assert (tmp_path / name).read_bytes() == kept
+    assert not (tmp_path / "tokens.bin.partial").exists()
+    encode_files(TOKENIZER, files, path, overwrite=True)
+    assert read_all(path) == encode_plainly(files, tmp_path / "reference.bin")
 
 
 def test_a_second_process_is_refused(files: list[Path], tmp_path: Path) -> None:
@@ -242,7 +262,7 @@ def test_a_full_disk_leaves_the_earlier_output(files: list[Path], tmp_path: Path
     resource.setrlimit(resource.RLIMIT_FSIZE, (1500, limits[1]))
     try:
         with pytest.raises(OSError, match="File too large"):
-            encode_files(TOKENIZER, files, path, block_bytes=100)
+            encode_files(TOKENIZER, files, path, block_bytes=100, overwrite=True)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert read_all(path) == earlier

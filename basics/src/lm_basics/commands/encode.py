@@ -11,7 +11,6 @@ from lm_basics.commands.tokenizer_folder import find_folder
 from lm_basics.tokenizer.patterns import END_OF_TEXT
 from lm_basics.tokenizer.texts import OnInvalid
 from lm_shared.command_options import Overwrite
-from lm_shared.files import claim_file
 
 _LEAST_TIMED_BYTES = 1_000_000
 
@@ -47,7 +46,7 @@ def encode(
         end_of_text: special token behind each document.
         text_column: column of Parquet files; each row is a document, rows without text are skipped.
         on_invalid: stop at bytes that are not UTF-8, or replace them by U+FFFD.
-        overwrite: replace an earlier token file.
+        overwrite: replace an earlier token file, or the beginning of another.
         workers: threads or processes that encode.
     """
     from lm_basics.commands.activity_bars import activity_bars
@@ -58,7 +57,6 @@ def encode(
     from lm_basics.tokenizer.tokenizer_json import read_end_of_text
 
     check_text_files(files)
-    claim_file(output, overwrite=overwrite)
     folder = find_folder(tokenizer)
     encoder = Tokenizer.from_folder(folder)
     watch = Stopwatch()
@@ -78,6 +76,7 @@ def encode(
             text_column=text_column,
             on_invalid=on_invalid,
             end_of_text=end_of_text or read_end_of_text(folder) or END_OF_TEXT,
+            overwrite=overwrite,
             num_workers=workers,
             report=report,
         )

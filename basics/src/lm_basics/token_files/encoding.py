@@ -43,6 +43,7 @@ def encode_files(
     text_column: str = "text",
     on_invalid: OnInvalid = "strict",
     end_of_text: str = END_OF_TEXT,
+    overwrite: bool = False,
     num_workers: int | None = None,
     block_bytes: int | None = None,
     report: Report | None = None,
@@ -63,6 +64,7 @@ def encode_files(
         text_column: column of the Parquet files; each of its texts is a document.
         on_invalid: what happens to bytes that are not UTF-8.
         end_of_text: special token behind each document.
+        overwrite: whether an earlier token file, or the beginning of another, may be replaced.
         num_workers: threads or processes that encode; all cores by default.
         block_bytes: text that a worker takes at once.
         report: is told of the progress.
@@ -71,7 +73,7 @@ def encode_files(
         FileNotFoundError: there is no such file.
         ValueError: a file is not UTF-8 or no Parquet, there is no text at all, ``end_of_text`` is
             no special token of ``tokenizer``, another process writes ``path``, or it would replace
-            something else than a token file.
+            other work.
     """
     if end_of_text not in tokenizer.special_token_ids:
         known = ", ".join(map(repr, tokenizer.special_token_ids)) or "none"
@@ -95,7 +97,7 @@ def encode_files(
     settings = [tokenizer.vocab_hash, end_of_text, separator, text_column, on_invalid]
     key = hashlib.sha256(json.dumps([settings, inputs.fingerprint()]).encode()).hexdigest()
     dtype = dtype_on_disk(tokenizer.vocab_size)
-    with open_partial_token_file(path, key=key, dtype=dtype) as partial:
+    with open_partial_token_file(path, key=key, dtype=dtype, overwrite=overwrite) as partial:
         report(inputs.bytes_before(*partial.progress.place), inputs.num_bytes)
         if not partial.progress.is_complete:
             encoded = _encode_rest(encoder, inputs, partial.progress, num_workers, block_bytes)

@@ -27,7 +27,7 @@ from lm_basics.token_files.token_file import (
     sidecar_path,
     write_sidecar,
 )
-from lm_shared.files import lock_folder
+from lm_shared.files import claim_file, lock_folder
 
 COMMIT_INTERVAL_S = 1.0
 """The work that a kill can undo."""
@@ -63,7 +63,7 @@ class Progress:
 
 @contextmanager
 def open_partial_token_file(
-    path: Path, *, key: str, dtype: np.dtype[Any]
+    path: Path, *, key: str, dtype: np.dtype[Any], overwrite: bool = False
 ) -> Iterator["PartialTokenFile"]:
     """Yield the token file ``path`` as far as an earlier process wrote it.
 
@@ -72,15 +72,20 @@ def open_partial_token_file(
 
     Args:
         path: ends in ``.bin``.
-        key: of everything that decides the content; with another one the work begins anew.
+        key: of everything that decides the content; only with the same one the work is gone on
+            with.
         dtype: of the ids.
+        overwrite: whether an earlier token file, or the beginning of another, may be replaced.
 
     Raises:
-        ValueError: another process writes the same file, or ``path`` has another suffix.
+        ValueError: another process writes the same file, ``path`` has another suffix, or other
+            work would be replaced.
     """
     check_output(path)
     folder = path.with_name(f"{path.name}.partial")
     with lock_folder(folder):
+        if not overwrite:
+            _claim(path, folder, key)
         try:
             with (
                 Journal(folder / _JOURNAL_NAME, key) as journal,
@@ -264,6 +269,24 @@ class Journal:
         self._file.flush()
         os.fsync(self._file.fileno())
         self.last = record
+
+
+def _claim(path: Path, folder: Path, key: str) -> None:
+    """Raise unless the place is free, or holds what an earlier call with ``key`` has left."""
+    header = _read(folder / _JOURNAL_NAME)[0][:1]
+    if header == [{"key": key}]:
+        return
+    if header:
+        raise ValueError(
+            f"{folder} holds the beginning of another encoding: --overwrite replaces it, or choose "
+            "another --output"
+        )
+    try:
+        for output in (path, offsets_path(path), sidecar_path(path)):
+            claim_file(output)
+    except ValueError:
+        _remove(folder)
+        raise
 
 
 def _size_of(path: Path) -> int | None:
