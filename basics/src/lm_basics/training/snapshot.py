@@ -2,7 +2,8 @@
 
 The tensors lie in the file under their place (``optimizer/state/0/m``); its header holds one JSON
 description: the states with a reference where a tensor was, what the caller wants to know later,
-and a hash of the tensors, because a file may keep its length and lose its content.
+and a hash of the tensors, because a file may keep its length and lose its content. What JSON lacks,
+tuples and keys that are no strings, is marked, so that a state comes back equal, types included.
 """
 
 import hashlib
@@ -16,9 +17,11 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-_FORMAT = "lm-checkpoint-2"
+_FORMAT = "lm-checkpoint-3"
+# It has no tuples: they come back as lists.
+_OLDER_FORMATS = ("lm-checkpoint-2",)
 _HEADER_KEY = "checkpoint"
-_TENSOR, _ITEMS = "$tensor", "$items"
+_TENSOR, _ITEMS, _TUPLE = "$tensor", "$items", "$tuple"
 
 
 class TornSnapshotError(ValueError):
@@ -30,11 +33,11 @@ class Stateful(Protocol):
     """What can be saved and restored: a module, an optimizer, and the like."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return tensors and JSON values, nested in dictionaries and lists."""
+        """Return tensors and plain values, nested in dictionaries, lists and tuples."""
         ...
 
     def load_state_dict(self, state_dict: dict[str, Any], /) -> Any:
-        """Take over what ``state_dict`` returned; tuples have become lists."""
+        """Take over what ``state_dict`` returned; its tensors are on the CPU."""
         ...
 
 
@@ -42,7 +45,7 @@ def pack(parts: Mapping[str, Stateful], about: Mapping[str, Any]) -> bytes:
     """Return the states of ``parts``, and the JSON values ``about`` them, as a file's content.
 
     Raises:
-        TypeError: A state holds something that is neither a tensor nor a JSON value.
+        TypeError: A state holds something that is neither a tensor nor a plain value.
     """
     tensors: dict[str, Tensor] = {}
     states = {name: _encode(part.state_dict(), name, tensors) for name, part in parts.items()}
@@ -113,18 +116,24 @@ def restore(parts: Mapping[str, Stateful], states: Mapping[str, Any], name: str)
 def _encode(value: Any, place: str, tensors: dict[str, Tensor]) -> Any:
     """Return ``value`` as JSON and put its tensors into ``tensors``."""
     if isinstance(value, Tensor):
+        # Keys may hold slashes, and 1 and "1" may be keys side by side.
+        while place in tensors:
+            place += "'"
         # A copy of its own: safetensors refuses tensors that share memory, as tied weights do.
         tensors[place] = value.detach().to("cpu", copy=True).contiguous()
         return {_TENSOR: place}
     if isinstance(value, Mapping):
         items = [(key, _encode(one, f"{place}/{key}", tensors)) for key, one in value.items()]
+        if all(isinstance(key, str) and not key.startswith("$") for key in value):
+            return dict(items)
         # JSON would turn the integers that optimizers count parameters with into strings.
-        return dict(items) if all(isinstance(key, str) for key in value) else {_ITEMS: items}
+        return {_ITEMS: [(_encode(key, place, tensors), one) for key, one in items]}
     if isinstance(value, list | tuple):
-        return [_encode(one, f"{place}/{i}", tensors) for i, one in enumerate(value)]
+        values = [_encode(one, f"{place}/{i}", tensors) for i, one in enumerate(value)]
+        return {_TUPLE: values} if isinstance(value, tuple) else values
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise TypeError(f"{place}: expected tensors and JSON values, got {value!r}")
+    raise TypeError(f"{place}: expected tensors and plain values, got {value!r}")
 
 
 def _decode(value: Any, tensors: Mapping[str, Tensor]) -> Any:
@@ -134,8 +143,11 @@ def _decode(value: Any, tensors: Mapping[str, Tensor]) -> Any:
         return value
     if _TENSOR in value:
         return tensors[value[_TENSOR]]
-    items = value[_ITEMS] if _ITEMS in value else value.items()
-    return {key: _decode(one, tensors) for key, one in items}
+    if _TUPLE in value:
+        return tuple(_decode(one, tensors) for one in value[_TUPLE])
+    if _ITEMS in value:
+        return {_decode(key, tensors): _decode(one, tensors) for key, one in value[_ITEMS]}
+    return {key: _decode(one, tensors) for key, one in value.items()}
 
 
 def _hash(tensors: Mapping[str, Tensor]) -> str:
@@ -153,7 +165,7 @@ def _read_description(metadata: Mapping[str, str] | None, name: str) -> dict[str
         raise _torn(name, "its header describes none") from error
     if not isinstance(description, dict) or lacking:
         raise _torn(name, "its header describes none")
-    if description["format"] != _FORMAT:
+    if description["format"] not in (_FORMAT, *_OLDER_FORMATS):
         raise ValueError(f"{name} has format {description['format']}, expected {_FORMAT}")
     return description
 
