@@ -2,7 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from lm_alignment.evaluation import EvaluationConfig, evaluate_reward
+from lm_alignment.config import EvaluationConfig
+from lm_alignment.evaluation import evaluate_reward
 from lm_alignment.tasks import SortTask, split_task
 from lm_alignment.verifiers.exact import ExactAnswer
 from lm_systems.inference.engine import Engine

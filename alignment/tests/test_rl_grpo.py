@@ -1,18 +1,21 @@
+import signal
 from dataclasses import replace
 
 import pytest
 import torch
 
 from alignment.tests.reference import PlainGenerator
+from lm_alignment.config import ConstantSum, GRPOConfig, SequenceClipped
 from lm_alignment.examples import Example
 from lm_alignment.rl.grpo import GRPORunConfig, train_grpo
-from lm_alignment.rl.grpo_config import GRPOConfig
 from lm_alignment.rl.grpo_step import learn_from_rollouts
-from lm_alignment.rl.losses import ConstantSum, SequenceClipped
 from lm_alignment.rl.rollouts import Rollout
+from lm_alignment.templates import ChatTemplate
 from lm_alignment.verifiers.reward import Reward
 from lm_basics.accounting import forward_flops_per_token
 from lm_basics.optim import AdamW, AdamWConfig
+from lm_basics.training import SerialStrategy
+from lm_basics.training.run_loop import GradientSteps
 from lm_shared.config import from_dict, load_config, to_dict
 from lm_shared.runs import load_receipt, read_metrics
 from lm_systems.inference.engine import Engine
@@ -114,8 +117,9 @@ def test_metrics_hold_every_gauge_and_the_validation(make_model, tokenizer, tmp_
     train(make_model(), tokenizer, config, tmp_path, validate=lambda _: {"reward": 0.5})
     lines = read_metrics(tmp_path / "metrics.jsonl")
     gauges = {"reward", "format", "entropy", "response_length", "grad_norm", "clip_fraction", "kl"}
-    assert all(gauges <= line.keys() for line in lines)
-    assert ["validation_reward" in line for line in lines] == [False, True, False, True]
+    assert [gauges <= line.keys() for line in lines] == [True, True, False, True, True, False]
+    measured = [line["step"] for line in lines if "validation_reward" in line]
+    assert measured == [2, 4]
     assert load_config(GRPORunConfig, tmp_path / "config.json").grpo == config
 
 
@@ -157,6 +161,37 @@ def test_old_log_probs_are_computed_in_micro_batches(make_model, tokenizer, tmp_
     assert max(num_rows) == 3
 
 
+def test_questions_longer_than_the_context_are_left_out_and_counted(
+    make_model, tokenizer, tmp_path, caplog
+):
+    model = make_model()
+    places = model.config.context_length - len(ChatTemplate().encode_prompt(tokenizer, ""))
+    full, long = (Example(question=("zq" * 40)[:size], answer="") for size in (places, places + 1))
+    examples = [long, full, *EXAMPLES[:3]]
+    engine = Engine(model, tokenizer)
+    result = train_grpo(model, tokenizer, engine, examples, like_digits, CONFIG, folder=tmp_path)
+    assert (result.num_too_long, result.steps) == (1, CONFIG.steps)
+    assert load_config(GRPORunConfig, tmp_path / "config.json").start.num_too_long == 1
+    assert "1 of 5 examples are too long for the model" in caplog.text
+
+
+def test_ctrl_c_ends_after_the_step_under_way_and_the_run_goes_on(make_model, tokenizer, tmp_path):
+    def press(step, _values):
+        if step == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    straight, resumed = make_model(), make_model()
+    train(straight, tokenizer, CONFIG, tmp_path / "straight")
+    with pytest.raises(KeyboardInterrupt, match="step 3 of 4 is kept"):
+        train(make_model(), tokenizer, CONFIG, tmp_path / "pressed", on_step=press)
+    steps = []
+    train(
+        resumed, tokenizer, CONFIG, tmp_path / "pressed", on_step=lambda step, _: steps.append(step)
+    )
+    assert steps == [4]
+    torch.testing.assert_close(weights(resumed), weights(straight), rtol=0, atol=0)
+
+
 def test_another_verifier_is_refused_by_the_folder(make_model, tokenizer, tmp_path):
     train(make_model(), tokenizer, CONFIG, tmp_path)
     model = make_model()
@@ -167,7 +202,7 @@ def test_another_verifier_is_refused_by_the_folder(make_model, tokenizer, tmp_pa
 
 def test_a_diverged_run_raises(make_model, tokenizer, tmp_path):
     config = replace(CONFIG, optimizer=AdamWConfig(lr=1e30, weight_decay=0.0))
-    with pytest.raises(FloatingPointError, match=r"step \d: "):
+    with pytest.raises(FloatingPointError, match=r"at step \d: lower"):
         train(make_model(), tokenizer, config, tmp_path)
 
 
@@ -184,9 +219,10 @@ def test_a_broken_policy_without_any_reward_raises(make_model, tokenizer):
             reward=like_nothing("", "", ""),
         )
     ] * 16
-    optimizer = AdamW(model.parameters())
-    with pytest.raises(FloatingPointError, match="entropy of the rollouts is nan"):
-        learn_from_rollouts(model, optimizer, rollouts, CONFIG, pad_token_id=0)
+    strategy = SerialStrategy(model, AdamW(model.parameters()))
+    steps = GradientSteps(strategy, CONFIG.schedule, steps=4, max_grad_norm=1.0)
+    with pytest.raises(FloatingPointError, match="entropy of the rollouts is nan at step 3"):
+        learn_from_rollouts(model, steps, rollouts, CONFIG, step=3, pad_token_id=0)
 
 
 def test_config_survives_a_round_trip():
@@ -206,6 +242,7 @@ def test_config_survives_a_round_trip():
         ({"micro_batch_size": 0}, "micro_batch_size must be positive or None"),
         ({"validate_every": 0}, "validate_every must be positive or None"),
         ({"checkpoint_every": 0}, "checkpoint_every must be positive or None"),
+        ({"keep_checkpoints": 0}, "keep_checkpoints must be positive"),
         ({"seed": -1}, "seed must not be negative"),
         ({"updates_per_step": 3}, "does not divide 16 rollouts"),
     ],

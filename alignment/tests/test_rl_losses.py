@@ -2,15 +2,19 @@ import pytest
 import torch
 
 from alignment.tests.reference import sequence_losses, sequence_mean, token_loss
-from lm_alignment.rl.losses import (
+from lm_alignment.config import (
     ConstantSum,
     ImportanceWeighted,
     OnPolicy,
     SequenceClipped,
     SequenceMean,
     TokenClipped,
+)
+from lm_alignment.rl.losses import (
+    add_up,
     aggregate_by_constant,
     aggregate_by_sequence,
+    token_losses,
 )
 
 MASK = torch.tensor([[False, True, True, True], [True, True, False, False]])
@@ -33,7 +37,7 @@ def log_probs():
 )
 def test_token_losses_equal_the_formulas(log_probs, objective, kind, clip_range):
     new, old = log_probs
-    losses = objective.token_losses(new, old, ADVANTAGES, MASK).losses
+    losses = token_losses(objective, new, old, ADVANTAGES, MASK).losses
     expected = [
         [
             token_loss(
@@ -48,7 +52,7 @@ def test_token_losses_equal_the_formulas(log_probs, objective, kind, clip_range)
 
 def test_sequence_losses_equal_the_formula_over_response_tokens_only(log_probs):
     new, old = log_probs
-    losses = SequenceClipped().token_losses(new, old, ADVANTAGES, MASK).losses
+    losses = token_losses(SequenceClipped(), new, old, ADVANTAGES, MASK).losses
     expected = [
         sequence_losses(
             ADVANTAGES[row].item(), new[row].tolist(), old[row].tolist(), MASK[row].tolist(), 3e-4
@@ -61,8 +65,12 @@ def test_sequence_losses_equal_the_formula_over_response_tokens_only(log_probs):
 def test_hand_computed_clipping():
     # Ratios 2 and 1/2 with clip 0.2: a rise is cut for good answers, a fall for bad ones.
     new = torch.log(torch.tensor([[2.0, 0.5], [2.0, 0.5]]))
-    result = TokenClipped(clip_range=0.2).token_losses(
-        new, torch.zeros(2, 2), torch.tensor([1.0, -1.0]), torch.ones(2, 2, dtype=torch.bool)
+    result = token_losses(
+        TokenClipped(clip_range=0.2),
+        new,
+        torch.zeros(2, 2),
+        torch.tensor([1.0, -1.0]),
+        torch.ones(2, 2, dtype=torch.bool),
     )
     torch.testing.assert_close(result.losses, torch.tensor([[-1.2, -0.5], [2.0, 0.8]]))
     assert result.is_clipped.tolist() == [[True, False], [False, True]]
@@ -72,7 +80,7 @@ def test_hand_computed_clipping():
 def test_clipped_tokens_get_no_gradient(log_probs, objective):
     new, old = (one.clone() for one in log_probs)
     new.requires_grad_()
-    result = objective.token_losses(new, old, ADVANTAGES, MASK)
+    result = token_losses(objective, new, old, ADVANTAGES, MASK)
     (result.losses * MASK).sum().backward()
     assert new.grad is not None
     assert result.is_clipped[MASK].any()
@@ -83,7 +91,7 @@ def test_clipped_tokens_get_no_gradient(log_probs, objective):
 def test_all_objectives_have_the_same_gradient_on_policy(objective):
     def gradient(chosen):
         new = torch.full((2, 4), -1.0, requires_grad=True)
-        losses = chosen.token_losses(new, new.detach(), ADVANTAGES, MASK).losses
+        losses = token_losses(chosen, new, new.detach(), ADVANTAGES, MASK).losses
         aggregate_by_sequence(losses, MASK).backward()
         return new.grad
 
@@ -108,8 +116,8 @@ def test_hand_computed_aggregation():
 def test_parts_of_a_batch_add_up_to_the_batch(aggregation):
     losses = torch.randn(2, 4)
     sizes = {"num_rollouts": 2, "max_new_tokens": 4}
-    whole = aggregation.add_up(losses, MASK, **sizes)
-    parts = [aggregation.add_up(losses[i : i + 1], MASK[i : i + 1], **sizes) for i in range(2)]
+    whole = add_up(aggregation, losses, MASK, **sizes)
+    parts = [add_up(aggregation, losses[i : i + 1], MASK[i : i + 1], **sizes) for i in range(2)]
     torch.testing.assert_close(sum(parts), whole)
 
 

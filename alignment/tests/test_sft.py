@@ -4,9 +4,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from lm_alignment.config import SFTConfig
 from lm_alignment.examples import Example, draw_examples
 from lm_alignment.log_probs import gather_log_probs
-from lm_alignment.sft import SFTConfig, SFTRunConfig, encode_examples, train_sft
+from lm_alignment.sft import SFTRunConfig, encode_examples, train_sft
 from lm_alignment.templates import ChatTemplate
 from lm_basics.optim.config import AdamWConfig
 from lm_shared.config import load_config
@@ -111,9 +112,43 @@ def test_training_ends_at_the_target_loss_and_stays_ended(make_model, tokenizer,
 
 def test_a_diverged_run_raises_and_leaves_no_receipt(make_model, tokenizer, tmp_path):
     config = replace(CONFIG, optimizer=AdamWConfig(lr=1e30, weight_decay=0.0))
-    with pytest.raises(FloatingPointError, match=r"step \d: the loss is nan"):
+    with pytest.raises(FloatingPointError, match=r"the loss is nan .* at step \d"):
         train_sft(make_model(), tokenizer, EXAMPLES, config, folder=tmp_path)
     assert not (tmp_path / "receipt.json").exists()
+
+
+def test_examples_longer_than_the_context_are_left_out_and_counted(
+    make_model, tokenizer, tmp_path, caplog
+):
+    context, template = make_model().config.context_length, ChatTemplate()
+    room = context + 1 - len(template.encode_prompt(tokenizer, "")) - 1
+    letters = "zq" * context
+    # One that fits to the last place, one that takes one place more.
+    full = Example(question=letters[: room - 3], answer=letters[:3])
+    long = Example(question=letters[: room - 3], answer=letters[:4])
+    assert len(tokenizer.encode(full.question)) == room - 3
+    examples = [*EXAMPLES[:4], long, full, long]
+    result = train_sft(make_model(), tokenizer, examples, CONFIG, folder=tmp_path / "some")
+    assert (result.num_too_long, result.steps) == (2, CONFIG.steps)
+    assert load_config(SFTRunConfig, tmp_path / "some" / "config.json").start.num_too_long == 2
+    (record,) = caplog.records
+    text = f"2 of 7 examples are too long for the model and left out: example 4 takes {context + 1}"
+    assert text in record.getMessage()
+    # The others are learned from as if it were not there.
+    fitting = [*EXAMPLES[:4], full]
+    train_sft(make_model(), tokenizer, fitting, CONFIG, folder=tmp_path / "without")
+    losses = [
+        [line["loss"] for line in read_metrics(tmp_path / name / "metrics.jsonl")]
+        for name in ("some", "without")
+    ]
+    assert losses[0] == losses[1]
+
+
+def test_a_run_whose_examples_are_all_too_long_does_not_begin(make_model, tokenizer, tmp_path):
+    long = Example(question="zq" * 40, answer="1")
+    with pytest.raises(ValueError, match=r"all 2 examples are too long .* example 0 takes \d+ tok"):
+        train_sft(make_model(), tokenizer, [long, long], CONFIG, folder=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_without_examples_claims_no_folder(make_model, tokenizer, tmp_path):
@@ -129,6 +164,7 @@ def test_a_run_without_examples_claims_no_folder(make_model, tokenizer, tmp_path
         ({"batch_size": 0}, "batch_size must be positive"),
         ({"max_grad_norm": float("nan")}, "max_grad_norm must be positive"),
         ({"checkpoint_every": 0}, "checkpoint_every must be positive or None"),
+        ({"keep_checkpoints": 0}, "keep_checkpoints must be positive"),
         ({"seed": -1}, "seed must not be negative"),
         ({"target_loss": float("nan")}, "target_loss must be a number"),
     ],

@@ -1,15 +1,15 @@
 """From a model that continues text to one that answers, from scratch."""
 
-from .evaluation import (
-    Evaluation as Evaluation,
+from .config import (
     EvaluationConfig as EvaluationConfig,
-    evaluate_reward as evaluate_reward,
+    GRPOConfig as GRPOConfig,
+    SFTConfig as SFTConfig,
 )
+from .evaluation import Evaluation as Evaluation, evaluate_reward as evaluate_reward
 from .examples import Example as Example
 from .recipes import LAPTOP as LAPTOP, SMOKE as SMOKE, AlignmentRecipe as AlignmentRecipe
 from .rl.grpo import GRPOResult as GRPOResult, train_grpo as train_grpo
-from .rl.grpo_config import GRPOConfig as GRPOConfig
-from .sft import SFTConfig as SFTConfig, SFTResult as SFTResult, train_sft as train_sft
+from .sft import SFTResult as SFTResult, train_sft as train_sft
 from .tasks import (
     ExtremumTask as ExtremumTask,
     SortTask as SortTask,

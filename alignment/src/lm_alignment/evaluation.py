@@ -1,9 +1,9 @@
 """The mean reward of a model's answers, with an interval that says how sure it is."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lm_alignment.config import EvaluationConfig
 from lm_alignment.examples import Example
 from lm_alignment.rl.gauges import summarize_rollouts
 from lm_alignment.rl.rollouts import Rollout, collect_rollouts
@@ -13,31 +13,6 @@ from lm_basics.sampling_config import SamplingConfig
 from lm_basics.tokenizer import Tokenizer
 from lm_shared.intervals import wilson_interval
 from lm_systems.inference.protocol import Generator
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EvaluationConfig:
-    """How answers are drawn."""
-
-    num_examples: int = 256
-    """Questions, the first ones of those given."""
-    samples_per_example: int = 1
-    """Answers to each."""
-    temperature: float = 1.0
-    """Of the sampling; 0 means the most likely token always."""
-    max_new_tokens: int = 8
-    """Longest answer."""
-    seed: int = 0
-    """Of the sampling."""
-
-    def __post_init__(self) -> None:
-        for name in ("num_examples", "samples_per_example", "max_new_tokens"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        if not self.temperature >= 0 or math.isinf(self.temperature):
-            raise ValueError(f"temperature must not be negative but finite, got {self.temperature}")
-        if self.seed < 0:
-            raise ValueError(f"seed must not be negative, got {self.seed}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,12 +6,15 @@ position in its data.
 
 import hashlib
 import json
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Int
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +44,38 @@ def draw_examples(
         epoch, place = divmod(position, len(examples))
         drawn.append(examples[_epoch_order(len(examples), seed, epoch)[place]])
     return drawn
+
+
+def keep_those_that_fit(
+    examples: Sequence[Example], count_tokens: Callable[[Example], int], *, context_length: int
+) -> list[Example]:
+    """Return the examples without those that are too long for the model; warn of these once.
+
+    Left in, such an example would end the run at the step that draws it, and every resumed one.
+
+    Args:
+        examples: All of them.
+        count_tokens: Places that an example takes.
+        context_length: Places that the model has.
+
+    Raises:
+        ValueError: None is left; names the first.
+    """
+    lengths = [count_tokens(example) for example in examples]
+    too_long = [index for index, length in enumerate(lengths) if length > context_length]
+    if not too_long:
+        return list(examples)
+    first = too_long[0]
+    which = f"example {first} takes {lengths[first]} tokens of a context of {context_length}"
+    if len(too_long) == len(examples):
+        raise ValueError(f"all {len(examples)} examples are too long for the model: {which}")
+    _logger.warning(
+        "%d of %d examples are too long for the model and left out: %s",
+        len(too_long),
+        len(examples),
+        which,
+    )
+    return [one for one, length in zip(examples, lengths, strict=True) if length <= context_length]
 
 
 # A step may straddle two passes over the data, each with its own order; an order of a million

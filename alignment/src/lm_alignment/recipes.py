@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from lm_alignment.evaluation import EvaluationConfig
-from lm_alignment.rl.grpo_config import GRPOConfig
-from lm_alignment.sft import SFTConfig
+from lm_alignment.config import EvaluationConfig, GRPOConfig, SFTConfig
 from lm_alignment.tasks import SortTask, TaskConfig
 from lm_basics.optim.config import AdamWConfig
 from lm_basics.optim.schedules import CosineSchedule

@@ -3,70 +3,23 @@
 The loss of a batch is the mean of ``-log p`` over all response tokens in it.
 """
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import torch
-
-from lm_alignment.examples import Example, draw_examples
+from lm_alignment.config import SFTConfig
+from lm_alignment.examples import Example, draw_examples, keep_those_that_fit
 from lm_alignment.log_probs import response_log_probs
 from lm_alignment.masking import ResponseBatch, join_responses
-from lm_alignment.optimizer_loop import OnStep, OptimizerLoop
-from lm_alignment.optimizer_step import update_parameters
-from lm_alignment.settings import check_settings
 from lm_alignment.starting_point import StartingPoint
 from lm_alignment.templates import ChatTemplate
 from lm_basics.accounting import training_flops_per_token
 from lm_basics.optim.build import build_optimizer
-from lm_basics.optim.config import AdamWConfig, OptimizerConfig
-from lm_basics.optim.schedules import ConstantSchedule, ScheduleConfig
 from lm_basics.tokenizer import Tokenizer
+from lm_basics.training.run_loop import AfterStep, GradientSteps, RunPlan, open_run
+from lm_basics.training.strategy import SerialStrategy
 from lm_basics.transformer import TransformerLM
-from lm_shared.config import hash_config
-from lm_shared.runs import read_metrics, record_run
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SFTConfig:
-    """Everything but model and data that decides the result."""
-
-    steps: int
-    """Optimizer steps, at most."""
-    batch_size: int = 32
-    """Examples a step."""
-    optimizer: OptimizerConfig = field(
-        default_factory=lambda: AdamWConfig(lr=1e-3, weight_decay=0.0)
-    )
-    """The update rule."""
-    schedule: ScheduleConfig = field(default_factory=lambda: ConstantSchedule(warmup_fraction=0.1))
-    """Learning rate over time."""
-    target_loss: float | None = None
-    """Training ends early with the first step whose loss is at most this; None means never.
-
-    How fast a model learns depends on its pretraining; its loss says better than a number of steps
-    how much it has learned. An answer of ``n`` tokens is then right with about ``exp(-n loss)``.
-    """
-    max_grad_norm: float = 1.0
-    """Gradients are clipped to this global norm."""
-    checkpoint_every: int | None = None
-    """Steps between checkpoints; None means only after the last step."""
-    seed: int = 0
-    """Decides the order of the examples."""
-
-    def __post_init__(self) -> None:
-        check_settings(
-            self,
-            positive=("steps", "batch_size", "max_grad_norm"),
-            positive_or_none=("checkpoint_every",),
-        )
-        if self.target_loss is not None and math.isnan(self.target_loss):
-            raise ValueError("target_loss must be a number or None, got nan")
-
-    def is_target_reached(self, metrics: Mapping[str, float]) -> bool:
-        """Say whether the step with these metrics ends the training."""
-        return self.target_loss is not None and metrics["loss"] <= self.target_loss
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,6 +42,8 @@ class SFTResult:
     """Mean loss of the last tenth of the steps, in nats per response token."""
     elapsed_s: float
     """Seconds, earlier processes included."""
+    num_too_long: int
+    """Examples left out because they are longer than the context."""
 
 
 def train_sft(
@@ -99,9 +54,9 @@ def train_sft(
     *,
     folder: Path | str,
     template: ChatTemplate | None = None,
-    on_step: OnStep | None = None,
+    on_step: AfterStep | None = None,
 ) -> SFTResult:
-    """Fine-tune ``model`` in place; config, metrics, checkpoint and receipt go to ``folder``.
+    """Fine-tune ``model`` in place; config, metrics, checkpoints and receipt go to ``folder``.
 
     A folder with an interrupted run of the same configuration is continued: call again with the
     model that the run started from.
@@ -109,40 +64,62 @@ def train_sft(
     Args:
         model: On its device.
         tokenizer: Has the template's special tokens.
-        examples: What to imitate.
+        examples: What to imitate; those that are longer than the context are left out, with a
+            warning.
         config: The run's settings.
         folder: The run folder.
         template: The chat template; None means the default one.
         on_step: Called after each step.
 
     Raises:
-        ValueError: no examples, a tokenizer without the template's tokens, or another run's folder.
-        FloatingPointError: the loss or its gradient is not finite.
+        ValueError: no examples that fit, a tokenizer without the template's tokens, or another
+            run's folder.
+        FloatingPointError: the loss or its gradient is not finite; names the step.
+        KeyboardInterrupt: Ctrl-C, after the step that was under way and its checkpoint.
     """
     template = template or ChatTemplate()
     # Before the folder is claimed: a run that cannot begin leaves no trace.
     template.end_token_id(tokenizer)
-    start = StartingPoint.from_parts(model, template, examples)
+    # The last token of an answer is a label only.
+    fitting = keep_those_that_fit(
+        examples,
+        lambda example: _count_tokens(example, tokenizer, template) - 1,
+        context_length=model.config.context_length,
+    )
+    num_too_long = len(examples) - len(fitting)
+    start = StartingPoint.from_parts(model, template, examples, num_too_long=num_too_long)
+    updates = GradientSteps(
+        SerialStrategy(model, build_optimizer(model, config.optimizer)),
+        config.schedule,
+        steps=config.steps,
+        max_grad_norm=config.max_grad_norm,
+    )
+    plan = RunPlan(
+        steps=config.steps,
+        checkpoint_every=config.checkpoint_every,
+        keep_checkpoints=config.keep_checkpoints,
+    )
+    device = model.output_weight.device
+
+    def do_step(step: int) -> dict[str, Any]:
+        drawn = draw_examples(fitting, config.batch_size, seed=config.seed, step=step - 1)
+        return _imitate(
+            model, updates, encode_examples(tokenizer, drawn, template).to(device), step
+        )
+
     run_config = SFTRunConfig(start=start, sft=config)
-    optimizer = build_optimizer(model, config.optimizer)
-
-    def do_step(step: int) -> dict[str, float]:
-        drawn = draw_examples(examples, config.batch_size, seed=config.seed, step=step)
-        batch = encode_examples(tokenizer, drawn, template).to(model.output_weight.device)
-        return _imitate(model, optimizer, batch, max_grad_norm=config.max_grad_norm)
-
-    with record_run(Path(folder), run_config) as record:
-        loop = OptimizerLoop(model, optimizer, record, config, identity=hash_config(run_config))
-        loop.run(do_step, on_step, is_enough=config.is_target_reached)
+    with open_run(folder, run_config, plan, updates.parts(), device=device) as loop:
+        loop.run(do_step, on_step=on_step, is_enough=config.is_target_reached)
         # From the file, which also knows the steps of earlier processes.
-        lines = read_metrics(record.metrics.path)
+        lines = loop.lines()
         tokens = sum(line["tokens"] for line in lines)
-        record.add(tokens=tokens, flops=tokens * training_flops_per_token(model.config, 1))
+        loop.record.add(tokens=tokens, flops=tokens * training_flops_per_token(model.config, 1))
     last = lines[-max(1, len(lines) // 10) :]
     return SFTResult(
         steps=len(lines),
         final_loss=sum(line["loss"] for line in last) / len(last),
-        elapsed_s=record.wall_s,
+        elapsed_s=loop.record.wall_s,
+        num_too_long=num_too_long,
     )
 
 
@@ -157,21 +134,21 @@ def encode_examples(
     )
 
 
+def _count_tokens(example: Example, tokenizer: Tokenizer, template: ChatTemplate) -> int:
+    prompt = template.encode_prompt(tokenizer, example.question)
+    return len(prompt) + len(template.encode_answer(tokenizer, example.answer))
+
+
 def _imitate(
-    model: TransformerLM,
-    optimizer: torch.optim.Optimizer,
-    batch: ResponseBatch,
-    *,
-    max_grad_norm: float,
-) -> dict[str, float]:
+    model: TransformerLM, updates: GradientSteps, batch: ResponseBatch, step: int
+) -> dict[str, Any]:
     """Take one optimizer step and return its metrics."""
     # Over all tokens of the batch: long answers weigh more than short ones, as in pretraining.
     loss = -response_log_probs(model, batch).log_probs.sum() / batch.response_mask.sum()
-    loss.backward()
+    updates.strategy.backward(loss)
     mean_loss = loss.item()
-    grad_norm = update_parameters(model, optimizer, loss=mean_loss, max_grad_norm=max_grad_norm)
     return {
         "loss": mean_loss,
-        "grad_norm": grad_norm,
+        **updates.take(step, mean_loss),
         "tokens": batch.response_mask.numel(),
     }

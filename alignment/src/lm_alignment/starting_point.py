@@ -24,10 +24,17 @@ class StartingPoint:
     """What prompts look like."""
     examples_hash: str
     """Identity of the examples."""
+    num_too_long: int
+    """How many of them are left out because they are longer than the context."""
 
     @classmethod
     def from_parts(
-        cls, model: TransformerLM, template: ChatTemplate, examples: Sequence[Example]
+        cls,
+        model: TransformerLM,
+        template: ChatTemplate,
+        examples: Sequence[Example],
+        *,
+        num_too_long: int = 0,
     ) -> "StartingPoint":
         """Describe a run that is about to start.
 
@@ -41,6 +48,7 @@ class StartingPoint:
             weights_hash=hash_weights(model),
             template=template,
             examples_hash=hash_examples(examples),
+            num_too_long=num_too_long,
         )
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lm_alignment.commands.problems import TaskName, load_problems
-from lm_alignment.evaluation import EvaluationConfig
+from lm_alignment.config import EvaluationConfig
 from lm_alignment.recipes import EVALUATION_RECIPES
 from lm_shared.command_options import with_recipes
 

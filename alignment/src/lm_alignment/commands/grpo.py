@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from lm_alignment.commands.problems import TaskName, check_count, load_problems
+from lm_alignment.config import GRPOConfig
 from lm_alignment.recipes import GRPO_RECIPES, LAPTOP
-from lm_alignment.rl.grpo_config import GRPOConfig
 from lm_shared.command_options import Overwrite, with_recipes
 from lm_shared.display import progress
 from lm_shared.files import claim_folder, clear_folder

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from lm_alignment.commands.problems import TaskName, check_count, load_problems
+from lm_alignment.config import SFTConfig
 from lm_alignment.recipes import LAPTOP, SFT_RECIPES
-from lm_alignment.sft import SFTConfig
 from lm_shared.command_options import Overwrite, with_recipes
 from lm_shared.display import progress
 from lm_shared.files import claim_folder, clear_folder

@@ -12,14 +12,11 @@ RFT           none      none
 ============  ========  ==========
 """
 
-from typing import Literal
-
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-Baseline = Literal["mean", "none"]
-Normalizer = Literal["std", "mean", "none"]
+from lm_alignment.config import Baseline, Normalizer
 
 
 def normalize_groups(

@@ -7,21 +7,22 @@ rewards into advantages within each group, and takes one or more optimizer steps
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from lm_alignment.examples import Example, draw_examples
-from lm_alignment.optimizer_loop import OnStep, OptimizerLoop
-from lm_alignment.rl.grpo_config import GRPOConfig
+from lm_alignment.config import GRPOConfig
+from lm_alignment.examples import Example, draw_examples, keep_those_that_fit
 from lm_alignment.rl.grpo_step import learn_from_rollouts
-from lm_alignment.rl.rollouts import collect_rollouts
+from lm_alignment.rl.rollouts import Rollout, collect_rollouts
 from lm_alignment.starting_point import StartingPoint
 from lm_alignment.templates import ChatTemplate
 from lm_alignment.verifiers.reward import RewardFunction, describe_verifier
 from lm_basics.accounting import forward_flops_per_token, training_flops_per_token
+from lm_basics.model_config import TransformerConfig
 from lm_basics.optim.build import build_optimizer
 from lm_basics.tokenizer import Tokenizer
+from lm_basics.training.run_loop import AfterStep, GradientSteps, RunPlan, open_run
+from lm_basics.training.strategy import SerialStrategy
 from lm_basics.transformer import TransformerLM
-from lm_shared.config import hash_config
-from lm_shared.runs import read_metrics, record_run
 from lm_systems.inference.protocol import Generator
 
 Validation = Callable[[TransformerLM], Mapping[str, float]]
@@ -50,6 +51,8 @@ class GRPOResult:
     """Mean reward of each rollout batch, on training questions."""
     elapsed_s: float
     """Seconds, earlier processes included."""
+    num_too_long: int
+    """Questions left out because they are longer than the context."""
 
 
 def train_grpo(
@@ -63,9 +66,9 @@ def train_grpo(
     folder: Path | str,
     template: ChatTemplate | None = None,
     validate: Validation | None = None,
-    on_step: OnStep | None = None,
+    on_step: AfterStep | None = None,
 ) -> GRPOResult:
-    """Train ``model`` in place; config, metrics, checkpoint and receipt go to ``folder``.
+    """Train ``model`` in place; config, metrics, checkpoints and receipt go to ``folder``.
 
     A folder with an interrupted run of the same configuration is continued: call again with the
     model that the run started from. On a CPU the result has the same bits; with several
@@ -75,52 +78,122 @@ def train_grpo(
         model: The policy, on its device.
         tokenizer: Has the template's special tokens.
         generator: Draws the rollouts; must see every change of ``model``'s weights.
-        examples: Training questions with the references that the verifier compares with.
+        examples: Training questions with references; too long ones are left out, with a warning.
         reward_function: Judges the answers.
         config: The run's settings.
         folder: The run folder.
         template: The chat template; None means the default one.
-        validate: Measures the model every ``config.validate_every`` steps.
+        validate: Measures the model from time to time; its numbers become ``validation_…``.
         on_step: Called after each step.
 
     Raises:
-        ValueError: no examples, a tokenizer without the template's tokens, or another run's folder.
+        ValueError: no examples that fit, a tokenizer without the template's tokens, or another
+            run's folder.
         FloatingPointError: log-probabilities, the loss or its gradient are not finite.
+        KeyboardInterrupt: Ctrl-C, after the step that was under way and its checkpoint.
     """
-    template = template or ChatTemplate()
-    start = StartingPoint.from_parts(model, template, examples)
-    run_config = GRPORunConfig(
-        start=start, verifier=describe_verifier(reward_function), grpo=config
+    steps = _Steps(model, tokenizer, generator, examples, reward_function, config, template)
+    plan = RunPlan(
+        steps=config.steps,
+        checkpoint_every=config.checkpoint_every,
+        keep_checkpoints=config.keep_checkpoints,
+        validate_every=config.validate_every,
     )
-    optimizer = build_optimizer(model, config.optimizer)
-    end_token_id = template.end_token_id(tokenizer)
+    device = model.output_weight.device
+    with open_run(folder, steps.run_config, plan, steps.updates.parts(), device=device) as loop:
+        loop.run(
+            steps.do_step,
+            on_step=on_step,
+            validate=None if validate is None else lambda: _prefixed(validate(model)),
+        )
+        # From the file, which also knows the steps of earlier processes.
+        lines = [line for line in loop.lines() if "reward" in line]
+        tokens, flops = _count_work(lines, model.config)
+        loop.record.add(tokens=tokens, flops=flops)
+    return GRPOResult(
+        steps=config.steps,
+        rewards=tuple(line["reward"] for line in lines),
+        elapsed_s=loop.record.wall_s,
+        num_too_long=steps.run_config.start.num_too_long,
+    )
 
-    def do_step(step: int) -> dict[str, float]:
-        rollouts = collect_rollouts(
-            generator,
-            tokenizer,
-            draw_examples(examples, config.prompts_per_step, seed=config.seed, step=step),
-            reward_function,
-            template=template,
-            sampling=config.rollout_sampling(step, end_token_id=end_token_id),
+
+class _Steps:
+    """What one step does: draw answers, learn from them."""
+
+    def __init__(
+        self,
+        model: TransformerLM,
+        tokenizer: Tokenizer,
+        generator: Generator,
+        examples: Sequence[Example],
+        reward_function: RewardFunction,
+        config: GRPOConfig,
+        template: ChatTemplate | None,
+    ) -> None:
+        self.model, self.tokenizer, self.generator = model, tokenizer, generator
+        self.reward_function, self.config = reward_function, config
+        self.template = template or ChatTemplate()
+        self.end_token_id = self.template.end_token_id(tokenizer)
+        # A prompt that fills the context still gets one token.
+        self.examples = keep_those_that_fit(
+            examples,
+            lambda example: len(self.template.encode_prompt(tokenizer, example.question)),
+            context_length=model.config.context_length,
+        )
+        num_too_long = len(examples) - len(self.examples)
+        self.run_config = GRPORunConfig(
+            start=StartingPoint.from_parts(
+                model, self.template, examples, num_too_long=num_too_long
+            ),
+            verifier=describe_verifier(reward_function),
+            grpo=config,
+        )
+        self.updates = GradientSteps(
+            SerialStrategy(model, build_optimizer(model, config.optimizer)),
+            config.schedule,
+            steps=config.steps,
+            max_grad_norm=config.max_grad_norm,
+        )
+
+    def do_step(self, step: int) -> dict[str, Any]:
+        """Do the step of that number, counted from 1."""
+        try:
+            rollouts = self._draw(step)
+        except FloatingPointError as error:
+            raise FloatingPointError(f"{error} at step {step}: lower the learning rate") from error
+        return learn_from_rollouts(
+            self.model,
+            self.updates,
+            rollouts,
+            self.config,
+            step=step,
+            pad_token_id=self.end_token_id,
+        )
+
+    def _draw(self, step: int) -> list[Rollout]:
+        config, index = self.config, step - 1
+        count = config.prompts_per_step
+        return collect_rollouts(
+            self.generator,
+            self.tokenizer,
+            draw_examples(self.examples, count, seed=config.seed, step=index),
+            self.reward_function,
+            template=self.template,
+            sampling=config.rollout_sampling(index, end_token_id=self.end_token_id),
             group_size=config.group_size,
         )
-        values = learn_from_rollouts(model, optimizer, rollouts, config, pad_token_id=end_token_id)
-        if validate is not None and config.is_validation_due(step + 1):
-            values |= {f"validation_{name}": value for name, value in validate(model).items()}
-        return values
 
-    with record_run(Path(folder), run_config) as record:
-        loop = OptimizerLoop(model, optimizer, record, config, identity=hash_config(run_config))
-        loop.run(do_step, on_step)
-        # From the file, which also knows the steps of earlier processes.
-        lines = read_metrics(record.metrics.path)
-        tokens, trained, forward = (
-            sum(line[name] for line in lines)
-            for name in ("tokens", "trained_tokens", "forward_tokens")
-        )
-        # Rollouts without an advantage are drawn, but never trained on.
-        flops = trained * training_flops_per_token(model.config, 1)
-        record.add(tokens=tokens, flops=flops + forward * forward_flops_per_token(model.config, 1))
-    rewards = tuple(line["reward"] for line in lines)
-    return GRPOResult(steps=config.steps, rewards=rewards, elapsed_s=record.wall_s)
+
+def _prefixed(values: Mapping[str, float]) -> dict[str, float]:
+    return {f"validation_{name}": value for name, value in values.items()}
+
+
+def _count_work(lines: Sequence[Mapping[str, Any]], config: TransformerConfig) -> tuple[int, float]:
+    """Return the tokens and the floating-point operations of the steps."""
+    tokens, trained, forward = (
+        sum(line[name] for line in lines) for name in ("tokens", "trained_tokens", "forward_tokens")
+    )
+    # Rollouts without an advantage are drawn, but never trained on.
+    flops = trained * training_flops_per_token(config, 1)
+    return tokens, flops + forward * forward_flops_per_token(config, 1)

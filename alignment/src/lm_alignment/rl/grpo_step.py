@@ -1,37 +1,142 @@
-"""What one batch of rollouts teaches: advantages, then one or more optimizer steps."""
+"""What one batch of rollouts teaches: advantages, then one or more updates on their gradient.
+
+A rollout with advantage 0 adds nothing to the gradient and is left out of the passes through the
+model. The denominators stay those of the whole batch, so the gradient is the same with and
+without it, and the same for every micro-batch size.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
+from lm_alignment.config import Aggregation, GRPOConfig, Objective
 from lm_alignment.log_probs import response_log_probs
-from lm_alignment.masking import join_responses
-from lm_alignment.optimizer_step import update_parameters
+from lm_alignment.masking import ResponseBatch, join_responses
 from lm_alignment.rl.advantages import normalize_groups
-from lm_alignment.rl.gauges import informative_fraction, summarize_rollouts
-from lm_alignment.rl.grpo_config import GRPOConfig
-from lm_alignment.rl.policy_update import PolicyBatch, accumulate_policy_gradient
+from lm_alignment.rl.gauges import estimate_kl, informative_fraction, summarize_rollouts
+from lm_alignment.rl.losses import add_up, token_losses
 from lm_alignment.rl.rollouts import Rollout
+from lm_basics.training.run_loop import GradientSteps
 from lm_basics.transformer import TransformerLM
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PolicyBatch:
+    """Rollouts as tensors."""
+
+    responses: ResponseBatch
+    """Prompts and answers."""
+    advantages: Float[Tensor, " batch"]
+    """One number a rollout."""
+    old_log_probs: Float[Tensor, "batch seq"] | None = None
+    """Under the policy that drew the rollouts; None where that is the present one."""
+
+    def select(self, rows: Tensor) -> "PolicyBatch":
+        """Return only ``rows``, in that order."""
+        old = None if self.old_log_probs is None else self.old_log_probs[rows]
+        return PolicyBatch(
+            responses=self.responses.select(rows),
+            advantages=self.advantages[rows],
+            old_log_probs=old,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PolicyGradient:
+    """What ``accumulate_policy_gradient`` found besides the gradients."""
+
+    loss: float
+    """The aggregated loss of the whole batch."""
+    clip_fraction: float
+    """Share of the batch's response tokens whose gradient the clipping stopped."""
+    kl: float
+    """Estimated KL divergence per token from the policy that drew the rollouts, in nats.
+
+    The mean over the response tokens that went through the model, those of rollouts with an
+    advantage: what the others would add is not known. 0 where there are none.
+    """
+    num_tokens: int
+    """Tokens that went through the model, forward and backward."""
+
+
+def accumulate_policy_gradient(
+    model: TransformerLM,
+    batch: PolicyBatch,
+    objective: Objective,
+    aggregation: Aggregation,
+    *,
+    max_new_tokens: int,
+    micro_batch_size: int | None = None,
+    backward: Callable[[Tensor], None] = Tensor.backward,
+) -> PolicyGradient:
+    """Add the gradient of the batch's loss to the parameters' gradients.
+
+    Args:
+        model: The policy.
+        batch: All rollouts of this step.
+        objective: The loss of a token.
+        aggregation: How token losses add up.
+        max_new_tokens: Longest possible response, for the constant denominator.
+        micro_batch_size: Rollouts a pass; None means all at once.
+        backward: Leaves the gradients of a loss in the parameters.
+    """
+    num_rollouts = len(batch.advantages)
+    # Rows are left out, but num_rollouts below still counts them.
+    kept = batch.advantages.nonzero().flatten()
+    # In float64, so that many micro-batches add up to what one batch gives.
+    totals = torch.zeros(4, dtype=torch.float64)
+    num_tokens = 0
+    for rows in kept.split(micro_batch_size or num_rollouts) if len(kept) else ():
+        part = batch.select(rows)
+        mask = part.responses.response_mask
+        log_probs = response_log_probs(model, part.responses).log_probs
+        # The present policy is its own past: all ratios are exactly 1.
+        old = log_probs.detach() if part.old_log_probs is None else part.old_log_probs
+        result = token_losses(objective, log_probs, old, part.advantages, mask)
+        loss = add_up(
+            aggregation,
+            result.losses,
+            mask,
+            num_rollouts=num_rollouts,
+            max_new_tokens=max_new_tokens,
+        )
+        backward(loss)
+        kl = estimate_kl(log_probs.detach(), old, mask) * mask.sum()
+        clipped = (result.is_clipped & mask).sum()
+        totals += torch.stack([loss.detach(), clipped, kl, mask.sum()]).double().cpu()
+        num_tokens += mask.numel()
+    num_response_tokens = int(batch.responses.response_mask.sum())
+    return PolicyGradient(
+        loss=totals[0].item(),
+        clip_fraction=totals[1].item() / num_response_tokens,
+        kl=totals[2].item() / max(1.0, totals[3].item()),
+        num_tokens=num_tokens,
+    )
 
 
 def learn_from_rollouts(
     model: TransformerLM,
-    optimizer: torch.optim.Optimizer,
+    updates: GradientSteps,
     rollouts: Sequence[Rollout],
     config: GRPOConfig,
     *,
+    step: int,
     pad_token_id: int,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Update ``model`` on the rollouts of one step and return the step's metrics.
 
     Args:
         model: The policy that drew the rollouts.
-        optimizer: Over the model's parameters.
+        updates: Of the model's parameters.
         rollouts: Groups of ``config.group_size``, in order.
         config: The run's settings.
+        step: Number of the rollout batch, counted from 1.
         pad_token_id: Fills the rows behind shorter rollouts.
 
     Returns:
@@ -47,28 +152,33 @@ def learn_from_rollouts(
     # A broken policy whose answers all earn 0 has no loss that could tell.
     if not math.isfinite(summary["entropy"]):
         raise FloatingPointError(
-            f"the entropy of the rollouts is {summary['entropy']}: lower the learning rate"
+            f"the entropy of the rollouts is {summary['entropy']} at step {step}: lower the "
+            "learning rate"
         )
     batch = _to_batch(model, rollouts, config, pad_token_id)
-    updates = [
-        _update(model, optimizer, batch.select(rows), config)
+    taken = [
+        _update(model, updates, batch.select(rows), config, step)
         for rows in torch.arange(len(rollouts)).chunk(config.updates_per_step)
     ]
     means = {
-        name: float(np.mean([update[name] for update in updates]))
+        name: float(np.mean([one[name] for one in taken]))
         for name in ("loss", "grad_norm", "clip_fraction")
     }
-    weights = [update["trained_tokens"] for update in updates]
+    weights = [one["trained_tokens"] for one in taken]
     trained_tokens = int(sum(weights))
     # An update without any advantage has no divergence to average.
-    kl = np.average([one["kl"] for one in updates], weights=weights) if trained_tokens else 0.0
+    kl = np.average([one["kl"] for one in taken], weights=weights) if trained_tokens else 0.0
     counts = {
         "tokens": sum(len(rollout.prompt_ids) + len(rollout.token_ids) for rollout in rollouts),
         "trained_tokens": trained_tokens,
         "forward_tokens": _count_forward_tokens(rollouts, batch),
     }
-    informative = informative_fraction(batch.advantages, config.group_size).item()
-    return summary | {"informative": informative, "kl": float(kl)} | counts | means
+    others = {
+        "informative": informative_fraction(batch.advantages, config.group_size).item(),
+        "kl": float(kl),
+        "lr_scale": taken[-1]["lr_scale"],
+    }
+    return summary | others | counts | means
 
 
 def _count_forward_tokens(rollouts: Sequence[Rollout], batch: PolicyBatch) -> int:
@@ -113,8 +223,8 @@ def _to_batch(
 
 
 def _update(
-    model: TransformerLM, optimizer: torch.optim.Optimizer, batch: PolicyBatch, config: GRPOConfig
-) -> dict[str, float]:
+    model: TransformerLM, updates: GradientSteps, batch: PolicyBatch, config: GRPOConfig, step: int
+) -> dict[str, Any]:
     """Take one optimizer step and return its numbers."""
     gradient = accumulate_policy_gradient(
         model,
@@ -123,13 +233,11 @@ def _update(
         config.aggregation,
         max_new_tokens=config.max_new_tokens,
         micro_batch_size=config.micro_batch_size,
-    )
-    grad_norm = update_parameters(
-        model, optimizer, loss=gradient.loss, max_grad_norm=config.max_grad_norm
+        backward=updates.strategy.backward,
     )
     return {
         "loss": gradient.loss,
-        "grad_norm": grad_norm,
+        **updates.take(step, gradient.loss),
         "clip_fraction": gradient.clip_fraction,
         "kl": gradient.kl,
         "trained_tokens": gradient.num_tokens,

@@ -11,16 +11,19 @@ al., "Mixed Precision Training", 2018).
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lm_basics.optim.build import build_optimizer
 from lm_basics.optim.clipping import clip_gradients
+from lm_basics.training.config import TrainingConfig
 from lm_basics.training.snapshot import Stateful
 from lm_basics.transformer import TransformerLM
+from lm_shared.tensors import choose_dtype
 
 
 @runtime_checkable
@@ -34,6 +37,10 @@ class Strategy(Protocol):
         documents: Int[Tensor, "batch seq"] | None = None,
     ) -> Float[Tensor, ""]:
         """Return the mean loss of the batch in nats and leave its gradients in the parameters."""
+        ...
+
+    def backward(self, loss: Float[Tensor, ""]) -> None:
+        """Add the gradients of a loss that was computed elsewhere to those in the parameters."""
         ...
 
     def reduce_gradients(self) -> None:
@@ -59,6 +66,10 @@ class Strategy(Protocol):
     def parts(self) -> dict[str, Stateful]:
         """Return what a checkpoint holds: ``model``, ``optimizer``, and what else has a state."""
         ...
+
+
+StrategyFactory = Callable[[TransformerLM, TrainingConfig], Strategy]
+"""Makes the strategy of a training run, of which the loop knows nothing else."""
 
 
 class SerialStrategy:
@@ -89,6 +100,16 @@ class SerialStrategy:
         self._peak_rates = [group["lr"] for group in optimizer.param_groups]
         self._is_finite = True
 
+    @classmethod
+    def from_config(cls, model: TransformerLM, config: TrainingConfig) -> "SerialStrategy":
+        """Return the strategy of a training run."""
+        return cls(
+            model,
+            build_optimizer(model, config.optimizer),
+            dtype=choose_dtype(config.dtype, model.output_weight.device),
+            micro_batch_size=config.micro_batch_size,
+        )
+
     def forward_backward(
         self,
         token_ids: Int[Tensor, "batch seq"],
@@ -105,9 +126,13 @@ class SerialStrategy:
             with autocast(token_ids.device, self.dtype):
                 loss = self._loss(part_ids, targets[rows], *part_documents)
                 loss = loss * (len(part_ids) / len(token_ids))
-            (loss if self.scaler is None else self.scaler.scale_loss(loss)).backward()
+            self.backward(loss)
             total += loss.detach()
         return total
+
+    def backward(self, loss: Float[Tensor, ""]) -> None:
+        """Add the gradients, in float16 those of the scaled loss."""
+        (loss if self.scaler is None else self.scaler.scale_loss(loss)).backward()
 
     def reduce_gradients(self) -> None:
         """Do nothing: one process has all gradients."""

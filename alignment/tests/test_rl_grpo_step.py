@@ -3,21 +3,21 @@ import math
 import pytest
 import torch
 
-from lm_alignment.log_probs import response_log_probs
-from lm_alignment.masking import join_responses
-from lm_alignment.optimizer_step import update_parameters
-from lm_alignment.rl.losses import (
+from lm_alignment.config import (
     ConstantSum,
     ImportanceWeighted,
     OnPolicy,
     SequenceClipped,
     SequenceMean,
     TokenClipped,
-    aggregate_by_constant,
-    aggregate_by_sequence,
 )
-from lm_alignment.rl.policy_update import PolicyBatch, accumulate_policy_gradient
-from lm_basics.optim.adamw import AdamW
+from lm_alignment.log_probs import response_log_probs
+from lm_alignment.masking import join_responses
+from lm_alignment.rl.grpo_step import PolicyBatch, accumulate_policy_gradient
+from lm_alignment.rl.losses import aggregate_by_constant, aggregate_by_sequence, token_losses
+from lm_basics.optim import AdamW, ConstantSchedule
+from lm_basics.training import SerialStrategy
+from lm_basics.training.run_loop import GradientSteps
 
 OBJECTIVES = [OnPolicy(), ImportanceWeighted(), TokenClipped(), SequenceClipped(clip_range=0.1)]
 
@@ -32,6 +32,11 @@ def batch():
         ),
         advantages=torch.tensor([1.0, 0.0, -0.5, 0.7]),
     )
+
+
+def make_steps(model) -> GradientSteps:
+    strategy = SerialStrategy(model, AdamW(model.parameters(), lr=1e-2))
+    return GradientSteps(strategy, ConstantSchedule(), steps=1, max_grad_norm=1.0)
 
 
 def with_old_log_probs(model, batch: PolicyBatch) -> PolicyBatch:
@@ -52,7 +57,7 @@ def plain_gradients(model, batch: PolicyBatch, objective, aggregation):
     mask = batch.responses.response_mask
     log_probs = response_log_probs(model, batch.responses).log_probs
     old = log_probs.detach() if batch.old_log_probs is None else batch.old_log_probs
-    losses = objective.token_losses(log_probs, old, batch.advantages, mask).losses
+    losses = token_losses(objective, log_probs, old, batch.advantages, mask).losses
     if isinstance(aggregation, SequenceMean):
         loss = aggregate_by_sequence(losses, mask)
     else:
@@ -124,10 +129,10 @@ def test_clip_fraction_counts_stopped_tokens(make_model, batch):
 
 def test_a_batch_without_advantages_changes_nothing(make_model, batch):
     model = make_model()
-    optimizer = AdamW(model.parameters())
+    steps = make_steps(model)
     nothing = PolicyBatch(responses=batch.responses, advantages=torch.zeros(4))
     accumulate_policy_gradient(model, nothing, OnPolicy(), SequenceMean(), max_new_tokens=5)
-    assert update_parameters(model, optimizer, loss=0.0, max_grad_norm=1.0) == 0
+    assert steps.take(1, 0.0)["grad_norm"] == 0
     torch.testing.assert_close(model.state_dict(), make_model().state_dict(), rtol=0, atol=0)
 
 

@@ -1,0 +1,246 @@
+"""The loop under every training, on steps that do nothing but count."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lm_basics.model_config import uniform_transformer
+from lm_basics.optim import AdamW, CosineSchedule
+from lm_basics.training import SerialStrategy, SkipStep
+from lm_basics.training.run_loop import GradientSteps, RunLoop, RunPlan, open_run
+from lm_basics.transformer import TransformerLM
+from lm_shared.metrics import read_metrics
+from lm_shared.runs import load_receipt
+
+PLAN = RunPlan(steps=10, checkpoint_every=4)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    name: str = "a"
+
+
+class Counter:
+    """A part with a state."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"count": self.count}
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
+        self.count = state_dict["count"]
+
+    def do_step(self, step: int) -> dict[str, Any]:
+        assert step == self.count + 1
+        self.count = step
+        return {"loss": 10.0 - step}
+
+
+@contextmanager
+def opened(
+    folder: Path, plan: RunPlan = PLAN, name: str = "a"
+) -> Iterator[tuple[RunLoop, Counter]]:
+    counter, config = Counter(), Config(name=name)
+    with open_run(folder, config, plan, {"counter": counter}, device=torch.device("cpu")) as loop:
+        yield loop, counter
+
+
+def checkpoints(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "checkpoints").iterdir())
+
+
+def test_steps_after_the_checkpoint_are_done_and_recorded_again(tmp_path: Path) -> None:
+    done: list[int] = []
+
+    def kill(step: int, _: Any) -> None:
+        done.append(step)
+        if len(done) == 7:
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"), opened(tmp_path) as (loop, counter):
+        loop.run(counter.do_step, on_step=kill)
+    assert checkpoints(tmp_path) == ["step-00000004.safetensors"]
+    with opened(tmp_path) as (loop, counter):
+        loop.run(counter.do_step, on_step=kill)
+    assert done == [1, 2, 3, 4, 5, 6, 7, 5, 6, 7, 8, 9, 10]
+    assert [line["step"] for line in read_metrics(tmp_path / "metrics.jsonl")] == [*range(1, 11)]
+    assert checkpoints(tmp_path) == ["step-00000010.safetensors"]
+
+
+def test_the_last_checkpoints_stay(tmp_path: Path) -> None:
+    plan = RunPlan(steps=10, checkpoint_every=3, keep_checkpoints=2)
+    with opened(tmp_path, plan) as (loop, counter):
+        loop.run(counter.do_step)
+    assert checkpoints(tmp_path) == ["step-00000009.safetensors", "step-00000010.safetensors"]
+
+
+def test_what_a_step_draws_at_random_is_the_same_after_a_resume(tmp_path: Path) -> None:
+    def run(folder: Path, *, last: int | None = None) -> None:
+        torch.manual_seed(0)
+        with opened(folder) as (loop, _):
+
+            def do_step(step: int) -> dict[str, Any]:
+                if step == last:
+                    raise RuntimeError("killed")
+                return {"drawn": torch.rand(()).item()}
+
+            loop.run(do_step)
+
+    run(tmp_path / "straight")
+    with pytest.raises(RuntimeError, match="killed"):
+        run(tmp_path / "killed", last=7)
+    run(tmp_path / "killed")
+    drawn = [
+        [line["drawn"] for line in read_metrics(tmp_path / name / "metrics.jsonl")]
+        for name in ("straight", "killed")
+    ]
+    assert drawn[0] == drawn[1]
+
+
+def test_a_stop_rule_ends_the_run_and_holds_when_it_is_opened_again(tmp_path: Path) -> None:
+    done: list[int] = []
+    for _ in range(2):
+        with opened(tmp_path) as (loop, counter):
+            loop.run(
+                counter.do_step,
+                on_step=lambda step, _: done.append(step),
+                is_enough=lambda values: values["loss"] <= 5,
+            )
+        assert loop.steps_done == 5
+    assert done == [1, 2, 3, 4, 5]
+
+
+def test_validations_come_when_they_are_due_and_after_the_last_step(tmp_path: Path) -> None:
+    plan = RunPlan(steps=10, validate_every=4)
+    measured: list[int] = []
+    for _ in range(2):
+        with opened(tmp_path, plan) as (loop, counter):
+
+            def validate() -> dict[str, float]:
+                measured.append(counter.count)
+                return {"val_loss": float(counter.count)}
+
+            assert loop.run(counter.do_step, validate=validate) == {"val_loss": 10.0}
+    # Opened again, it measures for whoever asks and writes nothing.
+    assert measured == [4, 8, 10, 10]
+    lines = read_metrics(tmp_path / "metrics.jsonl")
+    assert [line["step"] for line in lines if "val_loss" in line] == [4, 8, 10]
+
+
+def test_the_best_checkpoint_stays(tmp_path: Path) -> None:
+    plan = RunPlan(steps=9, checkpoint_every=9, validate_every=2, keep_best=True)
+    losses = {2: 3.0, 4: 1.0, 6: 2.0, 8: math.nan, 9: 4.0}
+    with opened(tmp_path, plan) as (loop, counter):
+        loop.run(counter.do_step, validate=lambda: {"val_loss": losses[counter.count]})
+    assert checkpoints(tmp_path) == ["step-00000004.safetensors", "step-00000009.safetensors"]
+
+
+def test_a_run_s_time_is_one_number(tmp_path: Path) -> None:
+    times: list[float] = []
+    for _ in range(2):
+        with opened(tmp_path) as (loop, counter):
+            loop.run(counter.do_step, validate=lambda: {"val_loss": 1.0})
+        times.append(loop.record.wall_s)
+        times.append(load_receipt(tmp_path).wall_s)
+    assert times == times[:1] * 4
+
+
+def test_checkpoints_of_another_run_are_refused(tmp_path: Path) -> None:
+    with opened(tmp_path / "a") as (loop, counter):
+        loop.run(counter.do_step)
+    with pytest.raises(ValueError, match="another configuration"), opened(tmp_path / "a", name="b"):
+        pass
+    (tmp_path / "b").mkdir()
+    (tmp_path / "a" / "checkpoints").rename(tmp_path / "b" / "checkpoints")
+    with (
+        pytest.raises(ValueError, match="another configuration"),
+        opened(tmp_path / "b", name="b") as (loop, counter),
+    ):
+        loop.run(counter.do_step)
+
+
+def test_damage_is_named(tmp_path: Path) -> None:
+    with opened(tmp_path) as (loop, counter):
+        loop.run(counter.do_step)
+    (tmp_path / "metrics.jsonl").unlink()
+    with (
+        pytest.raises(ValueError, match="the record is damaged, delete"),
+        opened(tmp_path) as (loop, counter),
+    ):
+        loop.run(counter.do_step)
+    path = tmp_path / "checkpoints" / "step-00000010.safetensors"
+    path.write_bytes(path.read_bytes()[:100])
+    with (
+        pytest.raises(ValueError, match=r"step-00000010.safetensors is no whole checkpoint"),
+        opened(tmp_path) as (loop, counter),
+    ):
+        loop.run(counter.do_step)
+
+
+@pytest.fixture
+def model() -> TransformerLM:
+    config = uniform_transformer(
+        vocab_size=8, context_length=4, d_model=8, num_layers=1, num_heads=1
+    )
+    return TransformerLM(config)
+
+
+def make_steps(model: TransformerLM, **settings: Any) -> GradientSteps:
+    strategy = SerialStrategy(model, AdamW(model.parameters(), lr=0.5))
+    return GradientSteps(strategy, CosineSchedule(), steps=10, max_grad_norm=1.0, **settings)
+
+
+def weights(model: TransformerLM) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def test_an_update_is_clipped_at_the_rate_of_the_schedule_and_drops_the_gradients(
+    model: TransformerLM,
+) -> None:
+    steps, before = make_steps(model), weights(model)
+    gain = next(p for p in model.parameters() if p.ndim == 1)
+    gain.grad = torch.full_like(gain, 3.0)
+    norm = 3.0 * gain.numel() ** 0.5
+    numbers = steps.take(4, 1.0)
+    scale = CosineSchedule().scale(3, 10)
+    assert numbers == {"grad_norm": pytest.approx(norm), "lr_scale": scale}
+    strategy = steps.strategy
+    assert isinstance(strategy, SerialStrategy)
+    assert [group["lr"] for group in strategy.optimizer.param_groups] == [0.5 * scale]
+    # Adam's first moment is a tenth of the clipped gradient.
+    m = strategy.optimizer.state[gain]["m"]
+    assert m.norm().item() == pytest.approx(0.1, rel=1e-4)
+    assert gain.grad is None
+    assert any(not torch.equal(value, before[name]) for name, value in weights(model).items())
+
+
+@pytest.mark.parametrize(("loss", "gradient"), [(math.nan, 1.0), (1.0, math.inf)])
+def test_numbers_that_are_not_finite_change_nothing_and_name_the_step(
+    model: TransformerLM, loss: float, gradient: float
+) -> None:
+    before = weights(model)
+    for policy in (None, SkipStep()):
+        steps = make_steps(model, on_divergence=policy)
+        for parameter in model.parameters():
+            parameter.grad = torch.full_like(parameter, gradient)
+        if policy is None:
+            with pytest.raises(FloatingPointError, match=r"the loss is .* at step 7: lower the"):
+                steps.take(7, loss)
+        else:
+            assert steps.take(7, loss)["skipped"] == "not finite"
+            assert all(parameter.grad is None for parameter in model.parameters())
+        torch.testing.assert_close(weights(model), before, rtol=0, atol=0)
+
+
+def test_without_gradients_nothing_moves(model: TransformerLM) -> None:
+    before = weights(model)
+    assert make_steps(model).take(1, 0.0)["grad_norm"] == 0
+    torch.testing.assert_close(weights(model), before, rtol=0, atol=0)
