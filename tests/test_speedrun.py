@@ -125,7 +125,7 @@ def test_a_checkpoint_of_another_run_is_refused_by_name(straight: Path, tmp_path
     # As a killed process leaves it, with a file from elsewhere.
     (stage / "stage.json").unlink()
     write_json(stage / "started.json", {"key": key, "at": time.time(), "earlier_s": 0.0})
-    foreign = folder / "smoke" / "align" / "grpo" / "checkpoints" / "last.safetensors"
+    (foreign,) = (folder / "smoke" / "align" / "grpo" / "checkpoints").iterdir()
     newest = max((stage / "run" / "checkpoints").glob("step-*.safetensors"))
     shutil.copy(foreign, newest)
     result = _run(folder)
