@@ -5,6 +5,11 @@ again and one that was interrupted goes on, so running the command again resumes
 in ``runs/speedrun``; open ``report.html`` there.
 """
 
+from lm_shared.command_line import choose_waiting, run_command
+
+# Counts before torch is imported.
+choose_waiting()
+
 import logging
 import shutil
 import sys
@@ -47,7 +52,6 @@ from lm_scaling.backends import TrainerBackend
 from lm_scaling.experiment import effective_parameters, flops_per_token
 from lm_scaling.planner import Candidate, plan
 from lm_scaling.sweep import isoflop_experiments, run_sweep
-from lm_shared.command_line import run_command
 from lm_shared.command_options import Positional
 from lm_shared.config import from_dict, to_dict
 from lm_shared.display import progress

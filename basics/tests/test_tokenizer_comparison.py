@@ -182,6 +182,6 @@ def test_tokenizers_are_given_with_or_without_a_name(tmp_path: Path) -> None:
     rows = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert [row["name"] for row in rows][-2:] == ["mine", "other"]
     with pytest.raises(ValueError, match="expected different names"):
-        compare_on_text(tokenizer=(folder, folder), output=tmp_path / "out")
+        compare_on_text(tokenizer=(folder, folder), output=tmp_path / "new")
     with pytest.raises(ValueError, match="expected a path or name=path, got '=folder'"):
-        compare_on_text(tokenizer=("=folder",), output=tmp_path / "out")
+        compare_on_text(tokenizer=("=folder",), output=tmp_path / "new")

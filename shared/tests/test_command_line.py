@@ -1,6 +1,7 @@
 import errno
 import inspect
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Annotated
 import pytest
 import tyro
 
-from lm_shared.command_line import load_command, run_command, run_unit
+from lm_shared.command_line import SPIN_COUNT, load_command, run_command, run_unit
 from lm_shared.command_options import name_options, suggest, with_recipes
 from lm_shared.testing.processes import run_python
 
@@ -319,3 +320,20 @@ def test_all_names_are_told_where_none_is_near() -> None:
 
 def test_a_command_with_recipes_tells_what_its_function_does() -> None:
     assert inspect.getdoc(train_by_recipe) == "Train a model."
+
+
+@pytest.mark.parametrize(
+    ("environment", "spins"),
+    [({}, str(SPIN_COUNT)), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
+)
+def test_what_the_environment_says_about_waiting_wins(
+    environment: dict[str, str], spins: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        # Both, so that what the command sets is undone as well.
+        monkeypatch.setenv(name, "0")
+        monkeypatch.delenv(name)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert run("only") == 0
+    assert os.environ.get("GOMP_SPINCOUNT") == spins
