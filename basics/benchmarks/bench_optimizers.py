@@ -11,8 +11,7 @@ go to ``results/<device>/optimizers.json``::
 import argparse
 import dataclasses
 import statistics
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,8 @@ from lm_basics.optim import AdamWConfig, MuonConfig, SGDConfig, SOAPConfig, buil
 from lm_basics.transformer import TransformerLM
 from lm_shared.files import write_json
 from lm_shared.receipt import code_state, describe_hardware, installed_versions
-from lm_shared.tensors import choose_device, device_slug
+from lm_shared.tensors import choose_device, device_slug, synchronizer
+from lm_shared.timing import time_interleaved
 
 RESULTS = Path(__file__).parent / "results"
 SHAPES = {
@@ -127,41 +127,37 @@ def _measure(
 ) -> dict[str, Any]:
     """Return each contender's times, and ours relative to the peer's."""
     torch.set_num_threads(num_threads)
-    for optimizer in contenders.values():
-        for _ in range(WARMUP_STEPS):
-            optimizer.step()
-    times: dict[str, dict[int, float]] = {name: {} for name in contenders}
-    names = list(contenders)
-    for number in range(rounds):
-        shift = number % len(names)
-        for name in names[shift:] + names[:shift]:
-            if name not in SLOW or number % SLOW_EVERY == 0:
-                start_s = _now(device)
-                contenders[name].step()
-                times[name][number] = 1e3 * (_now(device) - start_s)
-    measured = {name: _summarize(times[name], times[PEER]) for name in names}
+    seconds = time_interleaved(
+        {name: optimizer.step for name, optimizer in contenders.items()},
+        rounds=rounds,
+        clock="wall",
+        synchronize=synchronizer(device),
+        warm_up=WARMUP_STEPS,
+        rotate=True,
+        every=dict.fromkeys(SLOW, SLOW_EVERY),
+    )
+    measured = {
+        name: _summarize(values, seconds[PEER], SLOW_EVERY if name in SLOW else 1)
+        for name, values in seconds.items()
+    }
     for name, values in measured.items():
         print(f"{num_threads} threads: {name}: {values}", flush=True)
     return {"contenders": measured, "is_bar_met": measured[OURS]["ratio"] <= BAR}
 
 
-def _now(device: torch.device) -> float:
-    """Return the time at which the device has done all that it was told to do."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
-
-
-def _summarize(times: Mapping[int, float], peer_times: Mapping[int, float]) -> dict[str, float]:
-    """Return statistics of the times by round, in ms."""
-    median, peer_median = (statistics.median(of.values()) for of in (times, peer_times))
+def _summarize(
+    seconds: Sequence[float], peer_seconds: Sequence[float], every: int
+) -> dict[str, float]:
+    """Return statistics of the times, in ms; only in one of ``every`` rounds there was one."""
+    median, peer_median = (statistics.median(of) for of in (seconds, peer_seconds))
+    pairs = zip(seconds, peer_seconds[::every], strict=True)
     return {
-        "steps": len(times),
-        "median_ms": median,
-        "mean_ms": statistics.mean(times.values()),
-        "least_ms": min(times.values()),
+        "steps": len(seconds),
+        "median_ms": 1e3 * median,
+        "mean_ms": 1e3 * statistics.mean(seconds),
+        "least_ms": 1e3 * min(seconds),
         "ratio": median / peer_median,
-        "ratio_in_rounds": statistics.median(times[i] / peer_times[i] for i in times),
+        "ratio_in_rounds": statistics.median(own / peer for own, peer in pairs),
     }
 
 

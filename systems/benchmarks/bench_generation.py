@@ -19,10 +19,10 @@ from lm_basics.transformer import TransformerLM
 from lm_shared.config import to_dict
 from lm_shared.files import write_json
 from lm_shared.receipt import describe_hardware
-from lm_shared.tensors import choose_device, device_slug
+from lm_shared.tensors import choose_device, device_slug, synchronizer
+from lm_shared.timing import time_interleaved
 from lm_systems.inference.engine import Engine
 from lm_systems.kernels.ops import get_ops
-from lm_systems.profiling.timing import time_interleaved
 
 VOCAB_SIZE, CONTEXT_LENGTH, NEW_TOKENS = 4096, 256, 64
 # Width, blocks, heads.
@@ -65,9 +65,9 @@ def main() -> None:
         llama: Any = AutoModelForCausalLM.from_pretrained(Path(folder) / "model")
     llama.to(device)
     functions, counts = _candidates(model, llama, device)
-    for function in functions.values():
-        function()
-    elapsed_s = time_interleaved(functions, rounds=options.rounds, device=device)
+    elapsed_s = time_interleaved(
+        functions, rounds=options.rounds, warm_up=1, synchronize=synchronizer(device)
+    )
     speeds = {name: counts[name] / min(values) for name, values in elapsed_s.items()}
     print(f"{'':32}{'tokens/s':>10}{'s':>10}")
     for name, speed in speeds.items():

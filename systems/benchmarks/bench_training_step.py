@@ -25,9 +25,9 @@ from lm_basics.transformer import TransformerLM
 from lm_shared.config import to_dict
 from lm_shared.files import write_json
 from lm_shared.receipt import code_state, describe_hardware, installed_versions
-from lm_shared.tensors import choose_device, device_slug
+from lm_shared.tensors import choose_device, device_slug, synchronizer
+from lm_shared.timing import time_call, time_interleaved
 from lm_systems.kernels.ops import OpsName, get_ops
-from lm_systems.profiling.timing import time_call, time_interleaved
 
 # (d_model, layers, heads, context, batch, vocabulary): a laptop's model, one that fills a GPU, and
 # one that shows only that everything works.
@@ -62,8 +62,9 @@ def main() -> None:
     steps = make_steps(shape, device, dtype)
     if options.skip_compiled or options.tiny:
         steps = {name: one for name, one in steps.items() if "compiled" not in name}
-    first_call_s = {name: time_call(one, device, "wall") for name, one in steps.items()}
-    elapsed_s = time_interleaved(steps, rounds=options.rounds, device=device, clock="wall")
+    wait = synchronizer(device)
+    first_call_s = {name: time_call(one, "wall", wait) for name, one in steps.items()}
+    elapsed_s = time_interleaved(steps, rounds=options.rounds, clock="wall", synchronize=wait)
     numbers = summarize(shape, elapsed_s, device, dtype)
     show(numbers, first_call_s)
     commit, is_modified = code_state()

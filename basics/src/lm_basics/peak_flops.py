@@ -5,16 +5,14 @@ else it is measured.
 """
 
 import os
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from lm_shared.devices import Device, listed_device
+from lm_shared.timing import fastest_s
 
 _MEASURED_S = 0.2
-_LEAST_ROUNDS = 3
 _COPIED_BYTES = 64 << 20
 _SMALLEST_PRODUCT, _LARGEST_PRODUCT = 128, 2048
 _LEAST_DURATION_S = 0.01
@@ -53,7 +51,7 @@ def measure_cpu(*, seconds: float = 0.3) -> Device:
     # Larger than the caches; what is copied is read and written.
     source = torch.zeros(_COPIED_BYTES, dtype=torch.uint8)
     target = torch.empty_like(source)
-    copy_s = _fastest_s(lambda: target.copy_(source), seconds)
+    copy_s = fastest_s(lambda: target.copy_(source), seconds=seconds)
     threads = torch.get_num_threads()
     return Device(
         name=f"this CPU, {threads} thread{'s' * (threads != 1)}, measured",
@@ -79,7 +77,7 @@ def measure_matmul(
         # One number comes back to the CPU, so the device has finished.
         (a @ a)[0, 0].item()
 
-    return 2 * size**3 / _fastest_s(multiply, seconds)
+    return 2 * size**3 / fastest_s(multiply, seconds=seconds)
 
 
 def _measure_products(dtype: torch.dtype, seconds: float) -> float:
@@ -94,15 +92,3 @@ def _measure_products(dtype: torch.dtype, seconds: float) -> float:
             break
         size *= 2
     return measure_matmul(cpu, dtype, size=size, seconds=seconds)
-
-
-def _fastest_s(call: Callable[[], object], seconds: float) -> float:
-    """Return the least duration of one call after a first one that does not count."""
-    call()
-    fastest_s, end_s, num_rounds = float("inf"), time.perf_counter() + seconds, 0
-    while num_rounds < _LEAST_ROUNDS or time.perf_counter() < end_s:
-        start_s = time.perf_counter()
-        call()
-        fastest_s = min(fastest_s, time.perf_counter() - start_s)
-        num_rounds += 1
-    return fastest_s

@@ -6,7 +6,7 @@ import os
 import random
 import shutil
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -119,3 +119,8 @@ def _has_fast_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and torch.cpu._is_amx_tile_supported()
+
+
+def synchronizer(device: torch.device) -> Callable[[], None] | None:
+    """Return a function that waits until a device has done all that it was told, None for a CPU."""
+    return None if device.type == "cpu" else partial(torch.accelerator.synchronize, device)
