@@ -13,10 +13,8 @@ losses are of held-out tokens, in nats::
 import argparse
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,7 @@ from lm_basics.optim import AdamWConfig, CosineSchedule, MuonConfig, WarmupStabl
 from lm_basics.training import TrainingConfig, evaluate_loss, train
 from lm_basics.transformer import TransformerLM
 from lm_shared.files import write_json
+from lm_shared.processes import ProcessPool
 from lm_shared.receipt import code_state, describe_hardware
 from lm_shared.tensors import require_determinism, seed_everything
 
@@ -112,7 +111,7 @@ def run(data: Path, num_seeds: int, num_jobs: int) -> dict[str, Any]:
     """Choose the baseline on a seed of its own, then compare on the others."""
     # Before the others come, which only open it.
     prepare_default_corpus(data, vocab_size=VOCAB_SIZE)
-    with ProcessPoolExecutor(num_jobs, mp_context=get_context("spawn")) as pool:
+    with ProcessPool(num_jobs) as pool:
         measured = partial(measure, data)
         jobs = [(False, baseline(*pair, seed=CHOOSING_SEED)) for pair in BASELINES]
         choice = list(pool.map(measured, jobs))

@@ -8,9 +8,8 @@ then its checkpoints are deleted.
 import math
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +37,7 @@ from lm_basics.transformer import TransformerLM
 from lm_shared.choices import DeviceName
 from lm_shared.config import describe_changes, hash_config, save_config, to_dict
 from lm_shared.files import lock_folder, read_json
+from lm_shared.processes import ProcessPool
 from lm_shared.runs import METRICS_NAME, RECEIPT_NAME, load_receipt, read_metrics
 from lm_shared.tensors import choose_device, choose_dtype, require_determinism
 
@@ -180,27 +180,15 @@ def _run_all(runs: list[_Run], jobs: int) -> Iterator[Outcome]:
     if jobs == 1 or len(runs) < 2:
         yield from map(_run, runs)
         return
-    # Spawned: a forked child may inherit a lock that a thread of torch holds.
-    pool = ProcessPoolExecutor(
-        min(jobs, len(runs)),
-        get_context("spawn"),
-        _prepare_process,
-        (max(1, torch.get_num_threads() // jobs),),
-    )
-    with pool:
-        futures = [pool.submit(_run, one) for one in runs]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BaseException:
-            # What has not begun would only delay the error.
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    run_one = partial(_run_in_process, max(1, torch.get_num_threads() // jobs))
+    with ProcessPool(min(jobs, len(runs))) as pool:
+        yield from pool.map(run_one, runs)
 
 
-def _prepare_process(num_threads: int) -> None:
+def _run_in_process(num_threads: int, run: _Run) -> Outcome:
     torch.set_num_threads(num_threads)
     require_determinism()
+    return _run(run)
 
 
 def _run(run: _Run) -> Outcome:
