@@ -50,7 +50,12 @@ def test_select_keeps_rows_together():
 
 @pytest.mark.parametrize(
     ("prompts", "responses", "message"),
-    [([], [], "at least one"), ([[1]], [], "as many responses"), ([[]], [[1]], "empty prompt")],
+    [
+        ([], [], "at least one"),
+        ([[1]], [], "as many responses"),
+        ([[]], [[1]], "empty prompt"),
+        ([[1], []], [[1], [1]], "empty prompt"),
+    ],
 )
 def test_bad_rows_are_refused(prompts, responses, message):
     with pytest.raises(ValueError, match=message):

@@ -47,6 +47,12 @@ def test_ragged_groups_are_refused():
         normalize_groups(torch.zeros(5), 2)
 
 
+@pytest.mark.parametrize("group_size", [0, -2])
+def test_groups_have_a_positive_size(group_size):
+    with pytest.raises(ValueError, match=f"4 rollouts do not divide into groups of {group_size}"):
+        normalize_groups(torch.zeros(4), group_size)
+
+
 def test_a_group_of_one_has_no_deviation():
     with pytest.raises(ValueError, match="at least 2"):
         normalize_groups(torch.zeros(5), 1)

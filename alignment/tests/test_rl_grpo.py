@@ -7,6 +7,9 @@ import torch
 from alignment.tests.reference import PlainGenerator
 from lm_alignment.config import ConstantSum, GRPOConfig, SequenceClipped
 from lm_alignment.examples import Example
+from lm_alignment.log_probs import response_log_probs
+from lm_alignment.masking import join_responses
+from lm_alignment.rl.gauges import estimate_kl
 from lm_alignment.rl.grpo import GRPORunConfig, train_grpo
 from lm_alignment.rl.grpo_step import learn_from_rollouts
 from lm_alignment.rl.rollouts import Rollout
@@ -223,6 +226,60 @@ def test_a_broken_policy_without_any_reward_raises(make_model, tokenizer):
     steps = GradientSteps(strategy, CONFIG.schedule, steps=4, max_grad_norm=1.0)
     with pytest.raises(FloatingPointError, match="entropy of the rollouts is nan at step 3"):
         learn_from_rollouts(model, steps, rollouts, CONFIG, step=3, pad_token_id=0)
+
+
+def test_the_gauges_of_unequal_updates_by_hand(make_model):
+    # Three updates of three groups: answers of 2, 1 and 3 tokens; the second group is pruned.
+    answers = [([1, 2], [3, 4]), ([1, 2], [5, 6]), ([7], [8]), ([7], [9]), ([1], [2, 3, 4]),
+               ([1], [4, 3, 2])]  # fmt: skip
+    rewards = [1.0, 0.0, 0.5, 0.5, 1.0, 0.0]
+    rollouts = [
+        Rollout(
+            example=EXAMPLES[0],
+            prompt_ids=prompt,
+            token_ids=answer,
+            log_probs=[-1.0] * len(answer),
+            text="",
+            is_truncated=False,
+            reward=Reward(value=value, parts={}, reason=""),
+        )
+        for (prompt, answer), value in zip(answers, rewards, strict=True)
+    ]
+    model = make_model()
+    config = replace(
+        CONFIG, prompts_per_step=3, group_size=2, updates_per_step=3,
+        optimizer=AdamWConfig(lr=0.1, weight_decay=0.0),
+    )  # fmt: skip
+    strategy = SerialStrategy(model, AdamW(model.parameters(), lr=0.1))
+    steps = GradientSteps(strategy, config.schedule, steps=4, max_grad_norm=1.0)
+    batches = []
+
+    def responses(index):
+        rows = answers[2 * index : 2 * index + 2]
+        return join_responses(*map(list, zip(*rows, strict=True)), pad_token_id=0)
+
+    with torch.no_grad():
+        old = [response_log_probs(model, responses(index)).log_probs for index in range(3)]
+    take, kls = steps.take, []
+
+    def measured(step, loss):
+        batch = responses(len(kls))
+        with torch.no_grad():
+            new = response_log_probs(model, batch).log_probs
+        kls.append(estimate_kl(new, old[len(kls)], batch.response_mask).item())
+        batches.append(batch)
+        return take(step, loss)
+
+    steps.take = measured
+    values = learn_from_rollouts(model, steps, rollouts, config, step=1, pad_token_id=0)
+    # Rows as wide as the widest of the whole batch: prompt and answer without the last token.
+    assert values["trained_tokens"] == 2 * 3 + 0 + 2 * 3
+    assert values["kl"] == pytest.approx((6 * kls[0] + 6 * kls[2]) / 12, rel=1e-4)
+    assert kls[2] > 0
+    assert values["informative"] == pytest.approx(2 / 3)
+    assert values["tokens"] == 4 + 4 + 2 + 2 + 4 + 4
+    # Three prompts read once, each answer but its last token, and all rows of 3 scored.
+    assert values["forward_tokens"] == (2 + 1 + 1) + (1 + 1 + 0 + 0 + 2 + 2) + 6 * 3
 
 
 def test_config_survives_a_round_trip():

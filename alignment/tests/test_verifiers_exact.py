@@ -61,6 +61,8 @@ def test_answers_are_found(completion, pattern, answer):
         ("1,234,567", "1234567", True),
         ("1234,567", "1234567", False),
         (".", "0", False),
+        ("1...", "1", False),
+        ("1..", "1", False),
         ("--5", "5", False),
     ],
 )

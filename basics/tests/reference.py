@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import regex
+import torch
 
 GPT2_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
@@ -109,6 +110,29 @@ class KneserNeyReference:
         d_1, d_2, d_3 = 1 - 2 * y * t[2] / t[1], 2 - 3 * y * t[3] / t[2], 3 - 4 * y * t[4] / t[3]
         is_valid = 0 <= d_1 <= 1 and 0 <= d_2 <= 2 and 0 <= d_3 <= 3
         return (d_1, d_2, d_3) if is_valid else (0.5, 1.0, 1.5)
+
+
+def muon_by_hand(
+    weight: torch.Tensor,
+    gradients: Sequence[torch.Tensor],
+    *,
+    lr: float,
+    momentum: float,
+    weight_decay: float,
+    iterations: int = 5,
+) -> torch.Tensor:
+    """Return one matrix after a step of Muon for each gradient, in float64 (Jordan et al., 2024)."""
+    theta, m = weight.double(), torch.zeros_like(weight).double()
+    rows, columns = theta.shape
+    for g in gradients:
+        m = momentum * m + (1 - momentum) * g.double()
+        nesterov = momentum * m + (1 - momentum) * g.double()
+        x = nesterov / nesterov.norm()
+        for _ in range(iterations):
+            x = 3.4445 * x - 4.7750 * x @ x.T @ x + 2.0315 * x @ x.T @ x @ x.T @ x
+        theta = theta - lr * weight_decay * theta
+        theta = theta - lr * max(1.0, rows / columns) ** 0.5 * x
+    return theta
 
 
 def _split(text: str, special_tokens: Sequence[str]) -> list[str]:

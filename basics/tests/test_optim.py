@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from basics.tests.reference import muon_by_hand
 from lm_basics.model_config import MixtureOfExpertsConfig, SwiGLUConfig, uniform_transformer
 from lm_basics.optim import (
     SGD,
@@ -73,6 +74,41 @@ def test_orthogonalize_brings_singular_values_near_one_and_keeps_the_directions(
         u, _, vh = torch.linalg.svd(matrix, full_matrices=False)
         inner = (result * (u @ vh)).sum((-2, -1)) / min(shape[-2:])
         assert inner.min() > 0.7
+
+
+@pytest.mark.parametrize("shape", [(6, 3), (3, 6), (4, 4), (9, 2)])
+def test_muon_equals_the_plain_version(shape: tuple[int, int]) -> None:
+    settings = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.3}
+    start, gradients = torch.randn(shape), [torch.randn(shape) for _ in range(4)]
+    # Of the same shape and beside it: both go through the iteration in one stack.
+    weight, neighbour = torch.nn.Parameter(start.clone()), torch.nn.Parameter(torch.ones(shape))
+    optimizer = Muon([weight, neighbour], [], MuonConfig(**settings))
+    for gradient in gradients:
+        weight.grad, neighbour.grad = gradient, -gradient
+        optimizer.step()
+    expected = muon_by_hand(start, gradients, **settings)
+    torch.testing.assert_close(weight.detach().double(), expected, rtol=1e-4, atol=1e-5)
+    opposite = muon_by_hand(torch.ones(shape), [-one for one in gradients], **settings)
+    torch.testing.assert_close(neighbour.detach().double(), opposite, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["muon", "soap", "sgd"])
+def test_every_rule_goes_downhill(name: str) -> None:
+    torch.manual_seed(0)
+    weight, target = torch.nn.Parameter(torch.randn(4, 3)), torch.randn(4, 3)
+    optimizer = {
+        "muon": lambda: Muon([weight], [], MuonConfig(lr=0.05)),
+        "soap": lambda: SOAP([weight], [], SOAPConfig(lr=0.05)),
+        "sgd": lambda: SGD([weight], lr=0.05),
+    }[name]()
+    losses = []
+    for _ in range(20):
+        optimizer.zero_grad()
+        loss = (weight - target).square().sum()
+        loss.backward()
+        losses.append(loss.item())
+        optimizer.step()
+    assert losses[-1] < 0.5 * losses[0]
 
 
 def test_muon_step_ignores_the_scale_of_the_gradient() -> None:
@@ -257,6 +293,46 @@ def test_clipping_uses_the_global_norm_and_skips_absent_gradients() -> None:
     assert parameters[2].grad is None
     clip_gradients(parameters, 100.0)
     torch.testing.assert_close(parameters[1].grad, torch.full((3,), 4.0 / math.sqrt(75)))
+
+
+def test_the_norm_of_gradients_in_half_precision_is_taken_in_float32() -> None:
+    # Their squares lie outside of float16's range, above and below.
+    for value in (300.0, 1e-4):
+        weight = torch.nn.Parameter(torch.zeros(4096, dtype=torch.float16))
+        weight.grad = torch.full((4096,), value, dtype=torch.float16)
+        norm = clip_gradients([weight], 1e6)
+        assert norm.dtype == torch.float32
+        assert norm.item() == pytest.approx(64 * value, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"eps": -1e-8}, {"weight_decay": -0.1}, {"betas": (0.9, 1.0)}, {"betas": (-0.1, 0.9)}]
+)
+def test_each_wrong_setting_of_adamw_alone_is_refused(wrong: dict[str, Any]) -> None:
+    for make in (AdamWConfig, SOAPConfig):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            make(**wrong)
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        AdamW([torch.nn.Parameter(torch.zeros(1))], **wrong)
+
+
+@pytest.mark.parametrize(
+    ("make", "wrong"),
+    [
+        (MuonConfig, {"lr": -1.0}),
+        (MuonConfig, {"weight_decay": -1.0}),
+        (MuonConfig, {"iterations": 0}),
+        (MuonConfig, {"momentum": -0.1}),
+        (SGDConfig, {"weight_decay": -1.0}),
+        (SOAPConfig, {"precondition_frequency": 0}),
+        (SOAPConfig, {"max_precond_dim": -1}),
+    ],
+)
+def test_each_wrong_setting_alone_is_refused(
+    make: Callable[..., object], wrong: dict[str, Any]
+) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        make(**wrong)
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:

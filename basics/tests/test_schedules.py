@@ -113,3 +113,16 @@ def test_fractions_that_make_no_sense_are_refused() -> None:
         WarmupStableDecaySchedule(warmup_fraction=0.5, decay_fraction=0.6)
     with pytest.raises(ValueError, match="warmup_fraction"):
         InverseSqrtSchedule(warmup_fraction=-1.0)
+
+
+def test_the_course_s_schedule_at_its_corners() -> None:
+    def rates(warmup: int, cycle: int) -> list[float]:
+        return [get_lr_cosine_schedule(it, 2.0, 1.0, warmup, cycle) for it in range(6)]
+
+    assert rates(0, 4) == pytest.approx(
+        [2.0, 1.5 + 0.25 * math.sqrt(2), 1.5, 1.5 - 0.25 * math.sqrt(2) * 1, 1.0, 1.0]
+    )
+    assert rates(2, 4) == pytest.approx([0.0, 1.0, 2.0, 1.5, 1.0, 1.0])
+    # No cosine between its ends.
+    assert rates(2, 2) == pytest.approx([0.0, 1.0, 2.0, 1.0, 1.0, 1.0])
+    assert rates(0, 0) == pytest.approx([2.0, 1.0, 1.0, 1.0, 1.0, 1.0])

@@ -1,5 +1,6 @@
 """Which windows a step trains on, document masks, and tokens that do not fit."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ from lm_basics.model_config import uniform_transformer
 from lm_basics.token_files.token_file import open_token_file, write_token_file
 from lm_basics.training import RandomWindows, ShuffledEpochs, ShuffledWindows, TrainingConfig, train
 from lm_basics.training.data import Loader, UniformWindows, window_sampler
+from lm_basics.training.loop import _final_loss
 from lm_basics.training.progress import StepReport, TokenRate
 from lm_basics.transformer import TransformerLM
+from lm_shared.metrics import read_metrics
 
 TOKENS = np.arange(500) % 30
 
@@ -146,3 +149,32 @@ def test_every_step_is_reported(tmp_path: Path) -> None:
     rate = TokenRate(step_tokens=10)
     assert [rate.add(one) for one in (1.0, 4.0)] == [10.0, 4.0]
     assert [rate.add(2.0) for _ in range(20)][-1] == 5.0
+
+
+@pytest.mark.parametrize(("num_tokens", "windows"), [(21, 1), (30, 1), (31, 2), (40, 2), (41, 3)])
+def test_an_epoch_has_the_windows_that_fit_whatever_the_shift(
+    num_tokens: int, windows: int
+) -> None:
+    sampler = ShuffledWindows(num_tokens=num_tokens, length=10, batch_size=windows, seed=1)
+    assert sampler.windows_per_epoch == windows
+    ends = []
+    for epoch in range(60):
+        starts = np.sort(sampler.starts(epoch))
+        assert np.all(np.diff(starts) == 10)
+        assert starts[0] >= 0
+        ends.append(int(starts[-1]) + 10)
+    # The last target is the token behind the last window; some shift reaches the last but few.
+    assert max(ends) <= num_tokens - 1
+    with pytest.raises(ValueError, match="at least 21 are needed"):
+        ShuffledWindows(num_tokens=20, length=10, batch_size=1)
+
+
+def test_the_final_loss_is_that_of_the_last_tenth_without_skipped_steps(tmp_path: Path) -> None:
+    config = TrainingConfig(steps=25, batch_size=1)
+    result = train(_model(), TOKENS, config, folder=tmp_path)
+    losses = [line["loss"] for line in read_metrics(tmp_path / "metrics.jsonl")]
+    assert result.final_loss == pytest.approx(sum(losses[-2:]) / 2)
+    lines = [{"loss": 1.0}, {"loss": 2.0, "skipped": "spike"}, {"loss": 4.0}, {"val_loss": 9.0}]
+    assert _final_loss(lines, 20) == 4.0
+    assert _final_loss(lines, 30) == 2.5
+    assert math.isnan(_final_loss(lines[1:2], 1))
