@@ -140,3 +140,32 @@ def test_extrapolated_optima_are_called_so(run, tmp_path: Path, capsys) -> None:
     printed = capsys.readouterr().out
     assert "C 1e+15: N_opt 6e+06 extrapolated" in printed
     assert "C 1e+14: N_opt" not in printed
+
+
+def test_a_sweep_makes_what_fit_and_plan_need(run, tmp_path: Path, capsys) -> None:
+    folder = tmp_path / "sweep"
+    budgets = ("--budgets", 2e7, 4e7)
+    options = (*budgets, "--vocab-size", 300, "--batch-size", 2, "--validation-tokens", 200)
+    assert run("sweep", *options, "--output", folder) == 0
+    assert f"points.json and candidates.json in {folder}" in capsys.readouterr().out
+    points = read_points(folder / "points.json")
+    assert len(points) == 6
+    assert {point.parameters for point in points[:3]} == {point.parameters for point in points[3:]}
+    assert [point.flops for point in points] == pytest.approx([2e7] * 3 + [4e7] * 3, rel=0.2)
+    assert run("fit", folder / "points.json", "--law", "small-sample") == 0
+    tables = (folder / "points.json", folder / "candidates.json")
+    assert run("plan", *tables, "--budget-s", 10) == 0
+    assert "train width-" in capsys.readouterr().out
+    # The same sweep goes on, here with nothing left to train; another one asks.
+    results = {path: path.stat().st_mtime_ns for path in folder.rglob("result.json")}
+    assert run("sweep", *options, "--output", folder) == 0
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("result.json")} == results
+    assert run("sweep", *options, "--seed", 1, "--output", folder) == 2
+    assert read_points(folder / "points.json") == points
+    assert "--overwrite replaces it" in capsys.readouterr().err
+
+
+def test_a_sweep_leaves_other_folders_alone(run, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("work")
+    assert run("sweep", "--output", tmp_path) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]

@@ -8,6 +8,10 @@ from lm_shared.command_line import Commands, run_unit
 PACKAGE = "lm_scaling.commands"
 DESCRIPTION = "Scaling laws."
 COMMANDS: Commands = {
+    "sweep": (
+        "sweep:sweep_by_recipe",
+        "Train one small model per width and budget; write their table and a plan's candidates.",
+    ),
     "fit": (
         "fit:fit",
         "Fit a law to a table of runs and print it, with the best size and data for each budget.",

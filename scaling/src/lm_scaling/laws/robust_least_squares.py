@@ -135,8 +135,8 @@ def minimize_batch(
         max_iterations: Most steps, accepted or not.
         tolerance: A row stops when an accepted step lowers its objective by less than this share.
     """
-    # scipy's L-BFGS finds the same optimum, but its BLAS threads wait for each other: beside a busy
-    # process on two cores one fit took 280 ms instead of 4.
+    # Kept beside scipy.optimize.least_squares, which finds the same optima one problem at a time in
+    # two to three times the time (docs/log.md, 2026-11-30).
     precision = np.zeros(NUM_UNKNOWNS) if prior is None else prior.deviation**-2.0
     mean = np.zeros(NUM_UNKNOWNS) if prior is None else prior.mean
 

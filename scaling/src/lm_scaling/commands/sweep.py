@@ -1,0 +1,149 @@
+"""``scaling sweep``: a table of small runs, for the other commands to fit and plan with."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lm_shared.choices import DeviceName
+from lm_shared.command_options import Overwrite, with_recipes
+from lm_shared.config import save_config, to_dict
+from lm_shared.files import claim_folder, read_json, write_json
+
+if TYPE_CHECKING:
+    from lm_basics.model_config import TransformerConfig
+    from lm_basics.training.config import TrainingConfig
+    from lm_scaling.experiment import ExperimentResult
+
+CONFIG_NAME, POINTS_NAME, CANDIDATES_NAME = "config.json", "points.json", "candidates.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepRecipe:
+    """Which models a sweep trains on the default corpus, and for how long."""
+
+    d_models: tuple[int, ...] = (8, 16, 32)
+    """Widths of the models."""
+    candidate_d_models: tuple[int, ...] = (16, 32, 64)
+    """Widths from which ``scaling plan`` is to choose."""
+    budgets: tuple[float, ...] = (3e9, 6e9, 1.2e10)
+    """Training FLOPs that are spent on every model."""
+    num_layers: int = 1
+    """Blocks of each model."""
+    d_head: int = 8
+    """Width of a head."""
+    context_length: int = 64
+    """Tokens that a model sees."""
+    vocab_size: int = 512
+    """Tokens of the vocabulary, trained on the corpus."""
+    batch_size: int = 8
+    """Sequences of a step."""
+    lr: float = 1e-2
+    """Highest learning rate."""
+    validation_tokens: int = 16_384
+    """Held-out tokens on which the loss is measured."""
+    seed: int = 0
+    """Seed of weights and data."""
+
+    def shape(self, d_model: int) -> "TransformerConfig":
+        """Return the model of a width."""
+        from lm_basics.model_config import uniform_transformer
+
+        return uniform_transformer(
+            vocab_size=self.vocab_size,
+            context_length=self.context_length,
+            d_model=d_model,
+            num_layers=self.num_layers,
+            num_heads=max(1, d_model // self.d_head),
+        )
+
+    def training(self, model: "TransformerConfig", tokens: int) -> "TrainingConfig":
+        """Return the training of a model on about so many tokens, with a complete schedule."""
+        from lm_basics.optim import AdamWConfig
+        from lm_basics.training.config import TrainingConfig
+
+        return TrainingConfig(
+            steps=max(1, tokens // (self.batch_size * model.context_length)),
+            batch_size=self.batch_size,
+            optimizer=AdamWConfig(lr=self.lr),
+            seed=self.seed,
+        )
+
+
+RECIPES: dict[str, tuple[str, SweepRecipe]] = {
+    "tiny": ("Nine runs on the default corpus, in about a minute on two cores.", SweepRecipe())
+}
+"""Sweeps by name: one line of help, then the settings."""
+
+
+def sweep(
+    recipe: SweepRecipe,
+    *,
+    output: Path = Path("runs/sweep"),
+    device: DeviceName = "cpu",
+    overwrite: Overwrite = False,
+) -> None:
+    """Train one small model per width and budget; write their table and the candidates of a plan.
+
+    Args:
+        recipe: Models, budgets and training.
+        output: Folder of the runs, points.json and candidates.json; the same sweep goes on there.
+        device: Where to train.
+        overwrite: Replace the tables of another sweep.
+    """
+    from lm_basics.default_corpus import prepare_default_corpus
+    from lm_scaling.backends import TrainerBackend
+    from lm_scaling.laws.points import write_points
+    from lm_scaling.sweep import isoflop_experiments, run_sweep
+    from lm_shared.display import progress
+    from lm_shared.tensors import choose_device
+
+    config_path = output / CONFIG_NAME
+    is_same = config_path.is_file() and read_json(config_path) == to_dict(recipe)
+    claim_folder(output, "a sweep", marker=CONFIG_NAME, overwrite=overwrite or is_same)
+    # Written first, so that an interrupted sweep is known again; its finished runs stay.
+    save_config(recipe, config_path)
+    corpus = output / f"corpus-{recipe.vocab_size}"
+    data = prepare_default_corpus(corpus, vocab_size=recipe.vocab_size)
+    backend = TrainerBackend(
+        data.train.tokens,
+        data.validation.tokens[: recipe.validation_tokens],
+        output / "runs",
+        first_context=data.end_of_text,
+        data_hash=data.train.vocab_hash,
+        device=choose_device(device),
+    )
+    shapes = [recipe.shape(d_model) for d_model in recipe.d_models]
+    experiments = isoflop_experiments(shapes, recipe.budgets, recipe.training)
+    with progress("sweep", len(experiments)) as advance:
+        results = run_sweep(backend, experiments, on_result=lambda *_: advance())
+    points = [result.point() for result in results]
+    write_points(points, output / POINTS_NAME)
+    write_json(output / CANDIDATES_NAME, _candidates(recipe, results))
+    print(f"{'parameters':>12}{'tokens':>12}{'FLOPs':>11}{'loss':>9}")
+    for point in points:
+        print(
+            f"{point.parameters:>12,.0f}{point.tokens:>12,.0f}{point.flops:>11.2e}"
+            f"{point.loss:>9.4f}"
+        )
+    print(f"{POINTS_NAME} and {CANDIDATES_NAME} in {output}")
+
+
+def _candidates(recipe: SweepRecipe, results: "list[ExperimentResult]") -> list[dict[str, object]]:
+    """Return the models to plan with, at the speed in FLOPs of the sweep's largest run."""
+    from lm_scaling.experiment import effective_parameters, flops_per_token
+
+    fastest = max(result.flops / result.elapsed_s for result in results)
+    shapes = {d_model: recipe.shape(d_model) for d_model in recipe.candidate_d_models}
+    return [
+        {
+            "name": f"width-{d_model}",
+            "parameters": effective_parameters(shape),
+            "flops_per_token": flops_per_token(shape),
+            "seconds_per_token": flops_per_token(shape) / fastest,
+        }
+        for d_model, shape in shapes.items()
+    ]
+
+
+sweep_by_recipe = with_recipes(sweep, RECIPES)
+"""``scaling sweep``: a recipe by its name, and the options of ``sweep``."""
