@@ -129,7 +129,7 @@ def sweep(
 
 
 def _candidates(recipe: SweepRecipe, results: "list[ExperimentResult]") -> list[dict[str, object]]:
-    """Return the models to plan with, at the speed in FLOPs of the sweep's largest run."""
+    """Return the models to plan with, at the speed of the sweep's fastest run in FLOPs."""
     from lm_scaling.experiment import effective_parameters, flops_per_token
 
     fastest = max(result.flops / result.elapsed_s for result in results)
