@@ -121,7 +121,7 @@ def muon_by_hand(
     weight_decay: float,
     iterations: int = 5,
 ) -> torch.Tensor:
-    """Return one matrix after a step of Muon for each gradient, in float64 (Jordan et al., 2024)."""
+    """Return one matrix after a step of Muon for each gradient (Jordan et al., 2024)."""
     theta, m = weight.double(), torch.zeros_like(weight).double()
     rows, columns = theta.shape
     for g in gradients:
