@@ -8,6 +8,7 @@ import pytest
 
 from lm_basics.token_files import encode_documents, encode_files, open_token_file, write_token_file
 from lm_basics.tokenizer import Tokenizer, train_bpe_from_texts
+from lm_shared.testing.processes import run_python
 
 END = "<|endoftext|>"
 DOCUMENTS = [[3, 1, 2], [], [7, 7], [0]]
@@ -224,3 +225,13 @@ def test_a_text_is_not_called_a_damaged_token_file(path: Path) -> None:
     text.write_text("the cat")
     with pytest.raises(ValueError, match=r"expected a path that ends in \.bin, got .*\.txt"):
         open_token_file(text)
+
+
+def test_token_files_and_views_load_neither_torch_nor_what_draws() -> None:
+    script = """
+import sys
+import lm_basics.corpora, lm_basics.token_files.encoding, lm_basics.tokenizer_views.comparison
+import lm_basics.tokenizer_views.inspector, lm_basics.tokenizer_views.report
+print(sorted({"torch", "matplotlib", "pyarrow", "starlette", "huggingface_hub"} & {*sys.modules}))
+"""
+    assert run_python(["-c", script]).stdout == "[]\n"
