@@ -121,6 +121,20 @@ def test_folders_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         load_model(folder)
 
 
+def test_a_description_may_leave_out_what_has_a_default(tmp_path: Path) -> None:
+    model = varied_model({"rope_theta": 500.0})
+    save_model(model, tmp_path)
+    path = tmp_path / "config.json"
+    description = json.loads(path.read_text())
+    for spelling in ("rope_theta", "rope_parameters"):
+        # Each of the two spellings of the base is enough.
+        kept = {key: value for key, value in description.items() if key != spelling}
+        kept.pop("tie_word_embeddings")
+        kept.pop("num_key_value_heads")
+        path.write_text(json.dumps(kept))
+        assert load_model(tmp_path).config == model.config
+
+
 def test_the_folder_of_a_training_run_stands_for_its_model(tmp_path: Path) -> None:
     model = varied_model({})
     save_model(model, tmp_path / "run" / "model")

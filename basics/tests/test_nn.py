@@ -110,7 +110,7 @@ def test_embedding_refuses_ids_outside_the_table(wrong: int) -> None:
 
 @pytest.mark.parametrize("shape", [(2,), (2, 3)])
 def test_attention_matches_torch_with_a_mask(shape: tuple[int, ...]) -> None:
-    q, k, v = (torch.randn(*shape, n, 8) for n in (5, 7, 7))
+    q, k, v = (torch.randn(*shape, n, d) for n, d in ((5, 8), (7, 8), (7, 6)))
     mask = torch.rand(*shape, 5, 7) > 0.3
     mask[..., 0] = True
     expected = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)

@@ -114,7 +114,7 @@ def test_packed_documents_have_the_logits_of_each_alone(config: TransformerConfi
     if config.position_embedding is not None:
         pytest.skip("absolute positions differ in a packed row")
     model, ids = TransformerLM(config), torch.randint(50, (2, 12))
-    documents = torch.tensor([[0] * 5 + [1] * 7, [3] * 7 + [4] * 5])
+    documents = torch.tensor([[0] * 5 + [1] * 7, [4] * 7 + [3] * 5])
     packed = model(ids, documents=documents)
     for row, length in ((0, 5), (1, 7)):
         for part in (slice(0, length), slice(length, 12)):

@@ -38,6 +38,23 @@ def test_queries_at_given_positions_equal_the_reference(kv_heads) -> None:
     _assert_alike(_inputs(kv_heads, queries=2, keys=9), positions)
 
 
+@pytest.mark.parametrize("window", [None, 1, 3, 9])
+@pytest.mark.parametrize(
+    "documents",
+    [None, torch.tensor([[2, 2, 2, 0, 0, 0], [1, 1, 1, 1, 1, 4]])],
+    ids=["whole", "packed"],
+)
+def test_windows_and_documents_hide_what_they_hide_in_the_reference(window, documents) -> None:
+    inputs = _inputs(2)
+    hidden = {"window": window, "documents": documents}
+    assert_close(attention(*inputs, **hidden), reference(*inputs, **hidden))
+    positions = torch.tensor([[0, 3], [5, 8]])
+    cached = _inputs(2, queries=2, keys=9)
+    assert_close(
+        attention(*cached, positions, window=window), reference(*cached, positions, window=window)
+    )
+
+
 def test_keys_after_the_query_have_no_influence() -> None:
     q, k, v = _inputs(2, queries=1, keys=9)
     positions = torch.tensor([[3], [5]])

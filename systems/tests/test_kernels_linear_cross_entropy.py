@@ -127,6 +127,7 @@ def test_a_chunk_holds_at_least_one_row() -> None:
     assert chunk_rows(10**9, torch.device("cpu"), torch.float32) == 1
     assert chunk_rows(4096, torch.device("cpu"), torch.bfloat16) == 256
     assert chunk_rows(32_768, torch.device("cuda"), torch.bfloat16) == 16_384
+    assert chunk_rows(2**40, torch.device("cpu"), torch.float32) == 1
 
 
 @pytest.mark.parametrize("loss", [reference, linear_cross_entropy], ids=["reference", "fused"])
@@ -135,3 +136,15 @@ def test_a_negative_target_other_than_the_ignored_one_is_an_error(
 ) -> None:
     with pytest.raises((IndexError, RuntimeError), match="out of"):
         loss(torch.randn(3, 4), torch.randn(5, 4), torch.tensor([1, -1, 2]))
+
+
+@pytest.mark.usefixtures("chunked")
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_the_types_are_those_of_the_reference(dtype) -> None:
+    inputs = _inputs(dtype)
+    ours, expected = _run(linear_cross_entropy, inputs), _run(reference, inputs)
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    assert [one.dtype for one in ours] == [one.dtype for one in expected] == [wide, dtype, dtype]
+    assert_close(ours[0], expected[0], rtol=1e-2 if dtype.itemsize == 2 else 1e-7, atol=0)
+    for one, other in zip(ours[1:], expected[1:], strict=True):
+        assert_close(one, other, rtol=0.05, atol=0.02)

@@ -63,19 +63,24 @@ class RotaryPositionalEmbedding(nn.Module):
             ValueError: More vectors than positions, or positions whose shape does not fit.
             IndexError: A position is negative or too large.
         """
+        return self.ops.rope(x, *self.angles(x.shape[:-1], token_positions))
+
+    def angles(
+        self, places: Sequence[int], token_positions: Int[Tensor, "*rows seq"] | None
+    ) -> tuple[Float[Tensor, "*#batch seq half"], Float[Tensor, "*#batch seq half"]]:
+        """Return cosines and sines for vectors of the shape ``places``; see ``forward``."""
         if token_positions is None:
-            positions = _first_rows((self.cos, self.sin), x.shape[-2])
-            return self.ops.rope(x, *positions)
-        places, given = x.shape[:-1], token_positions.shape
+            return _first_rows(self.cos, places[-1]), _first_rows(self.sin, places[-1])
+        given = token_positions.shape
         if len(given) < len(places) and any(size != 1 for size in given[:-1]):
-            # (batch, seq) for (batch, heads, seq, d_k): the usual rule would take the batch for
-            # the heads, and nothing would tell where there are as many of them.
+            # (batch, seq) for (batch, heads, seq): the usual rule would take the batch for the
+            # heads, and nothing would tell where there are as many of them.
             raise ValueError(
                 f"token_positions of shape {tuple(given)} leave open which axes of "
-                f"{tuple(x.shape)} they are for: give the others as axes of size 1"
+                f"{tuple(places)} they are for: give the others as axes of size 1"
             )
         index = fitting("token_positions", token_positions, places)
-        return self.ops.rope(x, _rows(self.cos, index), _rows(self.sin, index))
+        return _rows(self.cos, index), _rows(self.sin, index)
 
 
 class SinusoidalPositionalEmbedding(nn.Module):
@@ -110,7 +115,7 @@ class SinusoidalPositionalEmbedding(nn.Module):
             IndexError: A position is negative or too large.
         """
         if token_positions is None:
-            (waves,) = _first_rows((self.table,), x.shape[-2])
+            waves = _first_rows(self.table, x.shape[-2])
         else:
             waves = _rows(self.table, fitting("token_positions", token_positions, x.shape[:-1]))
         return x + waves.to(x.dtype)
@@ -129,6 +134,8 @@ def fitting(
     Raises:
         ValueError: They do not fit.
     """
+    if values.shape == places:
+        return values
     surplus = max(0, values.ndim - len(places))
     shape = tuple(values.shape[surplus:])
     pairs = zip(reversed(shape[:-1]), reversed(places[:-1]), strict=False)
@@ -144,10 +151,10 @@ def fitting(
     return values.view(shape)
 
 
-def _first_rows(tables: Sequence[Tensor], count: int) -> list[Tensor]:
-    if count > len(tables[0]):
-        raise ValueError(f"{count} vectors in a row, but max_seq_len is {len(tables[0])}")
-    return [table[:count] for table in tables]
+def _first_rows(table: Float[Tensor, "positions width"], count: int) -> Float[Tensor, "seq width"]:
+    if count > len(table):
+        raise ValueError(f"{count} vectors in a row, but max_seq_len is {len(table)}")
+    return table[:count]
 
 
 def _rows(
