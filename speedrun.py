@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from transformers import AutoModelForCausalLM
+from transformers.utils.logging import disable_progress_bar
 
 from lm_alignment.evaluation import evaluate_reward
 from lm_alignment.rl.grpo import train_grpo
@@ -298,6 +299,8 @@ def serve(config: ServingRecipe, folder: Path, tokens: Stage, aligned: Stage) ->
     )
     prompts = [TEMPLATE.encode_prompt(data.tokenizer, question) for question in config.questions]
     completions = Engine(model, data.tokenizer).generate(prompts, sampling)
+    # This run has progress bars of its own.
+    disable_progress_bar()
     theirs = AutoModelForCausalLM.from_pretrained(aligned.folder / "model")
     ids = torch.tensor(data.validation.tokens[: model.config.context_length].astype("int64"))
     with torch.no_grad():

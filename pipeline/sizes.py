@@ -3,12 +3,15 @@
 from dataclasses import replace
 
 from lm_alignment import recipes as alignment
+from lm_alignment.sft import SFTConfig
+from lm_basics.optim.config import AdamWConfig
 from lm_data.sample_crawl.config import SampleCrawlConfig
 from pipeline.recipes import (
     AlignRecipe,
     PlanRecipe,
     PretrainRecipe,
     Recipe,
+    ServingRecipe,
     Shape,
     SizeName,
     TokenizerRecipe,
@@ -39,7 +42,16 @@ _SMOKE = Recipe(
         validation_tokens=4_096,
     ),
     pretrain=PretrainRecipe(kernels="fused", validate_every=50, checkpoint_every=20),
-    alignment=AlignRecipe(recipe=alignment.SMOKE),
+    # Long enough to see that something is learned: most answers are right in the end.
+    alignment=AlignRecipe(
+        recipe=replace(
+            alignment.SMOKE,
+            sft=SFTConfig(steps=150, optimizer=AdamWConfig(lr=3e-3, weight_decay=0.0)),
+        )
+    ),
+    serving=ServingRecipe(
+        questions=("Sort 8 3 5.", "Sort 2 9 4.", "Sort 6 1 3.", "Sort 7 5 2.", "Who are you?")
+    ),
 )
 
 _LAPTOP = Recipe(

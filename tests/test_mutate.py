@@ -82,9 +82,11 @@ def test_the_nearest_tests_come_first(tmp_path: Path) -> None:
         path = tmp_path / "unit" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    seconds = {f"unit/{name}": 2.0 for name in files if name.startswith("tests")}
-    graph, path = import_graph(tmp_path, "unit"), "unit/src/lm_unit/norm.py"
-    names = [Path(one).stem for one in nearest_tests(graph, path, seconds, 7.0)]
-    assert names == ["test_norm", "test_layers", "test_model"]
-    # The nearest is taken even when it takes longer.
-    assert nearest_tests(graph, path, seconds, 1.0) == ("unit/tests/test_norm.py",)
+    path = "unit/src/lm_unit/norm.py"
+    tests = nearest_tests(tmp_path, "unit", import_graph(tmp_path, "unit"), path)
+    assert [Path(one).stem for one in tests] == [
+        "test_norm",
+        "test_layers",
+        "test_model",
+        "test_far",
+    ]

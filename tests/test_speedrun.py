@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -67,6 +68,16 @@ def test_a_run_leaves_a_summary_a_report_and_a_model(straight: Path) -> None:
     assert page.count("<svg") >= 6
     assert "http://" not in page.replace("http://www.w3.org/", "")
     assert (straight / "smoke" / "align" / "model" / "tokenizer.json").exists()
+
+
+@pytest.mark.slow
+def test_even_the_smallest_size_shows_something_learned(straight: Path) -> None:
+    summary = read_json(straight / "summary.json")
+    assert summary["base_reward"] < 0.1 < 0.3 < summary["sft_reward"]
+    answers = read_json(straight / "smoke" / "serve" / "stage.json")["result"]["answers"]
+    sorted_digits = [" ".join(sorted(re.findall(r"\d", question))) for question, _ in answers]
+    right = [answer.strip() == x for (_, answer), x in zip(answers, sorted_digits, strict=True)]
+    assert sum(right[:-1]) >= 2, answers
 
 
 @pytest.mark.slow

@@ -141,7 +141,14 @@ def test_four_runs_are_enough_and_three_are_not(tiny_law: ParametricLaw) -> None
 
 
 @pytest.mark.parametrize(
-    "settings", [{"entropy": 0.0}, {"beta_deviation": -1.0}, {"noise": 0.0}, {"strengths": ()}]
+    "settings",
+    [
+        {"entropy": 0.0},
+        {"beta_deviation": -1.0},
+        {"noise": 0.0},
+        {"strengths": ()},
+        {"strengths": (1.0, 0.0)},
+    ],
 )
 def test_bad_priors_are_refused(settings) -> None:
     with pytest.raises(ValueError, match=r"must be positive"):

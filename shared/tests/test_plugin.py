@@ -5,6 +5,7 @@ from subprocess import CompletedProcess
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 pytest_plugins = ["pytester"]
 
@@ -66,3 +67,9 @@ def test_the_process_helper_is_a_fixture_too(
     run_python: Callable[..., CompletedProcess[str]],
 ) -> None:
     assert run_python(["-c", "print(6 * 7)"]).stdout == "42\n"
+
+
+@given(st.integers())
+def test_examples_may_take_their_time(number: int) -> None:
+    assert settings().deadline is None
+    assert HealthCheck.too_slow in settings().suppress_health_check

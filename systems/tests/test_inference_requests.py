@@ -20,7 +20,7 @@ def _make(prompts, sampling: SamplingConfig | None = None) -> list[Request]:
         ([[]], "prompt 0 is empty"),
         ([[1] * 9], "prompt 0 has 9 tokens, but the context holds 8"),
         ([[1, 50]], "outside of the vocabulary of 50: smallest 1, largest 50"),
-        ([[-1]], "outside of the vocabulary"),
+        ([[-1, 3]], "outside of the vocabulary of 50: smallest -1, largest 3"),
     ],
     ids=["empty text", "no tokens", "too long", "unknown", "negative"],
 )

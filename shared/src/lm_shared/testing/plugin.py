@@ -56,6 +56,18 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the markers that every unit may use."""
     for name, (meaning, _) in _MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
+    if importlib.util.find_spec("hypothesis"):
+        _let_examples_take_their_time()
+
+
+def _let_examples_take_their_time() -> None:
+    """Keep hypothesis from judging the speed of the machine; no test does that."""
+    from hypothesis import HealthCheck, settings  # noqa: PLC0415 - GPU images often lack it
+
+    settings.register_profile(
+        "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("patient")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
