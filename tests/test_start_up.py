@@ -1,0 +1,44 @@
+"""Help appears at once: nothing heavy is imported for it, and it says what the command says."""
+
+import importlib
+import inspect
+import json
+from pathlib import Path
+
+import pytest
+
+from lm_shared.command_line import load_command
+from lm_shared.testing.processes import run_python
+
+UNITS = ["basics", "systems", "scaling", "data", "alignment"]
+HEAVY = ["torch", "transformers", "numba", "scipy", "matplotlib", "pyarrow", "triton"]
+
+PROGRAM = """
+import contextlib, importlib, io, json, sys
+
+unit, heavy = sys.argv[1], json.loads(sys.argv[2])
+main = importlib.import_module(f"lm_{unit}.commands.main")
+found = {}
+for arguments in [[], *([name] for name in main.COMMANDS)]:
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+        main.main([*arguments, "--help"])
+    found[" ".join(arguments)] = [name for name in heavy if name in sys.modules]
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_help_imports_nothing_heavy(unit: str, tmp_path: Path) -> None:
+    result = run_python(["-c", PROGRAM, unit, json.dumps(HEAVY)], folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert len(found) > 1
+    assert {name: modules for name, modules in found.items() if modules} == {}
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_the_table_says_what_the_commands_say(unit: str) -> None:
+    main = importlib.import_module(f"lm_{unit}.commands.main")
+    for name, (_, help_line) in main.COMMANDS.items():
+        documented = inspect.getdoc(load_command(main.PACKAGE, main.COMMANDS, name))
+        assert (documented or "").splitlines()[0] == help_line, name
