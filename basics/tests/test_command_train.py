@@ -271,7 +271,7 @@ def test_a_prompt_needs_a_tokenizer_and_a_run_needs_tokens(
     output = ("--output", tmp_path / "run")
     assert run("train", "tiny", *data[:2], *output, "--prompt", "to") == 2
     assert "--prompt 'to' needs --tokenizer" in capsys.readouterr().err
-    assert run("train", "tiny", *output) == 2
+    assert run("train", "tinystories", *output) == 2
     expected = "there is nothing to train on: give --tokens FILE, as basics encode writes it, or "
     assert f"{expected}--default-corpus" in capsys.readouterr().err
     assert run("train", "tiny", *data, "--output", tmp_path / "train.bin") == 2

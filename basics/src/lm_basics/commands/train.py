@@ -2,13 +2,12 @@
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from lm_basics.commands.train_recipes import RECIPES, DepthRecipe, TrainRecipe
 from lm_basics.model_config import TransformerConfig
-from lm_basics.training import TrainingResult, train
 from lm_basics.training.progress import TrainingProgress
 from lm_shared.choices import DeviceName
 from lm_shared.command_options import Overwrite, with_recipes
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     from lm_basics.commands.training_tokens import TrainingTokens
     from lm_basics.reports.curves import RunSetting
+    from lm_basics.training import TrainingResult
     from lm_basics.training.samples import SampleWriter
 
 
@@ -72,6 +72,7 @@ def train_model(
     from lm_basics.commands.training_watch import TrainingWatch
     from lm_basics.export import MODEL_FOLDER_NAME, save_model
     from lm_basics.nn.ops import COMPILED_OPS, REFERENCE_OPS
+    from lm_basics.training import train
     from lm_basics.transformer import TransformerLM
     from lm_shared.tensors import choose_device, choose_dtype, require_determinism, seed_everything
 
@@ -135,6 +136,8 @@ def train_model(
     _print_result(result, num_trained=watch.num_steps)
     write_report([output], output)
     print(f"wrote {output / MODEL_FOLDER_NAME} and {output / 'report.html'}")
+    if data.tokenizer is not None:
+        print(f'next: basics generate "The people" --model {output}')
 
 
 def _check_counts(**counts: int | None) -> None:
@@ -218,7 +221,7 @@ def _setting(
     )
 
 
-def _print_result(result: TrainingResult, *, num_trained: int) -> None:
+def _print_result(result: "TrainingResult", *, num_trained: int) -> None:
     from lm_basics.commands.wording import counted
 
     print(
@@ -233,5 +236,5 @@ def _print_result(result: TrainingResult, *, num_trained: int) -> None:
         print(f"{name} {value:.4f}")
 
 
-train_by_recipe: Any = with_recipes(train_model, RECIPES)
+train_by_recipe = with_recipes(train_model, RECIPES, default="default")
 """``basics train``: a recipe by its name, and the options of ``train_model``."""

@@ -142,13 +142,14 @@ def _course() -> TrainRecipe:
 
 RECIPES: dict[str, tuple[str, Any]] = {
     "tiny": (
-        "Seconds on a CPU: to see that everything works.",
+        "Seconds on a CPU: to see that everything works, on the default corpus unless --tokens.",
         TrainRecipe(
             training=TrainingConfig(steps=50, batch_size=4, optimizer=_MUON, checkpoint_every=10),
             d_model=64,
             num_layers=2,
             num_heads=2,
             context_length=64,
+            default_corpus=True,
         ),
     ),
     "default": (
