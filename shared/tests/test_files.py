@@ -16,6 +16,7 @@ from lm_shared.files import (
     hash_files,
     lock_folder,
     read_json,
+    read_json_lines,
     replace_between,
     write_bytes,
     write_json,
@@ -242,6 +243,17 @@ def test_writing_a_number_without_a_json_form_is_refused(tmp_path: Path) -> None
     with pytest.raises(ValueError, match=r"x\.json: .*not JSON compliant"):
         write_json(tmp_path / "x.json", {"loss": float("nan")})
     assert names(tmp_path) == []
+
+
+def test_json_lines_are_read_as_far_as_they_are_whole(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    assert read_json_lines(path) == []
+    lines = [b'{"a": 1}\n', b"[1]\n", b"{\n", b'{"a": NaN}\n', b'{"a": 1, "a": 2}\n', b"\xff\n"]
+    path.write_bytes(b"".join(lines) + b'{"b": 2}')
+    found = read_json_lines(path)
+    assert [line for line, _ in found] == [*lines, b'{"b": 2}']
+    # The last one is cut off: its newline is missing, and so may be its end.
+    assert [record for _, record in found] == [{"a": 1}, *[None] * 6]
 
 
 def test_hash_of_a_file_is_sha256(tmp_path: Path) -> None:

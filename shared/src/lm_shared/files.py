@@ -262,6 +262,17 @@ def read_json(path: Path | str) -> Any:
         raise ValueError(f"{path} is damaged or no JSON file: {error}") from error
 
 
+def read_json_lines(path: Path | str) -> list[tuple[bytes, dict[str, Any] | None]]:
+    """Return the lines of a file, each with its JSON object, or with None where it holds none.
+
+    A last line without its newline was cut off by a kill, so it counts as damaged. A file that is
+    not there has no lines.
+    """
+    path = Path(path)
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    return [(line, _json_object(line)) for line in lines]
+
+
 def hash_file(path: Path | str) -> str:
     """Return the SHA-256 of a file's content in hex."""
     with Path(path).open("rb") as file:
@@ -325,6 +336,16 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _json_object(line: bytes) -> dict[str, Any] | None:
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        record = json.loads(line, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
 
 
 def _unique_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, runtime_checkable
 
-from lm_shared.files import write_bytes
+from lm_shared.files import read_json_lines, write_bytes
 
 Value = float | int | str | bool | None
 
@@ -52,14 +52,12 @@ class MetricsWriter:
 
     def _open(self) -> None:
         lines = _whole_lines(self.path)
-        last = (
-            _parse(lines[-1], self.path, len(lines)) if lines else {"step": None, "elapsed_s": 0.0}
-        )
+        last: dict[str, Any] = lines[-1][1] if lines else {"step": None, "elapsed_s": 0.0}
         self._last_step: int | None = last["step"]
         self._earlier_s: float = last["elapsed_s"]
         self._started_at = time.monotonic()
         self._file = self.path.open("ab")
-        self._file.truncate(sum(map(len, lines)))
+        self._file.truncate(sum(len(line) for line, _ in lines))
 
     @property
     def last_step(self) -> int | None:
@@ -102,11 +100,7 @@ class MetricsWriter:
         # The rewritten file is a new one: the open handle would go on writing to the old.
         self._file.close()
         lines = _whole_lines(self.path)
-        kept = [
-            line
-            for number, line in enumerate(lines, start=1)
-            if _parse(line, self.path, number)["step"] <= step
-        ]
+        kept = [line for line, values in lines if values["step"] <= step]
         if len(kept) < len(lines):
             write_bytes(self.path, b"".join(kept))
         self._open()
@@ -159,32 +153,43 @@ def read_metrics(path: Path | str) -> list[dict[str, Any]]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no metrics file at {path}")
-    lines = _whole_lines(path)
-    return [_parse(line, path, number) for number, line in enumerate(lines, start=1)]
+    return [record for _, record in _whole_lines(path)]
 
 
-def _whole_lines(path: Path) -> list[bytes]:
-    """Return the lines that end in a newline; one that does not was cut off by a kill."""
-    if not path.exists():
-        return []
-    return [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+def read_whole_metrics(path: Path | str) -> tuple[list[dict[str, Any]], int]:
+    """Return the lines of a metrics file that are whole, and how many are not."""
+    parsed = [_values(record) for _, record in read_json_lines(path)]
+    whole = [values for values in parsed if values is not None]
+    return whole, len(parsed) - len(whole)
 
 
-def _parse(line: bytes, path: Path, number: int) -> dict[str, Any]:
-    try:
-        record = json.loads(line, parse_constant=_refuse_constant)
-        if not isinstance(record["step"], int) or not isinstance(record["elapsed_s"], int | float):
-            raise TypeError("step or elapsed_s is not a number")
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"line {number} of {path} is damaged, delete {path.parent} to start over: {error!r}"
-        ) from error
+def _whole_lines(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
+    """Return lines and their values, the last one left out if a kill cut it off.
+
+    Raises:
+        ValueError: another line is damaged.
+    """
+    found: list[tuple[bytes, dict[str, Any]]] = []
+    for number, (line, record) in enumerate(read_json_lines(path), start=1):
+        if not line.endswith(b"\n"):
+            break
+        values = _values(record)
+        if values is None:
+            raise ValueError(
+                f"line {number} of {path} is damaged, delete {path.parent} to start over: expected "
+                f"an object with step and elapsed_s, got {line[:80]!r}"
+            )
+        found.append((line, values))
+    return found
+
+
+def _values(record: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return the values of a line, or None if it is not one of a metrics file."""
+    if record is None or not isinstance(record.get("step"), int):
+        return None
+    if not isinstance(record.get("elapsed_s"), int | float):
+        return None
     return {name: float(one) if one in _NON_FINITE else one for name, one in record.items()}
-
-
-def _refuse_constant(name: str) -> None:
-    """Refuse the bare NaN and Infinity that Python reads and JSON does not have."""
-    raise ValueError(f"{name} is not a JSON number")
 
 
 def _plain(name: str, value: Any) -> Value:

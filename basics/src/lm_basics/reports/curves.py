@@ -3,7 +3,6 @@
 What cannot be read is left out and said: a report on ten runs must not fail because of one.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from lm_basics.accounting import count_parameters, training_flops_per_token
 from lm_basics.training.config import TrainingRunConfig
 from lm_basics.training.samples import SAMPLES_NAME, Sample, last_samples, read_samples
 from lm_shared.config import load_config, save_config
-from lm_shared.metrics import read_metrics
+from lm_shared.metrics import read_whole_metrics
 from lm_shared.runs import CONFIG_NAME, METRICS_NAME, RECEIPT_NAME, load_receipt
 
 SETTING_NAME = "setting.json"
@@ -188,27 +187,16 @@ def _read_lines(path: Path, problems: list[str]) -> list[dict[str, Any]]:
     if not path.is_file():
         problems.append(f"there is no {path.name}")
         return []
-    try:
-        return read_metrics(path)
-    except ValueError:
-        pass
-    raw = path.read_bytes().splitlines()
-    parsed = [_parse(line) for line in raw]
-    lines = [line for line in parsed if line is not None]
-    problems.append(f"{len(raw) - len(lines)} of {len(raw):,} lines of {path.name} are damaged")
+    lines, num_damaged = read_whole_metrics(path)
+    if num_damaged and not _is_torn_alone(path, num_damaged):
+        num_lines = len(lines) + num_damaged
+        problems.append(f"{num_damaged} of {num_lines:,} lines of {path.name} are damaged")
     return lines
 
 
-def _parse(line: bytes) -> dict[str, Any] | None:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    is_whole = isinstance(record, dict) and isinstance(record.get("step"), int)
-    if not is_whole or not isinstance(record.get("elapsed_s"), int | float):
-        return None
-    words = ("nan", "inf", "-inf")
-    return {name: float(one) if one in words else one for name, one in record.items()}
+def _is_torn_alone(path: Path, num_damaged: int) -> bool:
+    """Tell whether all that is damaged is a last line that a kill cut off, which is no fault."""
+    return num_damaged == 1 and not path.read_bytes().endswith(b"\n")
 
 
 def _read_samples(path: Path, problems: list[str]) -> tuple[Sample, ...]:

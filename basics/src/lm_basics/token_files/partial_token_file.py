@@ -27,7 +27,7 @@ from lm_basics.token_files.token_file import (
     sidecar_path,
     write_sidecar,
 )
-from lm_shared.files import claim_file, lock_folder
+from lm_shared.files import claim_file, lock_folder, read_json_lines
 
 COMMIT_INTERVAL_S = 1.0
 """The work that a kill can undo."""
@@ -314,14 +314,8 @@ def _read(path: Path) -> tuple[list[dict[str, Any]], int]:
     """Return the complete records and the bytes that they take."""
     records: list[dict[str, Any]] = []
     size = 0
-    if not path.exists():
-        return records, size
-    for line in path.read_bytes().splitlines(keepends=True):
-        try:
-            record = json.loads(line) if line.endswith(b"\n") else None
-        except ValueError:
-            record = None
-        if not isinstance(record, dict):
+    for line, record in read_json_lines(path):
+        if record is None:
             break
         records.append(record)
         size += len(line)

@@ -5,13 +5,14 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lm_basics.decoding import generate
 from lm_basics.sampling_config import SamplingConfig
 from lm_basics.tokenizer.text_tokenizer import TextTokenizer
 from lm_basics.transformer import TransformerLM
 from lm_shared.config import from_dict, to_dict
-from lm_shared.files import write_text
+from lm_shared.files import read_json_lines, write_text
 
 SAMPLES_NAME = "samples.jsonl"
 
@@ -94,9 +95,9 @@ class SampleWriter:
 
 def read_samples(path: Path) -> tuple[list[Sample], int]:
     """Return the samples of a ``samples.jsonl``, and how many of its lines are damaged."""
-    lines = path.read_bytes().splitlines()
-    samples = [one for line in lines if (one := _parse(line)) is not None]
-    return samples, len(lines) - len(samples)
+    records = [record for _, record in read_json_lines(path)]
+    samples = [one for record in records if (one := _parse(record)) is not None]
+    return samples, len(records) - len(samples)
 
 
 def last_samples(samples: Sequence[Sample]) -> list[Sample]:
@@ -104,8 +105,8 @@ def last_samples(samples: Sequence[Sample]) -> list[Sample]:
     return [one for one in samples if one.step == samples[-1].step]
 
 
-def _parse(line: bytes) -> Sample | None:
+def _parse(record: dict[str, Any] | None) -> Sample | None:
     try:
-        return from_dict(Sample, json.loads(line))
+        return from_dict(Sample, record)
     except ValueError:
         return None

@@ -8,7 +8,7 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from lm_basics.default_corpus import Document
 from lm_data.sample_crawl.config import SampleCrawlConfig
@@ -28,7 +28,7 @@ from lm_data.sample_crawl.templates import (
     make_junk_page,
     render_page,
 )
-from lm_shared.files import write_text
+from lm_shared.files import read_json_lines, write_text
 
 Expectation = Literal["keep", "drop", "either"]
 
@@ -248,16 +248,19 @@ def read_truth(path: Path | str) -> list[PageTruth]:
     """Read what ``write_truth`` wrote.
 
     Raises:
+        FileNotFoundError: There is no such file.
         ValueError: A line is damaged.
     """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no truth at {path}")
     rows = []
-    with Path(path).open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                # JSON has no tuples.
-                fields: dict[str, Any] = json.loads(line)
-                fields["personal_data"] = tuple(fields["personal_data"])
-                rows.append(PageTruth(**fields))
-            except (ValueError, TypeError, KeyError) as error:
-                raise ValueError(f"{path}, line {number}: not a row of truth: {error}") from error
+    for number, (_, fields) in enumerate(read_json_lines(path), start=1):
+        try:
+            if fields is None:
+                raise ValueError("expected a JSON object")
+            # JSON has no tuples.
+            fields["personal_data"] = tuple(fields["personal_data"])
+            rows.append(PageTruth(**fields))
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(f"{path}, line {number}: not a row of truth: {error}") from error
     return rows
