@@ -223,6 +223,19 @@ def test_another_address_to_listen_on_is_answered_too() -> None:
         assert server.address == f"http://127.0.0.2:{server.port}/"
 
 
+def test_an_address_of_the_sixth_version_is_answered() -> None:
+    try:
+        server = WebServer(APP, host="::1")
+    except OSError as error:
+        pytest.skip(f"needs IPv6: {error}")
+    with server, server.running():
+        assert server.address == f"http://[::1]:{server.port}/"
+        connection = http.client.HTTPConnection("::1", server.port, timeout=20)
+        connection.request("GET", "/")
+        assert connection.getresponse().status == 200
+        connection.close()
+
+
 def test_other_computers_reach_an_app_by_number_when_it_listens_to_all() -> None:
     with WebServer(APP, host="0.0.0.0") as server, server.running():
         assert server.address == f"http://127.0.0.1:{server.port}/"
@@ -238,8 +251,9 @@ def test_a_client_that_leaves_does_not_end_the_server(server: WebServer) -> None
 
 
 def test_impossible_servers_are_refused(server: WebServer) -> None:
-    with pytest.raises(ValueError, match="from 0 to 65535, got 65536"):
-        WebServer(APP, port=65536)
+    for port in (-1, 65536):
+        with pytest.raises(ValueError, match=f"from 0 to 65535, got {port}"):
+            WebServer(APP, port=port)
     with pytest.raises(ValueError, match="expected an address to listen on, got ''"):
         WebServer(APP, host="")
     taken = f"port {server.port} of 127.0.0.1: Address already in use; port 0 takes a free one"
