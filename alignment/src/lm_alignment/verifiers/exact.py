@@ -28,8 +28,19 @@ _DIGITS = r"[0-9]{1,40}"
 # Commas only between groups of three: "1234,567" is no number.
 _INTEGER = rf"(?:{_DIGITS}|[0-9]{{1,3}}(?:,[0-9]{{3}}){{1,12}})"
 _NUMBER = re.compile(
-    rf"(?:-\$?|\$-?)?(?P<value>(?:{_INTEGER})?\.{_DIGITS}|{_INTEGER}(?:/(?P<denominator>{_INTEGER}))?)"
+    rf"(?:-\$?|\$-?|\+)?(?P<value>(?:{_INTEGER})?\.{_DIGITS}|{_INTEGER}(?:/(?P<denominator>{_INTEGER}))?)"
 )
+# How LaTeX and typesetters write what stands in a number, and what may stand around it.
+_SPELLINGS = {
+    r"\$": "$",
+    "{,}": ",",
+    r"\!": "",
+    r"\,": "",
+    r"\%": "",
+    "%": "",
+    "\N{MINUS SIGN}": "-",
+}
+_UNKNOWN = re.compile(r"\A[a-zA-Z]\s*=\s*")
 _BOXES_AND_BRACES = re.compile(r"\\boxed\{|\\[{}]|[{}]")
 
 
@@ -82,9 +93,14 @@ def answers_agree(answer: str, reference: str) -> bool:
 def parse_number(text: str) -> Fraction | None:
     """Return the exact value of an integer, decimal or fraction; None for anything else.
 
-    A dollar sign before it, commas between thousands and the period of a sentence are allowed.
+    A sign or a dollar sign before it, commas between thousands, a percent sign behind it, which
+    changes nothing, the unknown that it is the value of (``x = 7``), the period of a sentence, and
+    LaTeX's spellings of these are allowed.
     """
-    match = _NUMBER.fullmatch(text.strip().removesuffix("."))
+    text = text.strip().removesuffix(".")
+    for spelling, plain in _SPELLINGS.items():
+        text = text.replace(spelling, plain)
+    match = _NUMBER.fullmatch(_UNKNOWN.sub("", text.strip()))
     if match is None:
         return None
     denominator = match["denominator"]
