@@ -10,9 +10,11 @@ from lm_scaling.laws.parametric_fit import (
     ParametricFitConfig,
     bootstrap_laws,
     fit_parametric,
+    grid_starts,
     percentile_interval,
 )
 from lm_scaling.laws.points import ScalingPoint, read_points
+from lm_scaling.laws.robust_least_squares import LogTable
 from lm_scaling.laws.small_sample import fit_small_sample
 from scaling.tests.conftest import grid_points
 from scaling.tests.reference import fit_by_scipy, huber_objective
@@ -90,6 +92,17 @@ def test_one_outlier_hardly_moves_the_fit(law: ParametricLaw) -> None:
     assert pytest.approx(law.E, rel=0.01) == found.E
     assert found.alpha == pytest.approx(law.alpha, rel=0.02)
     assert found.beta == pytest.approx(law.beta, rel=0.02)
+
+
+def test_the_best_start_is_a_law_of_the_grid_where_that_made_the_runs() -> None:
+    law = ParametricLaw(E=0.0, A=300.0, B=90.0, alpha=0.4, beta=0.2)
+    sizes, tokens = (1e6, 3e6, 2e7), (1e7, 2e8, 5e8)
+    # The grid's floors are shares of the smallest loss: half of it is what cannot be reduced.
+    law = replace(law, E=law.predict(sizes[-1], tokens[-1]))
+    table = LogTable.from_points(grid_points(law, sizes, tokens))
+    found = table.law(grid_starts(table, 3)[0])
+    for name in ("E", "A", "B", "alpha", "beta"):
+        assert getattr(found, name) == pytest.approx(getattr(law, name), rel=1e-5)
 
 
 def test_the_fit_is_deterministic_and_does_not_depend_on_the_order(law: ParametricLaw) -> None:

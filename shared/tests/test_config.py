@@ -155,6 +155,12 @@ def test_reading_refuses_and_names_the_place(changes: dict[str, Any], message: s
         from_dict(Training, to_dict(Training()) | changes)
 
 
+@pytest.mark.parametrize("data", [[], "steps", None, 3])
+def test_what_is_no_object_is_refused(data: object) -> None:
+    with pytest.raises(ValueError, match=r"config: expected Training, got"):
+        from_dict(Training, data)
+
+
 def test_reading_refuses_missing_keys_even_with_a_default() -> None:
     data = to_dict(Training())
     del data["optimizer"]["betas"]
