@@ -14,9 +14,8 @@ import argparse
 import shutil
 from pathlib import Path
 
-from lm_basics.ablation.figures import curve_figure, effect_figure
+from lm_basics.ablation.page import curve_figure, effect_figure, markdown_table
 from lm_basics.ablation.results import StudyResults
-from lm_basics.ablation.table import markdown_table
 from lm_shared.config import load_config
 from lm_shared.figures import write_png
 from lm_shared.files import replace_between

@@ -26,11 +26,9 @@ from lm_basics.ablation import (
     run_study,
     shipped_study,
 )
-from lm_basics.ablation.outcome import CurvePoint, Outcome
-from lm_basics.ablation.page import study_page
-from lm_basics.ablation.paired_model import build_paired_model
-from lm_basics.ablation.results import wanted_seeds
-from lm_basics.ablation.table import markdown_table
+from lm_basics.ablation.page import markdown_table, study_page
+from lm_basics.ablation.results import CurvePoint, Outcome, wanted_seeds
+from lm_basics.ablation.runner import build_paired_model
 from lm_basics.accounting import count_parameters
 from lm_basics.commands.main import main
 from lm_basics.model_config import MLPConfig, uniform_transformer

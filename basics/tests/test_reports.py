@@ -14,7 +14,6 @@ import torch
 
 from lm_basics.accounting import count_parameters, training_flops_per_token
 from lm_basics.model_config import TransformerConfig, uniform_transformer
-from lm_basics.path_names import distinct_names
 from lm_basics.reports import (
     RunSetting,
     read_run,
@@ -26,6 +25,7 @@ from lm_basics.reports import (
 from lm_basics.training import StepReport, TrainingConfig, train
 from lm_basics.transformer import TransformerLM
 from lm_shared.files import read_json, write_json
+from lm_shared.report import distinct_names
 
 pytestmark = pytest.mark.usefixtures("momentary")
 

@@ -42,6 +42,15 @@ def render_template(package: str, name: str, **values: object) -> str:
     return _environment(package).get_template(name).render(values)
 
 
+def distinct_names(paths: Sequence[Path]) -> list[str]:
+    """Return as many of the last parts of each path as tell all of them apart, for tables."""
+    for num_parts in range(1, max((len(path.parts) for path in paths), default=0)):
+        names = [str(Path(*path.parts[-num_parts:])) for path in paths]
+        if len(set(names)) == len(set(paths)):
+            return names
+    return [str(path) for path in paths]
+
+
 class Report:
     """A page, built from top to bottom: every method adds one piece and returns the report."""
 

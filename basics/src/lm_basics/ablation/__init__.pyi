@@ -7,5 +7,10 @@ from .seed_planning import (
     power_of_test as power_of_test,
     seeds_needed as seeds_needed,
 )
-from .shipped import STUDIES as STUDIES, BaseRecipe as BaseRecipe, shipped_study as shipped_study
-from .study import Arm as Arm, Study as Study
+from .study import (
+    STUDIES as STUDIES,
+    Arm as Arm,
+    BaseRecipe as BaseRecipe,
+    Study as Study,
+    shipped_study as shipped_study,
+)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from lm_basics.ablation import STUDIES, BaseRecipe
-from lm_basics.ablation.shipped import StudyName
-from lm_basics.ablation.study import Budget
+from lm_basics.ablation.study import Budget, StudyName
 from lm_shared.choices import DeviceName
 from lm_shared.command_options import Overwrite, with_recipes
 from lm_shared.files import claim_folder, clear_folder
@@ -70,9 +69,8 @@ def ablate(
     from rich.console import Console
 
     from lm_basics.ablation import SeedPlan, StudyData, run_study, shipped_study
-    from lm_basics.ablation.outcome import Outcome
-    from lm_basics.ablation.page import study_page
-    from lm_basics.ablation.table import describe
+    from lm_basics.ablation.page import describe, study_page
+    from lm_basics.ablation.results import Outcome
     from lm_basics.default_corpus import prepare_default_corpus
     from lm_shared.display import progress
     from lm_shared.tensors import require_determinism
@@ -114,7 +112,7 @@ def _table(results: "StudyResults") -> "Table":
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from lm_basics.ablation.table import table_rows
+    from lm_basics.ablation.page import table_rows
 
     level = f"± {1 - results.alpha:.0%}"
     table = Table(box=SIMPLE_HEAD)

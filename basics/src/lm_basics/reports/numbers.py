@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lm_basics.path_names import distinct_names
 from lm_basics.reports.curves import Curve, RunCurves, num_parameters, read_run
 from lm_basics.training.progress import to_bits_per_byte
+from lm_shared.report import distinct_names
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,11 +23,11 @@ import numpy as np
 import regex
 from jaxtyping import Int64
 
-from lm_basics.path_names import distinct_names
 from lm_basics.tokenizer.bpe import Tokenizer
 from lm_basics.tokenizer.learning import count_pretokens
 from lm_basics.tokenizer.text_stream import cut_safely
 from lm_basics.tokenizer.texts import is_parquet, read_column, read_text
+from lm_shared.report import distinct_names
 
 NO_SCRIPT = "no script"
 """Text of digits, punctuation, symbols and white space, which all scripts share."""
