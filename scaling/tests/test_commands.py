@@ -7,6 +7,7 @@ import pytest
 
 from lm_scaling.commands.main import main
 from lm_scaling.commands.plan import read_candidates
+from lm_scaling.experiment import ExperimentResult
 from lm_scaling.laws.parametric import ParametricLaw
 from lm_scaling.laws.parametric_fit import ParametricFit, fit_parametric
 from lm_scaling.laws.points import ScalingPoint, read_points, write_points
@@ -156,6 +157,14 @@ def test_a_sweep_makes_what_fit_and_plan_need(run, tmp_path: Path, capsys) -> No
     tables = (folder / "points.json", folder / "candidates.json")
     assert run("plan", *tables, "--budget-s", 10) == 0
     assert "train width-" in capsys.readouterr().out
+    speeds = [
+        result.flops / result.elapsed_s
+        for path in folder.rglob("result.json")
+        for result in [load_config(ExperimentResult, path)]
+    ]
+    for candidate in read_candidates(folder / "candidates.json"):
+        expected = candidate.flops_per_token / max(speeds)
+        assert candidate.seconds_per_token == pytest.approx(expected)
     # The same sweep goes on, here with nothing left to train; another one asks.
     results = {path: path.stat().st_mtime_ns for path in folder.rglob("result.json")}
     assert run("sweep", *options, "--output", folder) == 0

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 from hypothesis import given, settings, strategies as st
 
@@ -92,8 +94,9 @@ def test_no_optimum_without_budget_or_trade_off(law: ParametricLaw) -> None:
             law.optimum(flops)
         with pytest.raises(ValueError, match="flops must be positive and finite"):
             law.optimum_for(flops, lambda n: 6 * n)
-    with pytest.raises(ValueError, match="positive, rising, finite bounds"):
-        law.optimum_for(1e20, lambda n: 6 * n, bounds=(5.0, 2.0))
+    for bounds in ((5.0, 2.0), (0.0, 2.0), (2.0, 2.0), (2.0, math.inf)):
+        with pytest.raises(ValueError, match="positive, rising, finite bounds"):
+            law.optimum_for(1e20, lambda n: 6 * n, bounds=bounds)
     flat = ParametricLaw(E=1.0, A=0.0, B=1.0, alpha=0.3, beta=0.3)
     with pytest.raises(ValueError, match="needs A, B > 0"):
         flat.optimum(1e20)

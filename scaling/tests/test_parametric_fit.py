@@ -85,6 +85,15 @@ def test_noiseless_laws_are_recovered(entropy, size_term, data_term, alpha, beta
         assert getattr(found, name) == pytest.approx(getattr(truth, name), rel=1e-4), name
 
 
+def test_the_descent_starts_where_every_run_is_nearly_explained(law: ParametricLaw) -> None:
+    points = grid_points(law, SIZES, TOKENS)
+    table = LogTable.from_points(points)
+    start = table.law(grid_starts(table, 1)[0])
+    for point in points:
+        predicted = start.predict(point.parameters, point.tokens)
+        assert predicted == pytest.approx(point.loss, rel=0.01)
+
+
 def test_one_outlier_hardly_moves_the_fit(law: ParametricLaw) -> None:
     points = grid_points(law, SIZES, TOKENS)
     points[5] = replace(points[5], loss=points[5].loss * 1.2)

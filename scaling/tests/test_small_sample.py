@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -159,3 +160,25 @@ def test_a_level_is_a_probability(tiny_law: ParametricLaw) -> None:
     fit = fit_small_sample(grid_points(tiny_law, SIZES, TOKENS))
     with pytest.raises(ValueError, match=r"between 0 and 1, got 90"):
         fit.predict_interval(*TARGET, level=90)
+
+
+def test_the_interval_is_the_covariance_seen_along_the_gradient(tiny_law: ParametricLaw) -> None:
+    fit = fit_small_sample(grid_points(tiny_law, SIZES, TOKENS, noise=0.01))
+    law, (size, tokens) = fit.law, fit.center
+    theta = np.log(
+        [law.E, law.A * size**-law.alpha, law.B * tokens**-law.beta, law.alpha, law.beta]
+    )
+
+    def log_loss(theta: np.ndarray) -> float:
+        e, a, b, alpha, beta = np.exp(theta)
+        loss = e + a * (TARGET[0] / size) ** -alpha + b * (TARGET[1] / tokens) ** -beta
+        return float(np.log(loss))
+
+    steps = 1e-6 * np.eye(5)
+    gradient = np.array([(log_loss(theta + h) - log_loss(theta - h)) / 2e-6 for h in steps])
+    variance = gradient @ np.array(fit.covariance) @ gradient + fit.scatter**2
+    # The quantile of a normal distribution above which 5% lie.
+    margin = 1.6448536 * math.sqrt(variance)
+    interval = fit.predict_interval(*TARGET, level=0.9)
+    assert math.log(interval.low) == pytest.approx(log_loss(theta) - margin, rel=1e-6)
+    assert math.log(interval.high) == pytest.approx(log_loss(theta) + margin, rel=1e-6)
