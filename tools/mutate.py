@@ -2,11 +2,10 @@
 
 ``uv run python -m tools.mutate basics --sample 60 --seed 3`` tries sixty changes of one unit.
 
-Works on a copy of the checkout. A mutant's tests are those of its unit that bear its module's name
-or are nearest to it in the graph of imports; a few files, so what survives here may still be
-noticed by others. All start from one process that has imported torch, so a mutant costs seconds.
-Those that no test notices are told with their place; the exit code tells whether each unit has
-reached the bar.
+Works on a copy of the checkout. A mutant's tests are those of its unit, beginning with the files
+that bear its module's name or are nearest to it in the graph of imports. All start from one process
+that has imported torch, so a mutant costs seconds. Those that no test notices are told with their
+place; the exit code tells whether each unit has reached the bar.
 """
 
 import argparse
@@ -32,6 +31,7 @@ import pytest
 
 from tools.mutants import Mutant, find_mutants
 
+NOTICED, SURVIVED, OUT_OF_TIME = "noticed", "survived", "out of time"
 ROOT = Path(__file__).parents[1]
 UNITS = ("shared", "basics", "systems", "scaling", "data", "alignment")
 # Numbers of a drawing are looks.
@@ -46,8 +46,13 @@ class Trial:
 
     path: str
     mutant: Mutant
-    tests: tuple[str, ...]
-    limit_s: float
+    tests: tuple[str, ...] = ()
+    limit_s: float = 0.0
+
+    def __str__(self) -> str:
+        """Return place and change in one line."""
+        change = f"{self.mutant.kind}: {self.mutant.old} -> {self.mutant.new}"
+        return f"{self.path}:{self.mutant.line} {change}"
 
 
 def main() -> int:
@@ -57,7 +62,7 @@ def main() -> int:
     parser.add_argument("--sample", type=int, default=30, help="mutants of each unit")
     parser.add_argument("--seed", type=int, default=0, help="decides which")
     parser.add_argument("--bar", type=float, default=0.9, help="share that has to be noticed")
-    parser.add_argument("--files", type=int, default=6, help="files of tests for each mutant")
+    parser.add_argument("--files", type=int, default=6, help="files of tests to begin with")
     parser.add_argument("--only", default="", help="modules whose path holds this")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     options = parser.parse_args()
@@ -78,29 +83,41 @@ def try_unit(pool: ProcessPoolExecutor, unit: str, options: argparse.Namespace) 
     """Print the mutants of ``unit`` that nothing notices; return the share that is noticed."""
     graph = import_graph(ROOT, unit)
     sample = list(sample_mutants(ROOT, unit, options))
-    nearest = {path: nearest_tests(ROOT, unit, graph, path)[: options.files] for path, _ in sample}
-    paths = sorted({test for tests in nearest.values() for test in tests})
-    seconds = {
-        path: taken
-        for path, taken in zip(paths, pool.map(measure_tests, paths), strict=True)
-        if taken is not None
-    }
-    if failing := set(paths) - seconds.keys():
-        print(f"left out, as they fail without a change: {', '.join(sorted(failing))}")
-    trials = [
-        Trial(path, mutant, tests, limit_s=60 + 5 * sum(map(seconds.__getitem__, tests)))
-        for path, mutant in sample
-        for tests in [tuple(test for test in nearest[path] if test in seconds)]
-    ]
-    killed = 0
-    for trial, ending in zip(trials, pool.map(try_mutant, trials), strict=True):
-        killed += ending != "survived"
-        if ending != "killed":
-            place = f"{trial.path}:{trial.mutant.line}"
-            print(f"{ending} {place} {trial.mutant.kind}: {trial.mutant.old} -> {trial.mutant.new}")
-    share = killed / len(trials) if trials else 1.0
-    print(f"{unit}: {killed} of {len(trials)} noticed ({share:.0%})", flush=True)
+    tests = {path: nearest_tests(ROOT, unit, graph, path) for path, _ in sample}
+    seconds: dict[str, float | None] = {}
+    left = sample
+    # Most are noticed by the nearest files; all others are asked about the rest alone.
+    for part in (slice(options.files), slice(options.files, None)):
+        wanted = {test for path, _ in left for test in tests[path][part]} - seconds.keys()
+        seconds |= measure_files(pool, sorted(wanted))
+        trials = [make_trial(path, mutant, tests[path][part], seconds) for path, mutant in left]
+        endings = list(pool.map(try_mutant, trials))
+        left = [one for one, ending in zip(left, endings, strict=True) if ending == SURVIVED]
+        for trial, ending in zip(trials, endings, strict=True):
+            if ending == OUT_OF_TIME:
+                print(f"{ending}, so noticed: {trial}")
+    for path, mutant in left:
+        print(f"{SURVIVED}: {Trial(path, mutant)}")
+    noticed = len(sample) - len(left)
+    share = noticed / len(sample) if sample else 1.0
+    print(f"{unit}: {noticed} of {len(sample)} noticed ({share:.0%})", flush=True)
     return share
+
+
+def measure_files(pool: ProcessPoolExecutor, paths: Sequence[str]) -> dict[str, float | None]:
+    """Return the seconds of files of tests without a change, None for those that fail."""
+    seconds = dict(zip(paths, pool.map(measure_tests, paths), strict=True))
+    if failing := [path for path in paths if seconds[path] is None]:
+        print(f"left out, as they fail without a change: {', '.join(failing)}", flush=True)
+    return seconds
+
+
+def make_trial(
+    path: str, mutant: Mutant, tests: Sequence[str], seconds: Mapping[str, float | None]
+) -> Trial:
+    """Return a trial with those tests that pass without a change, and time enough for them."""
+    passing = {test: taken for test in tests if (taken := seconds[test]) is not None}
+    return Trial(path, mutant, tuple(passing), limit_s=60 + 5 * sum(passing.values()))
 
 
 def sample_mutants(
@@ -199,7 +216,9 @@ def measure_tests(path: str) -> float | None:
 
 
 def try_mutant(trial: Trial) -> str:
-    """Return how the tests ended: killed, survived, or out of time."""
+    """Return how the tests ended."""
+    if not trial.tests:
+        return SURVIVED
     path = Path(trial.path)
     times, source = path.stat(), path.read_text(encoding="utf-8")
     path.write_text(trial.mutant.apply(source), encoding="utf-8")
@@ -209,7 +228,8 @@ def try_mutant(trial: Trial) -> str:
         path.write_text(source, encoding="utf-8")
         # So that its bytecode counts as new.
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-    return {0: "survived", 5: "survived", None: "out of time"}.get(code, "killed")
+    # 5: all tests are deselected.
+    return {0: SURVIVED, 5: SURVIVED, None: OUT_OF_TIME}.get(code, NOTICED)
 
 
 def _run_pytest(arguments: Sequence[str], limit_s: float) -> int | None:
