@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import torch
 
@@ -54,3 +55,8 @@ def test_summary_by_hand():
     assert summary["reward"] == summary["format"] == summary["truncated"] == 0.5
     assert summary["response_length"] == 2.0
     assert math.isclose(summary["entropy"], 7 * math.log(2) / 4)
+
+
+def test_a_verifier_without_a_form_finds_every_form_right():
+    plain = replace(make_rollout(0.0, [-1.0]), reward=Reward(value=0.0, parts={}, reason=""))
+    assert summarize_rollouts([plain, make_rollout(1.0, [-1.0])])["format"] == 0.5

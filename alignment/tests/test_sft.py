@@ -57,9 +57,16 @@ def test_answer_ends_with_the_end_token(tokenizer):
 def test_loss_falls(make_model, tokenizer, tmp_path):
     config = replace(CONFIG, steps=30, checkpoint_every=None)
     result = train_sft(make_model(), tokenizer, EXAMPLES, config, folder=tmp_path)
-    first = read_metrics(tmp_path / "metrics.jsonl")[0]["loss"]
-    assert result.final_loss < 0.5 * first
+    losses = [line["loss"] for line in read_metrics(tmp_path / "metrics.jsonl")]
+    assert result.final_loss < 0.5 * losses[0]
+    assert result.final_loss == pytest.approx(sum(losses[27:]) / 3)
     assert result.steps == 30
+
+
+def test_the_final_loss_of_a_few_steps_is_that_of_the_last(make_model, tokenizer, tmp_path):
+    config = replace(CONFIG, steps=3, checkpoint_every=None)
+    result = train_sft(make_model(), tokenizer, EXAMPLES, config, folder=tmp_path)
+    assert result.final_loss == read_metrics(tmp_path / "metrics.jsonl")[-1]["loss"]
 
 
 @pytest.mark.parametrize("killed_after", [2, 4, 7])
