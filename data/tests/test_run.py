@@ -89,6 +89,8 @@ def test_split_parts_have_the_sizes_of_the_receipt(corpus):
         texts = list(iterate_texts(corpus.folder, split))
         assert len(texts) == corpus.receipt.documents[split]
         assert sum(len(text.encode()) for text in texts) == corpus.receipt.text_bytes[split]
+    sizes = list(corpus.receipt.source_bytes.values())
+    assert sizes == sorted(sizes, reverse=True)
     assert sum(corpus.receipt.source_bytes.values()) == corpus.receipt.text_bytes["train"]
     share = corpus.receipt.text_bytes["validation"] / corpus.receipt.text_bytes["train"]
     assert 0.02 < share < 0.12

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import zlib
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -14,7 +15,12 @@ from lm_data.crawl.warc import CrawlCounts, iterate_responses
 from lm_data.sample_crawl.config import CRAWL_RECIPES, SampleCrawlConfig
 from lm_data.sample_crawl.crawl import FetchedPage, write_sample_crawl, write_warc
 from lm_data.sample_crawl.pages import PageTruth, read_truth, write_truth
-from lm_data.sample_crawl.sources import list_modules, read_messages, render_documentation
+from lm_data.sample_crawl.sources import (
+    LANGUAGES,
+    list_modules,
+    read_messages,
+    render_documentation,
+)
 from lm_data.sample_crawl.templates import JUNK_KINDS
 from lm_shared.files import hash_files
 
@@ -36,6 +42,19 @@ def test_crawl_holds_every_kind_of_page(sample):
     assert kinds.keys() >= {"message", "documentation", "exact_duplicate", "near_duplicate"}
     assert kinds.keys() >= {"other_language", *JUNK_KINDS}
     assert kinds["message"] == 25
+
+
+def test_languages_take_turns(sample):
+    truth = read_truth(sample.receipt.truth_path)
+    counts = Counter(page.source for page in truth if page.kind == "other_language")
+    assert counts == dict.fromkeys(LANGUAGES, 2)
+
+
+def test_a_crawl_replaces_an_earlier_one(tmp_path):
+    config = replace(SMALL, num_modules=0, num_foreign_pages=1, num_junk_pages=1)
+    for num_shards in (2, 1):
+        write_sample_crawl(tmp_path / "crawl", replace(config, num_shards=num_shards))
+    assert len(list((tmp_path / "crawl").glob("*.warc.gz"))) == 1
 
 
 def test_duplicates_name_an_original_of_the_crawl(sample):

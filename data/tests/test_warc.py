@@ -2,7 +2,7 @@ import gzip
 import random
 
 import pytest
-from fastwarc.warc import ArchiveIterator, WarcRecordType
+from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
 
 from lm_data.crawl import warc
 from lm_data.crawl.warc import CrawlCounts, find_crawl_files, iterate_responses
@@ -77,6 +77,25 @@ def test_response_over_the_limit_is_left_out_and_counted(warc_path):
     responses, counts = read(warc_path, max_body_size=20)
     assert responses == []
     assert counts.oversized == 10
+
+
+@pytest.mark.parametrize(
+    ("header", "payload"),
+    [
+        (b"Content-Encoding: gzip", gzip.compress(b"<p>text</p>")),
+        (b"Transfer-Encoding: chunked", b"b\r\n<p>text</p>\r\n0\r\n\r\n"),
+    ],
+)
+def test_the_encodings_that_the_header_declares_are_undone(header, payload, tmp_path):
+    record = WarcRecord()
+    record.init_headers(WarcRecordType.response)
+    record.headers["Content-Type"] = "application/http; msgtype=response"
+    record.set_bytes_content(b"HTTP/1.1 200 OK\r\n" + header + b"\r\n\r\n" + payload)
+    with (tmp_path / "a.warc").open("wb") as stream:
+        record.write(stream)
+    ((response,), counts) = read(tmp_path / "a.warc")
+    assert response.body == b"<p>text</p>"
+    assert counts.undecodable == 0
 
 
 def test_a_response_of_just_the_limit_is_read(warc_path):
