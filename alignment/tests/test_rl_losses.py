@@ -74,6 +74,16 @@ def test_hand_computed_clipping():
     )
     torch.testing.assert_close(result.losses, torch.tensor([[-1.2, -0.5], [2.0, 0.8]]))
     assert result.is_clipped.tolist() == [[True, False], [False, True]]
+    # Inside of the range nothing is clipped, whatever the sign.
+    inside = token_losses(
+        TokenClipped(clip_range=0.2),
+        torch.log(torch.tensor([[1.1, 0.9], [1.1, 0.9]])),
+        torch.zeros(2, 2),
+        torch.tensor([1.0, -1.0]),
+        torch.ones(2, 2, dtype=torch.bool),
+    )
+    torch.testing.assert_close(inside.losses, torch.tensor([[-1.1, -0.9], [1.1, 0.9]]))
+    assert not inside.is_clipped.any()
 
 
 @pytest.mark.parametrize("objective", [TokenClipped(), SequenceClipped()])
