@@ -78,7 +78,7 @@ def test_orthogonalize_brings_singular_values_near_one_and_keeps_the_directions(
 
 @pytest.mark.parametrize("shape", [(6, 3), (3, 6), (4, 4), (9, 2)])
 def test_muon_equals_the_plain_version(shape: tuple[int, int]) -> None:
-    settings = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.3}
+    settings: dict[str, Any] = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.3}
     start, gradients = torch.randn(shape), [torch.randn(shape) for _ in range(4)]
     # Of the same shape and beside it: both go through the iteration in one stack.
     weight, neighbour = torch.nn.Parameter(start.clone()), torch.nn.Parameter(torch.ones(shape))
