@@ -73,3 +73,23 @@ def test_bad_input_ends_with_exit_code_two(arguments, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run(*arguments) == 2
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("overwrite", [(), ("--overwrite",)])
+@pytest.mark.parametrize("command", ["sft", "grpo"])
+def test_other_work_is_never_replaced(base, tmp_path, capsys, command, overwrite):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "thesis.tex").write_text("years of work")
+    output = ("--output", tmp_path / "work")
+    assert run(command, "smoke", "--model", base, *output, *overwrite) == 2
+    assert "holds thesis.tex and is not a run" in capsys.readouterr().err
+    assert (tmp_path / "work" / "thesis.tex").read_text() == "years of work"
+
+
+def test_a_run_begins_anew_on_request(base, tmp_path, capsys):
+    sft = ("sft", "smoke", "--model", base, "--output", tmp_path / "sft", "--steps")
+    assert run(*sft, 1) == 0
+    assert run(*sft, 2) == 2
+    assert "replace this one by --overwrite" in capsys.readouterr().err
+    assert run(*sft, 2, "--overwrite") == 0
+    assert "after 2 steps" in capsys.readouterr().out

@@ -310,3 +310,65 @@ def test_speed_is_told_where_there_is_enough_to_time(
     text.write_text("to be " * 200_000)
     assert run("encode", text, *encode, "--overwrite") == 0
     assert "MB/s" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "is_file"),
+    [
+        (("train-tokenizer", "{text}"), False),
+        (("encode", "{text}", "--tokenizer", "{tokenizer}"), True),
+        (("compare-tokenizers", "{text}", "--vocab-sizes", 260), False),
+        (("tokenizer-report", "{tokenizer}", "{text}"), False),
+        (("ngram", "--tokens", "{tokens}", "--validation", "{tokens}"), True),
+        (("account", "gpt2-small"), False),
+        (("train", "tiny", "--tokens", "{tokens}"), False),
+        (("ablate", "norm"), False),
+        (("report", "absent"), False),
+        (("leaderboard", "laptop"), False),
+    ],
+    ids=lambda one: one[0] if isinstance(one, tuple) else "",
+)
+def test_other_work_is_never_replaced(
+    command: tuple[object, ...],
+    is_file: bool,
+    text: Path,
+    tokenizer: Path,
+    tmp_path: Path,
+    capsys: Capture,
+) -> None:
+    places = {"text": text, "tokenizer": tokenizer, "tokens": tmp_path / "train.bin"}
+    encode = ("encode", text, "--tokenizer", tokenizer, "--output", places["tokens"])
+    assert run(*encode) == 0
+    words = [str(one).format(**places) for one in command]
+    output = tmp_path / ("work.bin" if is_file else "work")
+    thesis = output if is_file else output / "thesis.tex"
+    thesis.parent.mkdir(exist_ok=True)
+    thesis.write_text("years of work")
+    capsys.readouterr()
+    # Not even on request, where it is something else; a file of that name is what was asked for.
+    has_no_option = is_file or command[0] == "leaderboard"
+    for option in ([], [] if has_no_option else ["--overwrite"]):
+        assert run(*words, "--output", output, *option) == 2
+        error = capsys.readouterr().err
+        assert "--overwrite replaces it" in error if is_file else "holds thesis.tex" in error
+    assert thesis.read_text() == "years of work"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("train-tokenizer", "{text}"),
+        ("encode", "{text}", "--tokenizer", "{tokenizer}"),
+        ("tokenizer-report", "{tokenizer}", "{text}"),
+    ],
+    ids=lambda one: one[0],
+)
+def test_earlier_work_is_replaced_on_request(
+    command: tuple[str, ...], text: Path, tokenizer: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    words = [one.format(text=text, tokenizer=tokenizer) for one in command]
+    output = ("--output", tmp_path / "out.bin")
+    assert run(*words, *output) == 0
+    assert run(*words, *output) == 2
+    assert "--overwrite replaces it" in capsys.readouterr().err
+    assert run(*words, *output, "--overwrite") == 0

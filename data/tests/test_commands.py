@@ -43,3 +43,24 @@ def test_bad_input_ends_with_exit_code_two(arguments, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run(*arguments) == 2
     assert list(tmp_path.iterdir()) in ([], [tmp_path / "runs"])
+
+
+@pytest.mark.parametrize("overwrite", [(), ("--overwrite",)])
+@pytest.mark.parametrize(
+    "command", [("sample-crawl", "smoke"), ("curate", "english")], ids=lambda one: one[0]
+)
+def test_other_work_is_never_replaced(command, overwrite, sample, tmp_path, capsys):
+    crawl = ("--crawl", sample.folder) if command[0] == "curate" else ()
+    (tmp_path / "thesis.tex").write_text("years of work")
+    assert run(*command, *crawl, "--output", tmp_path, *overwrite) == 2
+    assert "holds thesis.tex and is not a" in capsys.readouterr().err
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def test_an_earlier_crawl_is_replaced_on_request(tmp_path, capsys):
+    options = ("--num-messages", 2, "--num-modules", 1, "--num-foreign-pages", 1)
+    crawl = ("sample-crawl", "smoke", *options, "--output", tmp_path / "crawl")
+    assert run(*crawl) == 0
+    assert run(*crawl) == 2
+    assert "is a sample crawl already: --overwrite replaces it" in capsys.readouterr().err
+    assert run(*crawl, "--overwrite") == 0

@@ -178,3 +178,17 @@ def test_a_sweep_leaves_other_folders_alone(run, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("work")
     assert run("sweep", "--output", tmp_path) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("name", ["fit", "plan"])
+def test_an_earlier_file_is_replaced_on_request_alone(
+    run, table: Path, candidates: Path, tmp_path: Path, capsys, name: str
+) -> None:
+    output = tmp_path / "output.json"
+    output.write_text("work")
+    words = [name, table, *([candidates, "--budget-s", 240] if name == "plan" else [])]
+    assert run(*words, "--output", output) == 2
+    assert "output.json exists: --overwrite replaces it" in capsys.readouterr().err
+    assert output.read_text() == "work"
+    assert run(*words, "--output", output, "--overwrite") == 0
+    assert output.read_text() != "work"
