@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tools import mutate
 from tools.mutants import find_mutants
-from tools.mutate import ROOT, UNITS, import_graph, nearest_tests, sample_mutants
+from tools.mutate import ROOT, UNITS, Trial, import_graph, nearest_tests, sample_mutants
 
 
 def _changed(body: str) -> set[str]:
@@ -67,7 +68,7 @@ def test_a_sample_is_random_repeatable_and_still_python(unit: str) -> None:
         assert ast.dump(ast.parse(mutant.apply(source))) != ast.dump(ast.parse(source))
 
 
-def test_the_nearest_tests_come_first(tmp_path: Path) -> None:
+def _write_unit(tmp_path: Path) -> None:
     files = {
         "src/lm_unit/__init__.py": "",
         "src/lm_unit/norm.py": "",
@@ -82,11 +83,42 @@ def test_the_nearest_tests_come_first(tmp_path: Path) -> None:
         path = tmp_path / "unit" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+
+
+def test_the_nearest_tests_come_first(tmp_path: Path) -> None:
+    _write_unit(tmp_path)
     path = "unit/src/lm_unit/norm.py"
     tests = nearest_tests(tmp_path, "unit", import_graph(tmp_path, "unit"), path)
-    assert [Path(one).stem for one in tests] == [
-        "test_norm",
-        "test_layers",
-        "test_model",
-        "test_far",
-    ]
+    names = [Path(one).stem for one in tests]
+    assert names == ["test_norm", "test_layers", "test_model", "test_far"]
+
+
+class _Here:
+    """A pool of no processes."""
+
+    map = staticmethod(map)
+
+
+def test_what_the_nearest_tests_miss_goes_to_all_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _write_unit(tmp_path)
+    (tmp_path / "unit/src/lm_unit/norm.py").write_text("def f(x):\n    x += 1\n    return -x\n")
+    asked: list[tuple[str, ...]] = []
+
+    def try_mutant(trial: Trial) -> str:
+        asked.append(tuple(Path(one).stem for one in trial.tests))
+        is_missed = len(trial.tests) == 1 and trial.mutant.kind != "return"
+        return "survived" if is_missed or trial.mutant.kind == "sign" else "noticed"
+
+    monkeypatch.setattr(mutate, "ROOT", tmp_path)
+    monkeypatch.setattr(mutate, "try_mutant", try_mutant)
+    monkeypatch.setattr(mutate, "measure_tests", lambda path: None if "layers" in path else 1.0)
+    options = argparse.Namespace(sample=9, seed=0, only="norm", files=1)
+    assert mutate.try_unit(_Here(), "unit", options) == 3 / 4  # type: ignore[arg-type]
+    assert asked.count(("test_norm",)) == 4
+    assert asked.count(("test_model", "test_far")) == 3
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == "left out, as they fail without a change: unit/tests/test_layers.py"
+    assert shown[1] == "survived: unit/src/lm_unit/norm.py:3 sign: -x -> (x)"
+    assert shown[2] == "unit: 3 of 4 noticed (75%)"
