@@ -27,7 +27,8 @@ _SMALLEST_CACHE, _LARGEST_CACHE = 1 << 13, 1 << 19
 _ARENA_BYTES_PER_ENTRY = 4
 _LONG_CODES_PER_ENTRY = 2
 _BYTES_PER_ENTRY = 16
-_SCRATCH_BYTES = 1 << 14
+_FEWEST_CROSSING_BITS = 16
+_SCRATCH_BYTES = 1 << 15
 _BUFFER_IDS = 1 << 18
 _SLACK = 16
 # Arrays of this size stay in the processor's cache; fresh memory for all ids costs more than the
@@ -44,6 +45,8 @@ class EncodingTables:
         lefts: for every merge, in order, the id of its left token.
         rights: the id of its right token.
         merged_ids: the id of the token that it makes.
+        token_bytes: the bytes of all tokens, one behind the other.
+        spans: for every id where its bytes begin and how many they are.
         id_dtype: uint16 or uint32.
         kernel_pattern: ``records.GPT2`` or ``records.GPT4``.
     """
@@ -54,6 +57,8 @@ class EncodingTables:
         lefts: NDArray[np.uint32],
         rights: NDArray[np.uint32],
         merged_ids: NDArray[np.uint32],
+        token_bytes: bytes,
+        spans: NDArray[np.int32],
         id_dtype: np.dtype[np.unsignedinteger],
         kernel_pattern: int,
     ) -> None:
@@ -66,8 +71,20 @@ class EncodingTables:
         self.pair_ranks = zeros_at_cache_lines(records.BUCKET << bits, np.uint64)
         self.pair_ranks[:] = _FREE
         self.pair_ranks_shift = 64 - bits
+        bits = max(_FEWEST_CROSSING_BITS, (16 * len(lefts)).bit_length())
+        self.crossings = np.zeros(1 << bits - 3, dtype=np.uint8)
+        self.crossings_shift = 64 - bits
+        self.crossing_kinds = np.zeros(1 << 16, dtype=np.uint16)
         record = Record(records.ENCODING_FIELDS)
         self.attach_to(record)
+        kernel("word_cuts:enter_crossings")(
+            record.address,
+            token_bytes,
+            address_of(spans),
+            address_of(lefts),
+            address_of(rights),
+            len(lefts),
+        )
         kernel("word_merging:enter_ranks")(
             record.address, address_of(lefts), address_of(rights), len(lefts)
         )
@@ -79,6 +96,9 @@ class EncodingTables:
         record.attach(records.BYTE_RANKS, self.byte_ranks)
         record.attach(records.PAIR_RANKS, self.pair_ranks)
         record.attach(records.MERGED_IDS, self.merged_ids)
+        record.attach(records.CROSSING_KINDS, self.crossing_kinds)
+        record.attach(records.CROSSINGS, self.crossings)
+        record[records.CROSSINGS_SHIFT] = self.crossings_shift
         record[records.PATTERN] = self.kernel_pattern
         record[records.PAIR_RANKS_SHIFT] = self.pair_ranks_shift
         record[records.PAIR_RANKS_MASK] = len(self.pair_ranks) // records.BUCKET - 1
@@ -270,6 +290,19 @@ class _WordCache:
         self._record[records.SCRATCH_SIZE] = size
 
 
+def lay_out_tokens(vocab: Mapping[int, bytes]) -> tuple[bytes, NDArray[np.int32]]:
+    """Return the bytes of all tokens, and for every id where its own begin and how many they are.
+
+    An id that stands for no token has a negative number of bytes.
+    """
+    ids = np.fromiter(vocab, np.int64, len(vocab))
+    lengths = np.fromiter(map(len, vocab.values()), np.int32, len(vocab))
+    spans = np.full((max(vocab, default=-1) + 1, 2), -1, dtype=np.int32)
+    spans[ids, 0] = np.cumsum(lengths) - lengths
+    spans[ids, 1] = lengths
+    return b"".join([*vocab.values(), bytes(_SLACK)]), spans
+
+
 def _capacity_for(num_words: int) -> int:
     """Return the entries of a cache, a power of two, that suits a number of words."""
     return min(_LARGEST_CACHE, max(_SMALLEST_CACHE, 1 << num_words.bit_length()))
@@ -286,15 +319,13 @@ def _rank_byte_pairs(
     byte_ids: NDArray[np.uint32], lefts: NDArray[np.uint32], rights: NDArray[np.uint32]
 ) -> NDArray[np.uint32]:
     """Return the rank of the merge of every two bytes."""
-    bytes_of: Mapping[int, int] = {
-        token_id: byte for byte, token_id in enumerate(byte_ids.tolist())
-    }
+    byte_of = np.full(int(max(byte_ids.max(), lefts.max(initial=0), rights.max(initial=0))) + 1, -1)
+    byte_of[byte_ids] = np.arange(len(byte_ids))
+    left_bytes, right_bytes = byte_of[lefts], byte_of[rights]
     ranks = np.full(1 << 16, _NO_RANK, dtype=np.uint32)
-    pairs: Sequence[tuple[int, int]] = list(zip(lefts.tolist(), rights.tolist(), strict=True))
-    for rank in range(len(pairs) - 1, -1, -1):
-        left, right = pairs[rank]
-        if left in bytes_of and right in bytes_of:
-            ranks[bytes_of[left] << 8 | bytes_of[right]] = rank
+    found = np.flatnonzero((left_bytes >= 0) & (right_bytes >= 0))[::-1]
+    # Of equal pairs the first one counts, which is written last.
+    ranks[left_bytes[found] << 8 | right_bytes[found]] = found
     return ranks
 
 
@@ -307,12 +338,7 @@ class FastDecoder:
 
     def __init__(self, vocab: Mapping[int, bytes]) -> None:
         self._vocab_size = max(vocab, default=-1) + 1
-        self._spans = np.full((self._vocab_size, 2), -1, dtype=np.int32)
-        position = 0
-        for token_id, token in vocab.items():
-            self._spans[token_id] = position, len(token)
-            position += len(token)
-        self._token_bytes = b"".join([*vocab.values(), bytes(_SLACK)])
+        self._token_bytes, self._spans = lay_out_tokens(vocab)
 
     def decode(self, ids: NDArray[np.integer] | list[int]) -> bytes:
         """Return the bytes of ids.

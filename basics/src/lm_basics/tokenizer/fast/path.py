@@ -4,7 +4,7 @@ import logging
 import sys
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Literal
 
 import numpy as np
@@ -16,6 +16,7 @@ from lm_basics.tokenizer.fast.encoder import (
     EncodingTables,
     FastDecoder,
     FastEncoder,
+    lay_out_tokens,
 )
 from lm_basics.tokenizer.fast.segments import KERNEL_PATTERNS, Segments, SpecialTokenFinder
 from lm_basics.tokenizer.kernels import KERNELS, kernel
@@ -93,12 +94,15 @@ class FastPath:
             return False
         with self._lock:
             if self._encoder is None:
-                lefts, rights = zip(*self._pairs, strict=True) if self._pairs else ((), ())
+                token_bytes, spans = lay_out_tokens(self._vocab)
+                pairs = np.fromiter(chain.from_iterable(self._pairs), np.uint32)
                 tables = EncodingTables(
                     np.array(self._byte_ids, dtype=np.uint32),
-                    np.array(lefts, dtype=np.uint32),
-                    np.array(rights, dtype=np.uint32),
+                    np.ascontiguousarray(pairs[::2]),
+                    np.ascontiguousarray(pairs[1::2]),
                     np.array(self._merged_ids, dtype=np.uint32),
+                    token_bytes,
+                    spans,
                     self._id_dtype,
                     KERNEL_PATTERNS[self._pattern],
                 )

@@ -33,6 +33,7 @@ from lm_basics.tokenizer.kernels.records import (
     LONG_CODES_SIZE,
     LONG_CODES_USED,
     MAX_CACHED_BYTES,
+    MOST_WORDS,
     NO_SPECIAL,
     NOTES,
     PADDED_BYTES,
@@ -52,13 +53,13 @@ from lm_basics.tokenizer.kernels.records import (
     WORDS_LIMIT,
     WORDS_USED,
 )
+from lm_basics.tokenizer.kernels.word_cuts import next_cut
 from lm_basics.tokenizer.kernels.word_merging import (
-    MAX_SHORT_BYTES,
     SCRATCH_PER_BYTE,
-    merge_long_word,
-    merge_short_word,
+    merge_word,
 )
 from lm_basics.tokenizer.kernels.words import (
+    MAX_KEY_BYTES,
     NOTE,
     NOTE_HIGH,
     NOTE_LOW,
@@ -70,11 +71,16 @@ from lm_basics.tokenizer.kernels.words import (
     length_of,
     read_words,
     same_bytes,
+    slot_of,
     start_of,
+    word_key,
 )
 
 LOW, HIGH, PLACE, CODES = range(ENTRY)
 """``PLACE`` packs where the word lies in the arena, its length and the number of its ids."""
+
+MOST_ROOM = 1 << 13
+"""Room in both arenas that is enough to go on; words for which there is none are not kept."""
 
 _BYTE = np.uint64(0xFF)
 _LENGTH_SHIFT = np.uint64(8)
@@ -160,19 +166,20 @@ def _encode_segment(record, text, position, end, ids, ids_per_entry):
             pattern, text, position, unpadded_end, end, classes, table, mask, notes
         )
         size = stop - position
-        if size > MAX_CACHED_BYTES and count == 1:
-            if size * SCRATCH_PER_BYTE > record[SCRATCH_SIZE]:
-                record[SCRATCH_NEEDED] = size * SCRATCH_PER_BYTE
-                return _stop(record, position, used, SCRATCH_FULL)
-            used = merge_long_word(record, text, position, size, ids, used)
-            position = stop
-            continue
+        is_alone = size > MAX_CACHED_BYTES and count == 1
+        if is_alone and size * SCRATCH_PER_BYTE > record[SCRATCH_SIZE]:
+            record[SCRATCH_NEEDED] = size * SCRATCH_PER_BYTE
+            return _stop(record, position, used, SCRATCH_FULL)
         room = min(
             record[ARENA_SIZE] - record[ARENA_USED],
             record[LONG_CODES_SIZE] - record[LONG_CODES_USED],
         )
-        if size > room:
+        if min(size, MOST_ROOM) > room:
             return _stop(record, position, used, ARENA_FULL)
+        if is_alone:
+            used = _encode_pieces(record, text, position, size, ids, used, ids_per_entry)
+            position = stop
+            continue
         for number in range(count):
             note = number * NOTE
             low, high = notes[note + NOTE_LOW], notes[note + NOTE_HIGH]
@@ -200,10 +207,42 @@ def _stop(record, position, used, reason):
 @njit
 def _encode_word(record, text, notes, note, ids, used, ids_per_entry):
     """Encode a word that is not the first entry of its slot, or whose ids fill no entry."""
-    table, arena = uint64_at(record[WORDS]), uint8_at(record[ARENA])
-    mask = np.uint64(record[WORDS_CAPACITY] - 1)
     low, high, slot = notes[note + NOTE_LOW], notes[note + NOTE_HIGH], notes[note + NOTE_SLOT]
     start, length = start_of(notes[note + NOTE_PLACE]), length_of(notes[note + NOTE_PLACE])
+    entry = _find_entry(record, text, start, length, low, high, slot)
+    if uint64_at(record[WORDS])[entry + HIGH] == _NONE and length > MAX_KEY_BYTES:
+        cut = next_cut(record, text, start, start, start + length)
+        if cut < start + length:
+            return _encode_pieces(record, text, start, length, ids, used, ids_per_entry)
+    return _encode_whole(record, text, start, length, low, high, entry, ids, used, ids_per_entry)
+
+
+@njit
+def _encode_pieces(record, text, start, length, ids, used, ids_per_entry):
+    """Encode a long word between the places that no merge crosses."""
+    mask = np.uint64(record[WORDS_CAPACITY] - 1)
+    place, end = start, start + length
+    while place < end:
+        cut = next_cut(record, text, start, place, end)
+        size = cut - place
+        if size > MAX_CACHED_BYTES:
+            used = merge_word(record, text, place, size, ids, used)
+        else:
+            low, high = word_key(text, place, size)
+            slot = slot_of(low, high, mask)
+            entry = _find_entry(record, text, place, size, low, high, slot)
+            used = _encode_whole(
+                record, text, place, size, low, high, entry, ids, used, ids_per_entry
+            )
+        place = cut
+    return used
+
+
+@njit
+def _find_entry(record, text, start, length, low, high, slot):
+    """Return the entry of a word, or the free one that it would take."""
+    table, arena = uint64_at(record[WORDS]), uint8_at(record[ARENA])
+    mask = np.uint64(record[WORDS_CAPACITY] - 1)
     entry = np.int64(slot) * ENTRY
     while table[entry + HIGH] != _NONE:
         if table[entry + LOW] == low and table[entry + HIGH] == high:
@@ -212,15 +251,27 @@ def _encode_word(record, text, notes, note, ids, used, ids_per_entry):
                 np.int64(place >> _LENGTH_SHIFT & _BYTE) == length
                 and same_bytes(text, start, arena, np.int64(place >> _ARENA_SHIFT), length)
             ):
-                amount = np.int64(place & _BYTE)
-                _write_codes(record, table[entry + CODES], amount, ids, used, ids_per_entry)
-                return used + amount
+                break
         slot = (slot + _ONE) & mask
         entry = np.int64(slot) * ENTRY
-    if length <= MAX_SHORT_BYTES:
-        end = merge_short_word(record, text, start, length, ids, used)
-    else:
-        end = merge_long_word(record, text, start, length, ids, used)
+    return entry
+
+
+@njit
+def _encode_whole(record, text, start, length, low, high, entry, ids, used, ids_per_entry):
+    """Write the ids of an entry, which is filled first where it is free and there is room."""
+    table = uint64_at(record[WORDS])
+    if table[entry + HIGH] != _NONE:
+        amount = np.int64(table[entry + PLACE] & _BYTE)
+        _write_codes(record, table[entry + CODES], amount, ids, used, ids_per_entry)
+        return used + amount
+    end = merge_word(record, text, start, length, ids, used)
+    if (
+        record[WORDS_USED] >= record[WORDS_LIMIT] + MOST_WORDS
+        or record[ARENA_USED] + length > record[ARENA_SIZE]
+        or record[LONG_CODES_USED] + end - used > record[LONG_CODES_SIZE]
+    ):
+        return end
     table[entry + LOW] = low
     table[entry + HIGH] = high
     table[entry + PLACE] = (
@@ -230,7 +281,7 @@ def _encode_word(record, text, notes, note, ids, used, ids_per_entry):
     )
     table[entry + CODES] = _read_codes(record, ids, used, end, ids_per_entry)
     if is_long(high):
-        copy_bytes(text, start, length, arena, record[ARENA_USED])
+        copy_bytes(text, start, length, uint8_at(record[ARENA]), record[ARENA_USED])
         record[ARENA_USED] += length
     record[WORDS_USED] += 1
     return end

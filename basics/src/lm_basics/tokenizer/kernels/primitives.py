@@ -215,6 +215,7 @@ def _pointer_to(kind):
 
 
 uint8_at = _pointer_to(types.uint8)
+uint16_at = _pointer_to(types.uint16)
 int32_at = _pointer_to(types.int32)
 uint32_at = _pointer_to(types.uint32)
 int64_at = _pointer_to(types.int64)

@@ -12,7 +12,8 @@ where tokens start, and its bits lead to the neighbours.
     starts 111011      slots .h ug s.            (9,1) (-)     (-)      merge: slot 2 goes
     starts 110011      slots .hug  s.            (-)           (-)      done: hug s
 
-Longer words use a heap and a doubly linked list, which takes n log n steps.
+Longer words have their lanes in memory, with the smallest of every 32 in registers, and links
+between tokens. Still longer ones are merged a window at a time, or with a heap.
 """
 
 import numpy as np
@@ -46,6 +47,12 @@ from lm_basics.tokenizer.kernels.records import (
 MAX_SHORT_BYTES = NUM_LANES - 2
 """Longest word that has a lane for every slot."""
 
+_PLACE_BITS = 10
+_LANES = 1 << _PLACE_BITS
+
+MAX_MEDIUM_BYTES = _LANES - 2
+"""Longest word with a place for every slot beside a rank in 32 bits."""
+
 NO_RANK = (1 << RANK_BITS) - 1
 """Rank of pairs that no merge joins."""
 
@@ -65,6 +72,9 @@ _SLOT_BITS = 5
 _TWO = np.uint64(2)
 _NO_LANE = np.uint32(0xFFFFFFFF)
 _LARGEST_LANE = np.uint32(NO_RANK << _SLOT_BITS)
+_LARGEST_PLACE_LANE = np.uint32(NO_RANK << _PLACE_BITS)
+# Near the end of a window tokens may differ from those of the word.
+_MARGIN = 128
 _DEAD = np.uint32(0xFFFFFFFF)
 _HEAP_SHIFT = np.uint64(40)
 
@@ -100,7 +110,7 @@ def enter_ranks(record, lefts, rights, num_merges):
 
 
 @njit
-def merge_short_word(record, text, start, length, out, used):
+def _merge_short_word(record, text, start, length, out, used):
     """Write the ids of a word of at most 30 bytes to ``out[used:]``; return the new end."""
     byte_ids, byte_ranks = uint32_at(record[BYTE_IDS]), uint32_at(record[BYTE_RANKS])
     merged_ids, pair_ranks = uint32_at(record[MERGED_IDS]), uint64_at(record[PAIR_RANKS])
@@ -147,7 +157,135 @@ def merge_short_word(record, text, start, length, out, used):
 
 
 @njit
-def merge_long_word(record, text, start, length, out, used):
+def merge_word(record, text, start, length, out, used):
+    """Write the ids of a word to ``out[used:]``; return the new end."""
+    if length <= MAX_SHORT_BYTES:
+        return _merge_short_word(record, text, start, length, out, used)
+    if length <= MAX_MEDIUM_BYTES:
+        return _merge_medium_word(record, text, start, length, out, used)
+    return _merge_in_windows(record, text, start, length, out, used)
+
+
+@njit
+def _merge_medium_word(record, text, start, length, out, used):
+    """The same as for short words with lanes in memory, of which 32 share a place in registers.
+
+    Behind it ``_following`` still tells where each token ends.
+    """
+    merged_ids, pair_ranks = uint32_at(record[MERGED_IDS]), uint64_at(record[PAIR_RANKS])
+    shift, mask = np.uint64(record[PAIR_RANKS_SHIFT]), np.uint64(record[PAIR_RANKS_MASK])
+    lanes, ids = uint32_at(record[SCRATCH]), uint32_at(record[SCRATCH] + 20 * _LANES)
+    following, preceding = _following(record), uint32_at(record[SCRATCH] + 12 * _LANES)
+    num_groups = _fill_lanes(record, text, start, length, lanes, ids, following, preceding)
+    smallest = load_lanes(lanes, num_groups * NUM_LANES)
+    for group in range(num_groups):
+        smallest = set_lane(smallest, group, smallest_lane(load_lanes(lanes, group * NUM_LANES)))
+    while True:
+        best = smallest_lane(smallest)
+        if best >= _LARGEST_PLACE_LANE:
+            break
+        slot = np.int64(best & np.uint32(_LANES - 1))
+        new = merged_ids[best >> _PLACE_BITS]
+        right, before = np.int64(following[slot]), np.int64(preceding[slot])
+        after = np.int64(following[right])
+        ids[slot] = new
+        following[slot] = after
+        preceding[after] = slot
+        rank = find_rank(pair_ranks, shift, mask, new, ids[after])
+        rank_before = find_rank(pair_ranks, shift, mask, ids[before], new)
+        lanes[right] = _NO_LANE
+        lanes[slot] = np.uint32(rank << _PLACE_BITS | slot)
+        lanes[before] = np.uint32(rank_before << _PLACE_BITS | before)
+        group = slot >> _SLOT_BITS
+        smallest = set_lane(smallest, group, smallest_lane(load_lanes(lanes, group * NUM_LANES)))
+        for other in (right >> _SLOT_BITS, before >> _SLOT_BITS):
+            if other != group:
+                changed = smallest_lane(load_lanes(lanes, other * NUM_LANES))
+                smallest = set_lane(smallest, other, changed)
+    slot = 1
+    while slot <= length:
+        out[used] = ids[slot]
+        used += 1
+        slot = np.int64(following[slot])
+    return used
+
+
+@njit
+def _fill_lanes(record, text, start, length, lanes, ids, following, preceding):
+    """Begin with the bytes of a word; return how many groups of lanes they take.
+
+    Behind these lies one more group without any rank.
+    """
+    byte_ids, byte_ranks = uint32_at(record[BYTE_IDS]), uint32_at(record[BYTE_RANKS])
+    num_groups = (length >> _SLOT_BITS) + 1
+    for slot in range((num_groups + 1) * NUM_LANES):
+        lanes[slot] = _NO_LANE
+    ids[0] = NO_ID
+    ids[length + 1] = NO_ID
+    byte = np.int64(text[start])
+    ids[1] = byte_ids[byte]
+    for slot in range(1, length):
+        after = np.int64(text[start + slot])
+        lanes[slot] = byte_ranks[byte << 8 | after] << _PLACE_BITS | slot
+        ids[slot + 1] = byte_ids[after]
+        byte = after
+    for slot in range(1, length + 1):
+        following[slot] = slot + 1
+        preceding[slot] = slot - 1
+    return num_groups
+
+
+@njit(inline="always")
+def _following(record):
+    """Return where, in a word of medium length, the token behind each one begins."""
+    return uint32_at(record[SCRATCH] + 8 * _LANES)
+
+
+@njit
+def _merge_in_windows(record, text, start, length, out, used):
+    """Merge a word of any length a window at a time, each from the end of a token on.
+
+    That is right where no merge crosses the border of the last token kept and the first one of the
+    next window. What becomes of two tokens at a border depends on the two alone, as long as nothing
+    crosses their other ends: if merging the bytes of both gives them again, nothing crosses. If it
+    does not, which is rare, the whole word is merged with a heap.
+    """
+    kept, done, previous = used, 0, 0
+    following = _following(record)
+    while True:
+        size = min(MAX_MEDIUM_BYTES, length - done)
+        end = _merge_medium_word(record, text, start + done, size, out, kept)
+        is_last = done + size == length
+        first_length = np.int64(following[1]) - 1
+        slot, last_length, number = 1, 0, 0
+        while slot <= size and (is_last or following[slot] - 1 <= size - _MARGIN):
+            last_length = np.int64(following[slot]) - slot
+            slot = np.int64(following[slot])
+            number += 1
+        if done > 0:
+            place = start + done - previous
+            if not _are_tokens(record, text, place, previous, first_length):
+                return _merge_by_heap(record, text, start, length, out, used)
+        if is_last:
+            return end
+        if number == 0:
+            return _merge_by_heap(record, text, start, length, out, used)
+        kept, done, previous = kept + number, done + slot - 1, last_length
+
+
+@njit
+def _are_tokens(record, text, place, first_length, second_length):
+    """Return whether merging the bytes of two neighbouring tokens gives the two again."""
+    length = first_length + second_length
+    if length > MAX_MEDIUM_BYTES:
+        return False
+    out = uint32_at(record[SCRATCH] + 16 * _LANES)
+    number = _merge_medium_word(record, text, place, length, out, 0)
+    return number == 2 and np.int64(_following(record)[1]) == first_length + 1
+
+
+@njit
+def _merge_by_heap(record, text, start, length, out, used):
     """Write the ids of a word of any length to ``out[used:]``; return the new end.
 
     The scratch holds the heap (three numbers of 64 bits a byte at most), the ids, and the places
