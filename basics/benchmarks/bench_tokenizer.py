@@ -180,7 +180,7 @@ def main() -> None:
             job | {"task": "train_stream", "times": TRAINED_TIMES, "vocab_size": 32_000}
         )
     results = {
-        "device": _describe_device(),
+        "device": describe_device(),
         "versions": {name: importlib.metadata.version(name) for name in PEERS},
         "corpora": read_json(options.corpora / RECORD_NAME),
         "rounds": options.rounds,
@@ -281,7 +281,8 @@ def _key(row: Row, contender: str) -> str:
     return f"{row.task} | {row.corpus} | {contender} | {threads}"
 
 
-def _describe_device() -> str:
+def describe_device() -> str:
+    """Return the processor and the number of its cores."""
     model = platform.processor() or platform.machine()
     cpu_info = Path("/proc/cpuinfo")
     if cpu_info.is_file():

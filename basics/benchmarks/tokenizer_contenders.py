@@ -164,14 +164,14 @@ def stream(job: Job) -> Measured:
     """Encode a gigabyte through ``encode_iterable``; the memory above the idle process."""
     tokenizer = _our_tokenizer(job["tokenizer"])
     tokenizer.encode("warm " * 100_000)
-    idle_kib = _resident_kib()
+    idle_kib = resident_kib()
     num_ids = 0
     peak_kib = idle_kib
     start = time.perf_counter()
     for _ in tokenizer.encode_iterable(_pieces(job["corpus"], job["bytes"])):
         num_ids += 1
         if num_ids % 1_000_000 == 0:
-            peak_kib = max(peak_kib, _resident_kib())
+            peak_kib = max(peak_kib, resident_kib())
     return {
         "wall_s": time.perf_counter() - start,
         "ids": num_ids,
@@ -361,7 +361,8 @@ def _processor_s() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def _resident_kib() -> int:
+def resident_kib() -> int:
+    """Return the memory of this process that lies in RAM."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") // 1024
 

@@ -6,7 +6,14 @@ import subprocess
 from pathlib import Path
 
 from basics.benchmarks import ablation_tables
-from basics.benchmarks.tokenizer_table import BEGIN, END, render_table
+from basics.benchmarks.tokenizer_table import (
+    BEGIN,
+    CLASSES_BEGIN,
+    CLASSES_END,
+    END,
+    render_class_table,
+    render_table,
+)
 from lm_basics.commands.main import main
 from lm_basics.leaderboard import DIVISIONS
 from lm_shared.files import read_json
@@ -49,9 +56,11 @@ def test_what_it_says_is_so() -> None:
     assert readme_faults(UNIT, main) == []
 
 
-def test_the_tokenizer_table_is_that_of_the_results() -> None:
+def test_the_tokenizer_tables_are_those_of_the_results() -> None:
     results = read_json(UNIT / "benchmarks" / "results" / "cpu" / "tokenizer.json")
     assert f"{BEGIN}\n{render_table(results)}{END}" in README
+    results = read_json(UNIT / "benchmarks" / "results" / "cpu" / "text_classes.json")
+    assert f"{CLASSES_BEGIN}\n{render_class_table(results)}{CLASSES_END}" in README
 
 
 def test_the_tables_of_results_are_those_of_the_committed_numbers(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from lm_basics.tokenizer.kernels.primitives import (
     load_word,
     store_word,
     uint8_at,
+    uint16_at,
     uint32_at,
     uint64_at,
 )
@@ -26,6 +27,9 @@ from lm_basics.tokenizer.kernels.records import (
     ARENA_SIZE,
     ARENA_USED,
     CLASSES,
+    CROSSING_KINDS,
+    CROSSINGS,
+    CROSSINGS_SHIFT,
     DONE,
     ENTRY,
     IDS_USED,
@@ -177,7 +181,8 @@ def _encode_segment(record, text, position, end, ids, ids_per_entry):
         if min(size, MOST_ROOM) > room:
             return _stop(record, position, used, ARENA_FULL)
         if is_alone:
-            used = _encode_pieces(record, text, position, size, ids, used, ids_per_entry)
+            cut = _first_cut(record, text, position, stop)
+            used = _encode_pieces(record, text, position, size, cut, ids, used, ids_per_entry)
             position = stop
             continue
         for number in range(count):
@@ -211,31 +216,62 @@ def _encode_word(record, text, notes, note, ids, used, ids_per_entry):
     start, length = start_of(notes[note + NOTE_PLACE]), length_of(notes[note + NOTE_PLACE])
     entry = _find_entry(record, text, start, length, low, high, slot)
     if uint64_at(record[WORDS])[entry + HIGH] == _NONE and length > MAX_KEY_BYTES:
-        cut = next_cut(record, text, start, start, start + length)
+        cut = _first_cut(record, text, start, start + length)
         if cut < start + length:
-            return _encode_pieces(record, text, start, length, ids, used, ids_per_entry)
+            return _encode_pieces(record, text, start, length, cut, ids, used, ids_per_entry)
     return _encode_whole(record, text, start, length, low, high, entry, ids, used, ids_per_entry)
 
 
 @njit
-def _encode_pieces(record, text, start, length, ids, used, ids_per_entry):
-    """Encode a long word between the places that no merge crosses."""
-    mask = np.uint64(record[WORDS_CAPACITY] - 1)
+def _encode_pieces(record, text, start, length, cut, ids, used, ids_per_entry):
+    """Encode a long word between the places that no merge crosses, of which ``cut`` is the first.
+
+    Nearly all pieces are short and in the table: for them everything happens here.
+    """
+    table, mask = uint64_at(record[WORDS]), np.uint64(record[WORDS_CAPACITY] - 1)
+    kinds, crossings = uint16_at(record[CROSSING_KINDS]), uint8_at(record[CROSSINGS])
+    shift = np.uint64(record[CROSSINGS_SHIFT])
     place, end = start, start + length
-    while place < end:
-        cut = next_cut(record, text, start, place, end)
+    while True:
         size = cut - place
-        if size > MAX_CACHED_BYTES:
-            used = merge_word(record, text, place, size, ids, used)
-        else:
+        is_done = False
+        if size <= MAX_KEY_BYTES:
             low, high = word_key(text, place, size)
-            slot = slot_of(low, high, mask)
-            entry = _find_entry(record, text, place, size, low, high, slot)
-            used = _encode_whole(
-                record, text, place, size, low, high, entry, ids, used, ids_per_entry
-            )
+            entry = np.int64(slot_of(low, high, mask)) * ENTRY
+            amount = np.int64(table[entry + PLACE] & _BYTE)
+            if (
+                table[entry + LOW] == low
+                and table[entry + HIGH] == high
+                and amount <= ids_per_entry
+            ):
+                store_word(ids, used, table[entry + CODES])
+                used += amount
+                is_done = True
+        if not is_done:
+            used = _encode_piece(record, text, place, size, ids, used, ids_per_entry)
+        if cut >= end:
+            return used
         place = cut
-    return used
+        cut = next_cut(kinds, crossings, shift, text, start, place, end)
+
+
+@njit
+def _encode_piece(record, text, start, length, ids, used, ids_per_entry):
+    """Encode a piece of any length."""
+    if length > MAX_CACHED_BYTES:
+        return merge_word(record, text, start, length, ids, used)
+    low, high = word_key(text, start, length)
+    slot = slot_of(low, high, np.uint64(record[WORDS_CAPACITY] - 1))
+    entry = _find_entry(record, text, start, length, low, high, slot)
+    return _encode_whole(record, text, start, length, low, high, entry, ids, used, ids_per_entry)
+
+
+@njit
+def _first_cut(record, text, start, end):
+    """Return the first place in a word that no merge crosses, its end if there is none."""
+    kinds, crossings = uint16_at(record[CROSSING_KINDS]), uint8_at(record[CROSSINGS])
+    shift = np.uint64(record[CROSSINGS_SHIFT])
+    return next_cut(kinds, crossings, shift, text, start, start, end)
 
 
 @njit

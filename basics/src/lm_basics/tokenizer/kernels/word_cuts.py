@@ -50,21 +50,20 @@ def enter_crossings(record, token_bytes, spans, lefts, rights, num_merges):
     return 0
 
 
-@njit
-def next_cut(record, text, start, place, end):
+@njit(inline="always")
+def next_cut(kinds, crossings, shift, text, start, place, end):
     """Return the first place behind ``place`` that no merge crosses, ``end`` if there is none.
 
     The word is ``text[start:end]``, of whole characters.
     """
-    kinds, crossings = uint16_at(record[CROSSING_KINDS]), uint8_at(record[CROSSINGS])
-    shift = np.uint64(record[CROSSINGS_SHIFT])
-    for cut in range(place + 1, end):
-        if text[cut] & 0xC0 == 0x80:
-            continue
-        found = np.uint64(kinds[np.int64(text[cut - 1]) << 8 | np.int64(text[cut])])
-        if not _may_cross(text, start, cut, end, found, crossings, shift):
-            return cut
-    return end
+    cut = place + 1
+    while cut < end:
+        if text[cut] & 0xC0 != 0x80:
+            found = np.uint64(kinds[np.int64(text[cut - 1]) << 8 | np.int64(text[cut])])
+            if not _may_cross(text, start, cut, end, found, crossings, shift):
+                break
+        cut += 1
+    return cut
 
 
 @njit(inline="always")
