@@ -123,7 +123,9 @@ def _train(text: str) -> dict[str, Any]:
     from tokenizers import Tokenizer as Peer, models, pre_tokenizers, trainers
 
     _, ours_s = _time(
-        lambda: train_bpe_from_texts([text], TRAINED_VOCAB_SIZE, [SPECIAL], num_threads=1)
+        lambda: train_bpe_from_texts(
+            [text], TRAINED_VOCAB_SIZE, [SPECIAL], num_threads=1, implementation="fast"
+        )
     )
     peer = Peer(models.BPE())
     peer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
