@@ -82,7 +82,7 @@ def sweep(
     device: DeviceName = "cpu",
     overwrite: Overwrite = False,
 ) -> None:
-    """Train one small model per width and budget; write their table and the candidates of a plan.
+    """Train one small model per width and budget; write their table and a plan's candidates.
 
     Args:
         recipe: Models, budgets and training.
