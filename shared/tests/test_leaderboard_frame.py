@@ -1,9 +1,11 @@
 """The frame under a unit that trains nothing: honest entries pass, cheats do not."""
 
+import math
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,7 @@ from lm_shared.leaderboard import (
     SUBMISSION_NAME,
     Division,
     Submission,
+    check_replayed,
     export_entry,
     hardware_problems,
     hash_entry,
@@ -19,6 +22,7 @@ from lm_shared.leaderboard import (
     write_tables,
 )
 from lm_shared.leaderboard.commands import report_verification
+from lm_shared.leaderboard.rules import check_clock, check_time
 from lm_shared.leaderboard.table import BEGIN, END
 from lm_shared.receipt import Hardware, Receipt
 from shared.tests import sum_leaderboard
@@ -209,3 +213,42 @@ def test_the_frame_needs_no_torch_to_be_read(entry: Path) -> None:
         "assert not {'torch', 'matplotlib', 'lm_basics'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program, str(entry)], check=True)
+
+
+def test_a_run_that_ends_exactly_at_the_limit_is_in_time(entry: Path) -> None:
+    record = sum_leaderboard._read_record(entry, load_config(Submission, entry / SUBMISSION_NAME))
+    division = replace(DIVISIONS["sums"], time_limit_s=record.submission.wall_s)
+    assert check_time(record, division).passed
+    assert not check_time(record, replace(division, time_limit_s=0.001)).passed
+
+
+def test_a_step_without_a_finite_value_has_to_come_out_as_such(entry: Path) -> None:
+    record = sum_leaderboard._read_record(entry, load_config(Submission, entry / SUBMISSION_NAME))
+    values = [line["sum"] for line in record.steps]
+
+    def is_replayed(found: list[float]) -> bool | None:
+        compared: Any = {"first_step": 1, "tolerance": 1e-9, "wording": "sums differ by {}"}
+        return check_replayed(record, "sum", found, **compared).passed
+
+    assert is_replayed(values)
+    assert not is_replayed([math.nan, *values[1:]])
+    assert not is_replayed([*values, 1.0])
+
+
+def test_more_threads_and_faster_devices_may_do_more(entry: Path) -> None:
+    record = sum_leaderboard._read_record(entry, load_config(Submission, entry / SUBMISSION_NAME))
+    wall_s = record.submission.wall_s
+
+    def passes(flops_per_s: float, *, num_threads: int = 1, gpu: str | None = None) -> bool | None:
+        device = "cpu" if gpu is None else "cuda"
+        hardware = replace(record.receipt.hardware, gpus=() if gpu is None else (gpu,))
+        claim = replace(record.submission, device=device, num_threads=num_threads)
+        receipt = replace(record.receipt, hardware=hardware)
+        flops = flops_per_s * wall_s
+        return check_clock(replace(record, submission=claim, receipt=receipt, flops=flops)).passed
+
+    assert passes(3e12)
+    assert not passes(5e12)
+    assert passes(5e12, num_threads=2)
+    assert passes(900e12, gpu="NVIDIA H100 80GB HBM3")
+    assert not passes(1_000e12, gpu="NVIDIA H100 80GB HBM3")

@@ -179,3 +179,12 @@ def test_sinks_get_the_values_and_are_closed(path: Path) -> None:
 def test_reading_a_missing_file_names_it(path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no metrics file at .*metrics\.jsonl"):
         read_metrics(path)
+
+
+def test_a_record_that_ends_before_its_checkpoint_is_damaged(path: Path) -> None:
+    with MetricsWriter(path) as metrics:
+        metrics.write(step=2)
+        with pytest.raises(ValueError, match=r"ends at step 2, but the checkpoint .* after step 5"):
+            metrics.resume_at(5)
+        metrics.resume_at(2)
+        assert metrics.last_step == 2

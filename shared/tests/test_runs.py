@@ -120,3 +120,10 @@ def test_seconds_of_attempts_without_metrics_are_added(folder: Path) -> None:
     with record_run(folder, Training(), earlier_s=30.0) as record:
         pass
     assert 30.0 <= load_receipt(folder).wall_s == record.wall_s < 40.0
+
+
+def test_a_run_without_metrics_that_is_done_again_has_its_own_seconds(folder: Path) -> None:
+    for seconds in (0.06, 0.0):
+        with record_run(folder, Training()) as record:
+            time.sleep(seconds)
+    assert load_receipt(folder).wall_s == record.wall_s < 0.05
