@@ -12,6 +12,7 @@ import pytest
 import tiktoken
 from hypothesis import given, settings, strategies as st
 
+from basics.benchmarks.text_classes import TEXT_CLASSES, write_class
 from basics.tests.both_paths import (
     CORPUS,
     END,
@@ -151,6 +152,27 @@ def test_endless_words_give_the_plain_ids(pair: Pair, unit: str) -> None:
     fast, plain = pair
     text = f"the {'x' * 400} {unit * (50_001 // len(unit))} the"
     assert fast.encode(text) == plain.encode(text)
+
+
+@pytest.mark.parametrize("variant", [as_trained, with_pattern_of_gpt4])
+@pytest.mark.parametrize("name", TEXT_CLASSES)
+def test_every_class_of_text_has_the_ids_of_plain_python(
+    variant: Callable[[], Pair], name: str
+) -> None:
+    fast, plain = variant()
+    text = write_class(name, 6000)
+    assert fast.encode(text) == plain.encode(text)
+
+
+@pytest.mark.parametrize("letters", ["a", "ah", "thaes", " \n", "é日", "日本語a", "🙂\u200d👩"])
+def test_long_words_have_the_ids_of_plain_python_around_every_border(
+    pair: Pair, letters: str
+) -> None:
+    fast, plain = pair
+    rng = random.Random(6)
+    for length in (15, 16, 30, 31, 255, 256, 1021, 1022, 1023, 3000):
+        word = "".join(rng.choices(letters, k=length))
+        assert fast.encode(word) == plain.encode(word)
 
 
 def test_million_letters_are_one_word(pair: Pair) -> None:
