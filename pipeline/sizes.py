@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from lm_alignment import recipes as alignment
-from lm_alignment.sft import SFTConfig
+from lm_alignment.config import SFTConfig
 from lm_basics.optim.config import AdamWConfig
 from lm_data.sample_crawl.config import SampleCrawlConfig
 from pipeline.recipes import (

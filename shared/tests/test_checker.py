@@ -52,7 +52,7 @@ def test_only_shapes_take_jaxtyping(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(checker, "_jaxtyped", note)
     for function in (halve, add):
-        checked(function.__wrapped__)  # pyright: ignore[reportFunctionMemberAccess]
+        checked(function.__wrapped__)
     assert wrapped == ["add"]
 
 

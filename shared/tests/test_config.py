@@ -156,7 +156,7 @@ def test_reading_refuses_and_names_the_place(changes: dict[str, Any], message: s
 
 
 @pytest.mark.parametrize("data", [[], "steps", None, 3])
-def test_what_is_no_object_is_refused(data: object) -> None:
+def test_what_is_no_object_is_refused(data: Any) -> None:
     with pytest.raises(ValueError, match=r"config: expected Training, got"):
         from_dict(Training, data)
 

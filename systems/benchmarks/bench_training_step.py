@@ -19,7 +19,11 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from lm_basics.accounting import training_flops_per_token
-from lm_basics.model_config import TransformerConfig, uniform_transformer
+from lm_basics.model_config import (
+    MixtureOfExpertsConfig,
+    TransformerConfig,
+    uniform_transformer,
+)
 from lm_basics.peak_flops import find_peak_flops
 from lm_basics.transformer import TransformerLM
 from lm_shared.config import to_dict
@@ -128,11 +132,14 @@ def make_config(shape: tuple[int, ...]) -> TransformerConfig:
 def make_llama(config: TransformerConfig) -> torch.nn.Module:
     """Return the same shape; its attention is torch's fused one by default."""
     block = config.block(0)
+    feedforward = block.feedforward
+    if isinstance(feedforward, MixtureOfExpertsConfig):
+        raise TypeError("expected feed-forward layers, got a mixture of experts")
     return LlamaForCausalLM(
         LlamaConfig(
             vocab_size=config.vocab_size,
             hidden_size=config.d_model,
-            intermediate_size=block.feedforward.d_ff,
+            intermediate_size=feedforward.d_ff,
             num_hidden_layers=config.num_layers,
             num_attention_heads=block.attention.num_heads,
             max_position_embeddings=config.context_length,

@@ -45,7 +45,8 @@ def require_determinism() -> None:
     # The same as torch.use_deterministic_algorithms, without importing seconds of torch's compiler.
     torch.set_deterministic_debug_mode("error")
     # Filling fresh memory finds reads of uninitialized values; it changes no result and costs time.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    settings: Any = torch.utils.deterministic
+    settings.fill_uninitialized_memory = False
 
 
 def compile_for_one_shape(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -49,7 +49,11 @@ def update_adamw_in_one_launch(updated: Sequence[Updated], coefficients: AdamWCo
     if len(layout.tensor_of_chunk) > 0:
         with torch.cuda.device_of(parameters[0]):
             _update_chunk[(len(layout.tensor_of_chunk),)](
-                addresses, *layout, *coefficients, CHUNK_SIZE=CHUNK_SIZE, num_warps=NUM_WARPS
+                addresses,
+                *layout,
+                *coefficients,
+                CHUNK_SIZE=CHUNK_SIZE,
+                num_warps=NUM_WARPS,  # pyright: ignore[reportCallIssue]
             )
     # Autograd cannot see these writes by itself.
     torch.autograd.graph.increment_version(parameters)

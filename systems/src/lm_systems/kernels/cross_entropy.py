@@ -50,7 +50,7 @@ def cross_entropy_rows(
             IGNORED=IGNORED_TARGET,
             NEEDS_GRADIENTS=needs_gradients,
             BLOCK_SIZE=min(_BLOCK_SIZE, triton.next_power_of_2(logits.shape[1])),
-            num_warps=_NUM_WARPS,
+            num_warps=_NUM_WARPS,  # pyright: ignore[reportCallIssue]
         )
     return losses
 
