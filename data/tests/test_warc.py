@@ -82,7 +82,7 @@ def test_response_over_the_limit_is_left_out_and_counted(warc_path):
 @pytest.mark.parametrize(
     ("header", "payload"),
     [
-        (b"Content-Encoding: gzip", gzip.compress(b"<p>text</p>")),
+        (b"Content-Encoding: gzip", gzip.compress(b"<p>text</p>", mtime=0)),
         (b"Transfer-Encoding: chunked", b"b\r\n<p>text</p>\r\n0\r\n\r\n"),
     ],
 )
@@ -113,7 +113,9 @@ def test_a_member_is_found_on_the_edge_of_what_is_read_at_once(warc_path, scan_s
     data = warc_path.read_bytes()
     cut = find_members(data)[5]
     for num_bytes in range(scan_size):
-        warc_path.write_bytes(data[:cut] + gzip.compress(b"") + b"x" * num_bytes + data[cut:])
+        warc_path.write_bytes(
+            data[:cut] + gzip.compress(b"", mtime=0) + b"x" * num_bytes + data[cut:]
+        )
         responses, counts = read(warc_path)
         assert len(responses) == 10
         assert counts.damaged == (num_bytes > 0)
@@ -185,7 +187,7 @@ def test_flipped_bytes_in_a_real_crawl_cost_one_page(web_folder, tmp_path):
 def test_empty_members_do_not_end_a_file(place, num_empty, warc_path):
     data = warc_path.read_bytes()
     cut = find_members(data)[place]
-    empty = gzip.compress(b"") * num_empty
+    empty = gzip.compress(b"", mtime=0) * num_empty
     warc_path.write_bytes(data[:cut] + empty + data[cut:] + empty)
     responses, counts = read(warc_path)
     assert len(responses) == 10
@@ -197,14 +199,14 @@ def test_garbage_between_and_instead_of_members_is_damage(warc_path):
     cut = find_members(data)[5]
     warc_path.write_bytes(b"\x1f\x8b\x08" + bytes(range(100, 200)))
     assert read(warc_path) == ([], CrawlCounts(damaged=1))
-    warc_path.write_bytes(data[:cut] + gzip.compress(b"") + b"garbage" + data[cut:])
+    warc_path.write_bytes(data[:cut] + gzip.compress(b"", mtime=0) + b"garbage" + data[cut:])
     responses, counts = read(warc_path)
     assert len(responses) == 10
     assert counts.damaged == 1
 
 
 def test_padding_behind_an_empty_member_is_no_damage(warc_path):
-    warc_path.write_bytes(warc_path.read_bytes() + gzip.compress(b"") + bytes(512))
+    warc_path.write_bytes(warc_path.read_bytes() + gzip.compress(b"", mtime=0) + bytes(512))
     responses, counts = read(warc_path)
     assert (len(responses), counts.damaged) == (10, 0)
 
