@@ -273,8 +273,7 @@ _SCRIPT = """\
 from lm_shared.web import WebServer, make_app
 
 with WebServer(make_app([])) as server:
-    print(server.address, flush=True)
-    server.run()
+    server.run(lambda: print(server.address, flush=True))
     print("ended")
 """
 

@@ -101,7 +101,9 @@ def test_folder_of_somebodys_models_is_left_alone(tmp_path, data):
     thesis = tmp_path / "model" / "thesis.txt"
     thesis.parent.mkdir()
     thesis.write_text("years of work")
-    with pytest.raises(ValueError, match=r"holds thesis\.txt, which is no part of a model"):
+    with pytest.raises(
+        ValueError, match=r"holds thesis\.txt and is not a model: nothing is replaced"
+    ):
         run_entry(LAPTOP, make_recipe(), data, tmp_path, about=ABOUT, device="cpu")
     assert thesis.read_text() == "years of work"
 

@@ -6,8 +6,7 @@
         static=["lm_basics.tokenizer_views"],
     )
     with WebServer(app, port=0) as server:
-        print(server.address)
-        server.run()
+        server.run(lambda: print(server.address))
 
 Other pages in the same browser must not reach it, and nothing on its pages comes from elsewhere.
 Requests need a local host name or the number of an address, which keeps out names that an
@@ -96,7 +95,7 @@ class WebServer:
         self._host: str = self._socket.getsockname()[0]
         self.port: int = self._socket.getsockname()[1]
         guarded = _Guard(app, frozenset({*_LOCAL_NAMES, host.lower()}), policy)
-        self._server = uvicorn.Server(
+        self._server = _Server(
             uvicorn.Config(
                 guarded,
                 log_config=None,
@@ -117,8 +116,14 @@ class WebServer:
         host = own.get(self._host, self._host)
         return f"http://[{host}]:{self.port}/" if ":" in host else f"http://{host}:{self.port}/"
 
-    def run(self) -> None:
-        """Answer until Ctrl-C, which is the way to end it and no error."""
+    def run(self, on_start: Callable[[], object] = lambda: None) -> None:
+        """Answer until Ctrl-C, which is the way to end it and no error.
+
+        Args:
+            on_start: called as soon as it answers; whoever is told of the address here may press
+                Ctrl-C at once.
+        """
+        self._server.on_start = on_start
         try:
             self._server.run(sockets=[self._socket])
         except KeyboardInterrupt:
@@ -147,6 +152,17 @@ class WebServer:
         traceback: TracebackType | None,
     ) -> None:
         self._socket.close()
+
+
+class _Server(uvicorn.Server):
+    """A server that tells when it has started."""
+
+    on_start: Callable[[], object] = staticmethod(lambda: None)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to answer."""
+        await super().startup(sockets)
+        self.on_start()
 
 
 class JsonResponse(JSONResponse):

@@ -61,8 +61,8 @@ def serve_tokenizer_page(
         names = ", ".join(name for name, _ in named)
         raise ValueError(f"expected different names, got {names}; name=folder gives another one")
     with WebServer(inspector_app(tokenizers), host=host, port=port) as server:
-        print(f"{server.address} shows {', '.join(tokenizers)}; Ctrl-C ends it", flush=True)
-        server.run()
+        shown = f"{server.address} shows {', '.join(tokenizers)}; Ctrl-C ends it"
+        server.run(lambda: print(shown, flush=True))
         print("ended")
 
 
