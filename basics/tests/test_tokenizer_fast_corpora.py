@@ -12,9 +12,10 @@ import pytest
 from basics.tests.both_paths import END, train_both
 from basics.tests.nasty_text import nasty_text
 from lm_basics.tokenizer import training
+from lm_basics.tokenizer.fast.path import Implementation
 from lm_basics.tokenizer.patterns import GPT2_PATTERN, GPT4_PATTERN
 from lm_basics.tokenizer.texts import read_blocks
-from lm_basics.tokenizer.training import Implementation, train_bpe, train_bpe_from_texts
+from lm_basics.tokenizer.training import train_bpe, train_bpe_from_texts
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from tiktoken.load import load_tiktoken_bpe
 from tokenizers import Tokenizer as HuggingFaceTokenizer
 
 from basics.tests.mixed_text import mixed_documents
-from lm_basics.tokenizer.bpe import Implementation, Tokenizer
+from lm_basics.tokenizer.bpe import Tokenizer
+from lm_basics.tokenizer.fast.path import Implementation
 from lm_basics.tokenizer.patterns import END_OF_TEXT, GPT2_PATTERN, GPT4_PATTERN
 from lm_basics.tokenizer.tiktoken_file import (
     merges_from_ranks,

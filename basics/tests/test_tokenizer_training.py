@@ -6,7 +6,8 @@ from hypothesis import given, settings, strategies as st
 from tokenizers import Tokenizer as HuggingFaceTokenizer, models, pre_tokenizers, trainers
 
 from basics.tests.reference import train_bpe_by_recounting
-from lm_basics.tokenizer.training import TieBreaking, train_bpe, train_bpe_from_texts
+from lm_basics.tokenizer.learning import TieBreaking
+from lm_basics.tokenizer.training import train_bpe, train_bpe_from_texts
 
 SPECIAL = "<|endoftext|>"
 COURSE_TEXT = " ".join(["low"] * 5 + ["lower"] * 2 + ["widest"] * 3 + ["newest"] * 6)

@@ -71,7 +71,8 @@ all_variants = pytest.mark.parametrize("config", VARIANTS.values(), ids=VARIANTS
 def test_no_gradient_flows_from_later_tokens(config: TransformerConfig) -> None:
     model = TransformerLM(config)
     embedded = torch.randn(1, 8, 16, requires_grad=True)
-    model.token_embeddings.forward = lambda _: embedded
+    embeddings: Any = model.token_embeddings
+    embeddings.forward = lambda _: embedded
     hidden = model.hidden(torch.zeros(1, 8, dtype=torch.long))
     (gradient,) = torch.autograd.grad(hidden[0, 4].sum(), embedded)
     assert gradient[0, :5].abs().sum(-1).min() > 0
@@ -126,7 +127,8 @@ def test_a_window_hides_what_lies_further_back() -> None:
     attention = SlidingWindowAttention(num_heads=4, window=3)
     model = TransformerLM(_blocks(replace(BLOCK, attention=attention), num_layers=1))
     embedded = torch.randn(1, 8, 16, requires_grad=True)
-    model.token_embeddings.forward = lambda _: embedded
+    embeddings: Any = model.token_embeddings
+    embeddings.forward = lambda _: embedded
     hidden = model.hidden(torch.zeros(1, 8, dtype=torch.long))
     (gradient,) = torch.autograd.grad(hidden[0, 6].sum(), embedded)
     assert gradient[0].abs().sum(-1).bool().tolist() == [False] * 4 + [True] * 3 + [False]
@@ -145,7 +147,8 @@ def test_attention_without_positions_does_not_see_the_order() -> None:
 
 def test_a_post_norm_block_is_the_equation_of_the_course() -> None:
     model = TransformerLM(replace(VARIANTS["post_norm"], num_layers=1))
-    block, ids = model.layers[0], torch.randint(50, (2, 12))
+    block: Any = model.layers[0]
+    ids = torch.randint(50, (2, 12))
     x = model.token_embeddings(ids)
     z = block.ln1(x + block.attn(x))
     y = block.ln2(z + block.ffn(z))
@@ -208,7 +211,8 @@ def test_a_pattern_repeats_over_the_layers() -> None:
         vocab_size=9, context_length=8, d_model=16, num_layers=5, pattern=(one, two)
     )
     assert [config.block(i) for i in range(5)] == [one, two, one, two, one]
-    assert TransformerLM(config).layers[2].attn.d_head == 8
+    layer: Any = TransformerLM(config).layers[2]
+    assert layer.attn.d_head == 8
 
 
 def test_too_many_tokens_are_refused() -> None:

@@ -106,6 +106,8 @@ def last_samples(samples: Sequence[Sample]) -> list[Sample]:
 
 
 def _parse(record: dict[str, Any] | None) -> Sample | None:
+    if record is None:
+        return None
     try:
         return from_dict(Sample, record)
     except ValueError:
