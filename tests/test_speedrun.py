@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,15 @@ def _environment() -> dict[str, str]:
 
 
 def _run(
-    folder: Path, *options: str, before: Callable[[], None] | None = None
+    folder: Path,
+    *options: str,
+    before: Callable[[], None] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         _command(folder, *options),
         cwd=ROOT,
-        env=_environment(),
+        env=_environment() | dict(environment or {}),
         capture_output=True,
         text=True,
         timeout=600,
@@ -151,6 +154,8 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     result = _run(
         tmp_path,
         before=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)),
+        # Python would leave half of a module's bytecode for everybody who imports it later.
+        environment={"PYTHONDONTWRITEBYTECODE": "1"},
     )
     assert result.returncode == 2, result.stderr
     assert "File too large" in result.stderr

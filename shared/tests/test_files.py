@@ -119,6 +119,7 @@ from pathlib import Path
 from lm_shared.files import write_bytes
 path = Path(sys.argv[1])
 write_bytes(path, b"old")
+sys.dont_write_bytecode = True
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
     write_bytes(path, b"x" * 5000)
