@@ -3,8 +3,8 @@ import multiprocessing
 import os
 import random
 import resource
-import sys
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
