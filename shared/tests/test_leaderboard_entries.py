@@ -150,6 +150,8 @@ def test_folder_without_submission_and_damaged_ones(tmp_path):
     folder = make_entry(tmp_path / "a", passed=[True])
     (folder / VERIFICATION_NAME).write_text("{}")
     make_entry(tmp_path / "b", passed=[True])
-    entries, (problem,) = find_entries(tmp_path)
+    (tmp_path / "c" / SUBMISSION_NAME).mkdir(parents=True)
+    entries, (problem, other) = find_entries(tmp_path)
     assert [one.folder.name for one in entries] == ["b"]
     assert "verification.json" in problem
+    assert "c is no entry: it has no submission.json" in other

@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -204,6 +205,27 @@ def test_export_carries_the_code_and_pins_what_it_needs(entry: Path, tmp_path: P
     assert "wandb" not in pyproject
     assert 'name = "a-corpus"\nrequires-dist = []' in pyproject
     assert "sums verify entry" in (output / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "version", ['1.0",\n "evil @ https://x.invalid/evil.whl', "1.0 ; python_version > '3'", "", "x"]
+)
+def test_export_refuses_what_is_no_version(entry: Path, tmp_path: Path, version: str) -> None:
+    submit(entry, versions={"numpy": version})
+    project = replace(PROJECT, recipe=RECIPE)
+    with pytest.raises(ValueError, match=r"the entry has no version of numpy, but "):
+        export_entry(entry, tmp_path / "new", division=DIVISIONS["sums"], project=project)
+    assert not (tmp_path / "new").exists()
+
+
+def test_export_pins_versions_of_every_kind(entry: Path, tmp_path: Path) -> None:
+    project = replace(PROJECT, recipe=RECIPE)
+    for index, version in enumerate(("1!2.0rc1.post2.dev3", "2.9.0a0+cu12.ubuntu-1")):
+        submit(entry, versions={"numpy": version})
+        output = tmp_path / f"project {index}"
+        export_entry(entry, output, division=DIVISIONS["sums"], project=project)
+        pins = tomllib.loads((output / "pyproject.toml").read_text())["project"]["dependencies"]
+        assert f"numpy=={version.partition('+')[0]}" in pins
 
 
 def test_the_frame_needs_no_torch_to_be_read(entry: Path) -> None:

@@ -173,7 +173,7 @@ def find_entries(folder: Path) -> tuple[list[Entry], list[str]]:
     for path in sorted(folder.rglob(SUBMISSION_NAME)):
         try:
             entries.append(read_entry(path.parent))
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             problems.append(str(error))
     return entries, problems
 

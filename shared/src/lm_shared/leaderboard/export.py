@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.metadata
+import json
 import re
 import shutil
 from collections.abc import Mapping
@@ -17,6 +18,11 @@ from lm_shared.leaderboard.rules import Division
 _PROJECT_NAME = 'name = "leaderboard-entry"'
 _REQUIREMENT = re.compile(r"([\w.-]+)\s*(?:\[([\w,\s.-]+)\])?")
 _EXTRA = re.compile(r"extra\s*==\s*[\"']([\w.-]+)[\"']")
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")  # PEP 508
+_VERSION = re.compile(  # PEP 440: epoch, release, pre, post, dev, local
+    r"(?:[0-9]+!)?[0-9]+(?:\.[0-9]+)*(?:(?:a|b|rc)[0-9]+)?(?:\.post[0-9]+)?(?:\.dev[0-9]+)?"
+    r"(?:\+[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*)?"
+)
 _README = """# {name}
 
 {description}
@@ -56,7 +62,8 @@ def export_entry(entry: Path, output: Path, *, division: Division, project: Proj
 
     Raises:
         FileNotFoundError: ``entry`` is none.
-        ValueError: it is damaged, or ``output`` is a folder that holds something else.
+        ValueError: it is damaged, a version in it is none, or ``output`` is a folder that holds
+            something else.
     """
     submission = read_entry(entry).submission
     _check_output(entry, output)
@@ -102,13 +109,10 @@ def _check_output(entry: Path, output: Path) -> None:
 def _pyproject(project: Project, versions: Mapping[str, str]) -> str:
     """Return the project file, pinned to the entry's versions, or else to those here."""
     names = {name for own in _vendored(project.distribution).values() for name in own}
-    found = {name: versions.get(name) or _version(name) for name in sorted(names | {*project.data})}
-    pins = [
-        f'    "{name}=={version.partition("+")[0]}",\n' if version else f'    "{name}",\n'
-        for name, version in found.items()
-    ]
+    found = {name: versions.get(name, _version(name)) for name in sorted(names | {*project.data})}
+    pins = [f"    {json.dumps(_requirement(*one))},\n" for one in found.items()]
     data_only = "".join(
-        f'\n[[tool.uv.dependency-metadata]]\nname = "{name}"\nrequires-dist = []\n'
+        f"\n[[tool.uv.dependency-metadata]]\nname = {json.dumps(name)}\nrequires-dist = []\n"
         for name in project.data
     )
     return (
@@ -116,6 +120,17 @@ def _pyproject(project: Project, versions: Mapping[str, str]) -> str:
         f'requires-python = ">=3.11"\ndependencies = [\n{"".join(pins)}]\n\n'
         f"[tool.uv]\npackage = false\n{data_only}"
     )
+
+
+def _requirement(name: str, version: str | None) -> str:
+    """Return what pins a package, of text that anybody may have written: nothing else gets in."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no name of a package")
+    if version is None:
+        return name
+    if not _VERSION.fullmatch(version):
+        raise ValueError(f"the entry has no version of {name}, but {version!r}")
+    return f"{name}=={version.partition('+')[0]}"
 
 
 def _vendored(distribution: str) -> dict[str, set[str]]:
