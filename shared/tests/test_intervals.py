@@ -74,6 +74,13 @@ def test_after_a_pilot_the_spread_is_the_pilots() -> None:
     assert effect.p_value == pytest.approx(1 - 2 / math.pi * math.atan(t))
 
 
+def test_a_pilot_without_a_spread_tests_nothing_that_has_one() -> None:
+    effect = paired_effect(np.array([0.5, 0.5, -3.0, 4.0]), num_pilot=2)
+    assert effect.mean == 0.5
+    assert (effect.sd, effect.low, effect.high, effect.p_value) == (None, None, None, None)
+    assert paired_effect(np.full(4, 0.5), num_pilot=2).p_value == 0.0
+
+
 def test_a_single_pair_has_an_effect_and_no_interval() -> None:
     effect = paired_effect(np.array([0.25]))
     assert (effect.mean, effect.low, effect.p_value) == (0.25, None, None)
@@ -130,6 +137,9 @@ def test_senseless_arguments_are_refused() -> None:
             call()
     with pytest.raises(ValueError, match="values of bootstrapped tables, got none"):
         percentile_interval([])
+    for lost in (math.nan, math.inf):
+        with pytest.raises(ValueError, match="expected finite values, but 1 of 3 are not"):
+            percentile_interval([1.0, lost, 2.0])
     with pytest.raises(ValueError, match="expected items and samples, got 0 and 3"):
         resampled_counts(0, 3)
     with pytest.raises(ValueError, match="expected finite differences"):

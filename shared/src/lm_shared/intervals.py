@@ -76,7 +76,8 @@ class PairedEffect:
     mean: float
     """Mean of variant minus base."""
     sd: float | None
-    """Standard deviation of the differences that the test uses; None for a single pair."""
+    """Standard deviation of the differences that the test uses; None, like all below, where there
+    is no test: for a single pair, and where the pilot agrees to the bit and later seeds do not."""
     low: float | None
     """Lower end of the confidence interval, of this variant alone."""
     high: float | None
@@ -108,10 +109,16 @@ def paired_effect(
     if num_pilot is not None and not 2 <= num_pilot <= num_pairs:
         raise ValueError(f"num_pilot={num_pilot} must lie between 2 and {num_pairs} seeds")
     mean = float(differences.mean())
+    no_test = PairedEffect(
+        num_pairs=num_pairs, mean=mean, sd=None, low=None, high=None, p_value=None
+    )
     if num_pairs == 1:
-        return PairedEffect(num_pairs=1, mean=mean, sd=None, low=None, high=None, p_value=None)
+        return no_test
     measured = differences if num_pilot is None else differences[:num_pilot]
     sd, dof = float(measured.std(ddof=1)), len(measured) - 1
+    if not sd and differences.std() > 0:
+        # Such a pilot says nothing of the spread that there is.
+        return no_test
     error = sd / math.sqrt(num_pairs)
     margin = t_quantile(alpha / 2, dof) * error
     return PairedEffect(
@@ -164,11 +171,13 @@ def percentile_interval(values: Sequence[float], *, level: float = DEFAULT_LEVEL
     """Return the central range of a quantity over bootstrapped tables.
 
     Raises:
-        ValueError: there are no values, or ``level`` is not between 0 and 1.
+        ValueError: there are no values, one is not finite, or ``level`` is not between 0 and 1.
     """
     _check_level(level)
     if not len(values):
         raise ValueError("expected values of bootstrapped tables, got none")
+    if num_lost := int((~np.isfinite(values)).sum()):
+        raise ValueError(f"expected finite values, but {num_lost} of {len(values)} are not")
     low, high = (float(v) for v in np.quantile(values, [(1 - level) / 2, (1 + level) / 2]))
     return Interval(low=low, high=high, level=level)
 
