@@ -92,6 +92,37 @@ def test_opening_a_finished_run_takes_its_receipt_back(folder: Path) -> None:
     assert not (folder / "receipt.json").exists()
 
 
+def test_a_finished_run_with_nothing_to_do_keeps_its_receipt(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with record_run(folder, Training()) as record:
+        record.metrics.write(step=1)
+        record.add(tokens=64)
+    before = hash_files([folder])
+    # Another machine, and another state of the code.
+    monkeypatch.setattr("lm_shared.runs.code_state", lambda: ("0" * 40, True))
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_run(folder, Training(), last_step=0)
+    assert hash_files([folder]) == before
+    with record_run(folder, Training()) as record:
+        record.metrics.resume_at(1)
+    assert record.wall_s == load_receipt(folder).wall_s
+    assert hash_files([folder]) == before
+
+
+def test_a_finished_run_that_goes_on_is_unfinished_until_it_ends(folder: Path) -> None:
+    with record_run(folder, Training()) as record:
+        record.metrics.write(step=1)
+    for drops in (True, False):
+        with record_run(folder, Training()) as record:
+            assert (folder / "receipt.json").exists()
+            if drops:
+                record.metrics.truncate_after(0)
+                assert not (folder / "receipt.json").exists()
+            record.metrics.write(step=1)
+            assert not (folder / "receipt.json").exists()
+
+
 def test_a_missing_input_is_an_error(folder: Path) -> None:
     with (
         pytest.raises(FileNotFoundError, match=r"absent\.bin"),

@@ -8,7 +8,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, runtime_checkable
@@ -42,12 +42,20 @@ class MetricsWriter:
     process loses none. ``sync`` waits for the disk.
     """
 
-    def __init__(self, path: Path | str, sinks: Sequence[MetricsSink] = ()) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        sinks: Sequence[MetricsSink] = (),
+        *,
+        before_change: Callable[[], None] | None = None,
+    ) -> None:
+        """Open the file; ``before_change`` is called once, before a line is added or dropped."""
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._sinks = tuple(sinks)
-        self.num_written = 0
-        """Lines that this process has appended."""
+        self._before_change = before_change
+        self.is_changed = False
+        """Whether this process has added or dropped lines."""
         self._open()
 
     def _open(self) -> None:
@@ -87,11 +95,11 @@ class MetricsWriter:
         plain = {name: _plain(name, value) for name, value in values.items()}
         line = {"step": step, "elapsed_s": round(self.elapsed_s, 3)}
         line |= {name: _to_json(value) for name, value in plain.items()}
+        self._note_change()
         # One write per line, so that a kill can tear no more than one.
         self._file.write(json.dumps(line, allow_nan=False).encode() + b"\n")
         self._file.flush()
         self._last_step = step
-        self.num_written += 1
         for sink in self._sinks:
             sink.write(step, plain)
 
@@ -102,8 +110,14 @@ class MetricsWriter:
         lines = _whole_lines(self.path)
         kept = [line for line, values in lines if values["step"] <= step]
         if len(kept) < len(lines):
+            self._note_change()
             write_bytes(self.path, b"".join(kept))
         self._open()
+
+    def _note_change(self) -> None:
+        if not self.is_changed and self._before_change is not None:
+            self._before_change()
+        self.is_changed = True
 
     def sync(self) -> None:
         """Wait until all lines are on the disk: before a checkpoint that counts on them."""

@@ -7,6 +7,7 @@ a folder without a receipt is an unfinished run.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,8 @@ def record_run(
 ) -> Iterator[RunRecord]:
     """Open a run folder, new or interrupted, and write the receipt when the block succeeds.
 
-    A finished run that is opened again and has nothing left to do keeps its seconds.
+    A finished run that is opened again keeps its receipt as it is until a line of the metrics is
+    added or dropped; one without metrics is done again as a whole.
 
     Args:
         folder: The run folder.
@@ -87,23 +89,27 @@ def record_run(
     """
     folder = Path(folder)
     with lock_folder(folder):
-        finished_s = _claim_folder(folder, config)
+        finished = _claim_folder(folder, config)
         # Before the run, which may well replace a file that it reads, and take longer than it
         # takes to commit a change of the code.
         input_hashes = {str(path): hash_files([path]) for path in inputs}
         git_commit, git_dirty = code_state()
-        with MetricsWriter(folder / METRICS_NAME, sinks) as metrics:
+        receipt_path = folder / RECEIPT_NAME
+        remove_receipt = partial(receipt_path.unlink, missing_ok=True)
+        with MetricsWriter(folder / METRICS_NAME, sinks, before_change=remove_receipt) as metrics:
+            if metrics.last_step is None:
+                finished = None
+                remove_receipt()
             record = RunRecord(folder=folder, metrics=metrics)
             yield record
-            had_nothing_to_do = metrics.last_step is not None and metrics.num_written == 0
-            if finished_s is not None and had_nothing_to_do:
-                record.wall_s = finished_s
-            else:
-                record.wall_s = round(earlier_s + metrics.elapsed_s, 3)
+            if finished is not None and not metrics.is_changed:
+                record.wall_s = finished.wall_s
+                return
+            record.wall_s = round(earlier_s + metrics.elapsed_s, 3)
         receipt = _make_receipt(
             record, parents, input_hashes, git_commit=git_commit, git_dirty=git_dirty
         )
-        save_config(receipt, folder / RECEIPT_NAME)
+        save_config(receipt, receipt_path)
 
 
 def _make_receipt(
@@ -142,10 +148,10 @@ def load_receipt(folder: Path | str) -> Receipt:
     return load_config(Receipt, path)
 
 
-def _claim_folder(folder: Path, config: Any) -> float | None:
+def _claim_folder(folder: Path, config: Any) -> Receipt | None:
     """Write the configuration, or check that the earlier run here had the same.
 
-    Return the seconds of a finished run, and take its receipt away: it is unfinished until it ends.
+    Return the receipt of a finished run.
     """
     config_path = folder / CONFIG_NAME
     if not config_path.exists():
@@ -158,8 +164,4 @@ def _claim_folder(folder: Path, config: Any) -> float | None:
             f"{folder} holds a run of another configuration ({changes}): choose another folder, or "
             "replace this one by --overwrite"
         )
-    finished_s = None
-    if (folder / RECEIPT_NAME).is_file():
-        finished_s = load_receipt(folder).wall_s
-        (folder / RECEIPT_NAME).unlink()
-    return finished_s
+    return load_receipt(folder) if (folder / RECEIPT_NAME).is_file() else None
