@@ -4,16 +4,16 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 import tyro
 
 from lm_shared.command_line import SPIN_COUNT, load_command, run_command, run_unit
-from lm_shared.command_options import name_options, suggest, with_recipes
+from lm_shared.command_options import _take_recipe, name_options, suggest, with_recipes
 from lm_shared.testing.processes import run_python
 
 seen: list[object] = []
@@ -25,6 +25,8 @@ class Sgd:
 
     lr: float = 1.0
     """Learning rate."""
+    nesterov: bool = False
+    """Whether to look ahead."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +37,8 @@ class AdamW:
     """Peak learning rate."""
     eps: float = 1e-8
     """Added."""
+    amsgrad: bool = False
+    """Whether the largest second moment counts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,8 +51,14 @@ class Training:
     """Optimizer steps."""
     compile: bool = False
     """Whether to compile."""
+    seed: int = 0
+    """Of the model."""
+    batch_size: int = 1
+    """Sequences per step."""
 
     def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be positive, got {self.batch_size}")
         if self.steps < 1:
             raise ValueError(f"steps must be positive, got {self.steps}")
 
@@ -142,6 +152,34 @@ def test_options_stand_on_either_side_of_the_recipe(arguments: tuple[str, ...]) 
     assert seen == [(Training(steps=1, optimizer=AdamW(lr=0.25)), Path("x"))]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "changes"),
+    [
+        (("--seed", "-1", "tiny"), {"seed": -1}),
+        (("--optimizer.lr", "-1e-3", "tiny"), {"optimizer": AdamW(lr=-1e-3)}),
+        (("optimizer:adam-w", "--optimizer.no-amsgrad", "tiny"), {}),
+        (("--optimizer.amsgrad", "tiny"), {"optimizer": AdamW(amsgrad=True)}),
+    ],
+)
+def test_a_recipe_stands_behind_numbers_and_flags(
+    arguments: tuple[str, ...], changes: dict[str, Any]
+) -> None:
+    assert run("train", *arguments) == 0
+    assert seen == [(replace(Training(steps=1), **changes), Path("runs"))]
+
+
+def test_a_recipe_stands_behind_the_flags_of_another_alternative() -> None:
+    assert run("train", "optimizer:sgd", "--optimizer.nesterov", "tiny") == 0
+    assert seen == [(Training(steps=1, optimizer=Sgd(nesterov=True)), Path("runs"))]
+
+
+@pytest.mark.parametrize("folder", ["-", "-x y", "-1"])
+def test_a_recipe_stands_behind_values_that_begin_with_a_dash(folder: str) -> None:
+    assert run("train", f"--folder={folder}", "tiny") == 0
+    name, words = _take_recipe("toy train", train_by_recipe, ["--folder", folder, "tiny"])
+    assert (name, words) == ("tiny", ["--folder", folder])
+
+
 def test_what_an_option_is_set_to_is_no_recipe() -> None:
     assert run("study", "--folder", "tiny") == 0
     assert run("study", "--folder", "tiny", "--compile", "tiny") == 0
@@ -204,6 +242,32 @@ def test_errors_name_options_and_leave_other_words_alone() -> None:
     assert name_options(recipe, "eps=0 is too small") == "--optimizer.eps=0 is too small"
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "runs/sample_every/train.bin is missing",
+        "runs/sample_every is missing",
+        "sample_every/x is missing",
+        "sample_every.json is missing",
+        "unknown key in {sample_every=3}",
+        "got 'a sample_every must' there",
+        'got "sample_every=3"',
+        "expected columns, got sample_every",
+    ],
+)
+def test_errors_leave_paths_and_data_alone(message: str) -> None:
+    assert name_options(partial(train, folder=Path("x"), sample_every=3), message) == message
+    assert name_options(train_by_recipe, message) == message
+
+
+def test_errors_of_the_system_leave_their_path_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    def show_again(no_path: Path) -> None:
+        no_path.read_text()
+
+    assert run_command("toy", show_again, ["--no-path", "/a no_path=3"]) == 2
+    assert capsys.readouterr().err == "toy: error: No such file or directory: /a no_path=3\n"
+
+
 @pytest.mark.parametrize("kind", ["full", "full by its text"])
 def test_a_full_disk_says_what_to_do(capsys: pytest.CaptureFixture[str], kind: str) -> None:
     assert run("fail", "--kind", kind) == 2
@@ -228,7 +292,10 @@ def test_a_defect_keeps_its_traceback() -> None:
         (["train", "tiny", "--stepz", "3"], "--steps"),
         (["train", "tiny", "--lr", "3"], "--optimizer.lr"),
         (["train", "tiny", "--steps", "many"], "many"),
-        (["train", "tiny", "--steps", "0"], "steps must be positive, got 0"),
+        (["train", "tiny", "--steps", "0"], "toy: error: --steps must be positive, got 0\n"),
+        (["train", "tiny", "--batch-size", "0"], "error: --batch-size must be positive, got 0\n"),
+        (["train", "--steps", "5", "tinny"], "error: no recipe 'tinny': did you mean tiny?\n"),
+        (["only", "--no-compile", "tinny"], "error: no recipe 'tinny': did you mean tiny?\n"),
         (["train", "tiny", "optimizer:rprop"], "optimizer:"),
         (["show"], "--path"),
         ([], "Train a model."),

@@ -145,7 +145,7 @@ def _run(program: str, load: Callable[[], Any], words: Sequence[str]) -> int:
             call = parse(program, command, words)
         except ValueError as error:
             # Of a configuration that is checked as a whole.
-            raise refuse(program, _one_line(error)) from error
+            raise refuse(program, name_options(command, _one_line(error))) from error
         # Here and not in the library: a program that imports a unit keeps its own log.
         set_up_logging()
         try:
@@ -154,7 +154,9 @@ def _run(program: str, load: Callable[[], Any], words: Sequence[str]) -> int:
             if isinstance(error, BrokenPipeError) and _is_abandoned():
                 raise
             logger.debug("where the error came from", exc_info=True)
-            refuse(program, name_options(call, _one_line(error)))
+            is_of_system = isinstance(error, OSError) and error.strerror is not None
+            told = _one_line(error)
+            refuse(program, told if is_of_system else name_options(call, told))
             return USAGE_ERROR
     except KeyboardInterrupt as error:
         # Loading torch takes seconds as well, in which people change their minds.

@@ -8,6 +8,7 @@ import difflib
 import inspect
 import re
 import sys
+import types
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
@@ -24,6 +25,9 @@ Overwrite = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 PATH = tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: none)")
 """Describes a path that may be left out: ``Annotated[Path | None, PATH]``."""
+
+_QUOTED = r"(?<!\w)'[^']*'(?!\w)|\"[^\"]*\"|\{[^{}]*\}"
+_VERBS = r" (?:must|is|are|needs?|has|have|cannot|can|may|lies?|exceeds?|takes?|does|and|or)\b"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,22 +109,35 @@ def _fill_in(default: Any, recipe: str) -> Any:
     return Path(str(default).format(recipe=recipe)) if isinstance(default, Path) else default
 
 
-def name_options(call: partial[Any], message: str) -> str:
+def name_options(call: partial[Any] | RecipeCommand | Callable[..., object], message: str) -> str:
     """Put the names of options where an error of the work names Python's arguments.
 
-    ``validation_tokens must be positive`` becomes ``--validation-tokens must be positive``.
+    ``validation_tokens must be positive`` becomes ``--validation-tokens must be positive``. What
+    people wrote is left alone: paths, and all in quotes or braces.
+
+    Args:
+        call: What failed, or the command whose words did.
+        message: What the error says.
     """
     options: dict[str, set[str]] = {}
-    for name, (option, _) in _walk(call.func, call.keywords):
+    if isinstance(call, partial):
+        found = ((name, option) for name, (option, _) in _walk(call.func, call.keywords))
+    else:
+        found = ((name, option) for name, option, _ in _declared_options(call))
+    for name, option in found:
         options.setdefault(name, set()).add(option)
     # A name that several parts of a configuration have says too little.
     names = {name: found.pop() for name, found in options.items() if len(found) == 1}
     # A name of one word is English as well, unless the message begins with it.
-    anywhere = "|".join(sorted((one for one in names if "_" in one), key=len, reverse=True))
-    for pattern in (rf"(?<![\w.-])({anywhere})\b", rf"^({'|'.join(names)})(?==| must )"):
-        if names and "()" not in pattern:
-            message = re.sub(pattern, lambda found: names[found[1]], message)
-    return message
+    words = sorted(names, key=len, reverse=True)
+    if not words:
+        return message
+    # A name of one word is English as well, unless the message begins with it.
+    anywhere = "|".join(one for one in words if "_" in one) or "(?!)"
+    pattern = (
+        rf"{_QUOTED}|(^(?:{'|'.join(words)})(?==| must )|(?<![^\s(,;])(?:{anywhere})(?==|{_VERBS}))"
+    )
+    return re.sub(pattern, lambda found: found[0] if found[1] is None else names[found[1]], message)
 
 
 def refuse(program: str, reason: str) -> SystemExit:
@@ -160,29 +177,90 @@ def _take_recipe(
     program: str, command: RecipeCommand, words: Sequence[str]
 ) -> tuple[str | None, Sequence[str]]:
     """Return the word that names a recipe, if there is one, and the others."""
-    first = words[0] if words else "-"
-    # Words such as optimizer:muon-config are the parser's.
-    if not first.startswith("-") and ":" not in first and first not in command.recipes:
-        raise refuse(program, f"no {command.kind} {first!r}: {suggest(first, command.recipes)}")
-    for index, word in enumerate(words):
-        if word in command.recipes and not _is_value(command, words[:index]):
-            return word, [*words[:index], *words[index + 1 :]]
+    flags = {option for _, option, hint in _declared_options(command) if hint is bool}
+    places = [
+        index
+        for index, word in enumerate(words)
+        # Words such as optimizer:muon-config are the parser's.
+        if not word.startswith("-") and ":" not in word and not _is_value(flags, words[:index])
+    ]
+    for index in places:
+        if words[index] in command.recipes:
+            return words[index], [*words[:index], *words[index + 1 :]]
+    for index in places:
+        # Behind options it may be one more value of theirs, unless it looks like a name.
+        word = words[index]
+        if index == 0 or difflib.get_close_matches(word, command.recipes, n=1):
+            raise refuse(program, f"no {command.kind} {word!r}: {suggest(word, command.recipes)}")
     return None, words
 
 
-def _is_value(command: RecipeCommand, before: Sequence[str]) -> bool:
+def _is_value(flags: Collection[str], before: Sequence[str]) -> bool:
     """Tell whether a word behind others is what an option is set to."""
-    if not before or not before[-1].startswith("-") or "=" in before[-1]:
+    if not before or not _is_option(before[-1]) or "=" in before[-1]:
         return False
-    option = before[-1].replace("_", "-").replace("--no-", "--")
-    parameters = inspect.signature(command.function).parameters.values()
-    values = {one.name: one.default for one in parameters if one.default is not one.empty}
-    (first, *_) = inspect.signature(command.function).parameters
-    for _, config in command.recipes.values():
-        for known, value in dict(_walk(command.function, {**values, first: config})).values():
-            if known == option and isinstance(value, bool):
-                return False
-    return True
+    option = before[-1].replace("_", "-")
+    path, dot, name = option.removeprefix("--").rpartition(".")
+    return not {option, f"--{path}{dot}{name.removeprefix('no-')}"} & {*flags}
+
+
+def _is_option(word: str) -> bool:
+    """Tell an option from a negative number, a lone ``-`` and a text that begins with one."""
+    try:
+        float(word)
+    except ValueError:
+        return re.match(r"--?[A-Za-z][\w.-]*(=|$)", word) is not None
+    return False
+
+
+def _declared_options(
+    command: RecipeCommand | Callable[..., object],
+) -> Iterator[tuple[str, str, Any]]:
+    """Yield name, option and type of parameters and of fields, whichever alternative is chosen."""
+    function = command.function if isinstance(command, RecipeCommand) else command
+    hints = {
+        name: one.annotation
+        for name, one in inspect.signature(function, eval_str=True).parameters.items()
+    }
+    if isinstance(command, RecipeCommand):
+        del hints[next(iter(hints))]
+        for kind in {type(config) for _, config in command.recipes.values()}:
+            yield from _declared_fields(_field_hints(kind))
+    yield from _declared_fields(hints)
+
+
+def _declared_fields(hints: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str, Any]]:
+    for name, hint in hints.items():
+        option = f"{prefix}{name.replace('_', '-')}"
+        kinds = [*_alternatives(hint)]
+        configs = [one for one in kinds if dataclasses.is_dataclass(one)]
+        for config in configs:
+            inner = prefix if _is_bare(hint) else f"{option}."
+            yield from _declared_fields(_field_hints(config), inner)
+        if not configs:
+            yield name, f"--{option}", kinds[0] if len(kinds) == 1 else hint
+
+
+def _field_hints(config: Any) -> dict[str, Any]:
+    hints = typing.get_type_hints(config, include_extras=True)
+    return {one.name: hints[one.name] for one in dataclasses.fields(config)}
+
+
+def _alternatives(hint: Any) -> Iterator[Any]:
+    """Yield the types that a value may have, without what is said about them."""
+    origin = typing.get_origin(hint)
+    if origin is Annotated:
+        yield from _alternatives(hint.__origin__)
+    elif origin in (typing.Union, types.UnionType):
+        for one in typing.get_args(hint):
+            yield from _alternatives(one)
+    else:
+        yield hint
+
+
+def _is_bare(hint: Any) -> bool:
+    """Tell whether the fields of a configuration are options of its owner."""
+    return any(getattr(mark, "name", None) == "" for mark in getattr(hint, "__metadata__", ()))
 
 
 def _walk(
@@ -195,8 +273,7 @@ def _walk(
         if not dataclasses.is_dataclass(value) or isinstance(value, type):
             yield name, (f"--{option}", value)
             continue
-        marks = getattr(hints.get(name), "__metadata__", ())
-        is_bare = is_recipe or any(getattr(mark, "name", None) == "" for mark in marks)
+        is_bare = is_recipe or _is_bare(hints.get(name))
         fields = {one.name: getattr(value, one.name) for one in dataclasses.fields(value)}
         yield from _walk(type(value), fields, prefix if is_bare else f"{option}.", is_recipe=False)
 
