@@ -19,12 +19,12 @@ def tokenizer() -> Tokenizer:
 
 @pytest.fixture
 def make_model(tokenizer: Tokenizer):
-    def make(seed: int = 0) -> TransformerLM:
+    def make(seed: int = 0, *, context_length: int = 32) -> TransformerLM:
         torch.manual_seed(seed)
         return TransformerLM(
             uniform_transformer(
                 vocab_size=tokenizer.vocab_size,
-                context_length=32,
+                context_length=context_length,
                 d_model=32,
                 num_layers=2,
                 num_heads=2,

@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 
 from lm_alignment.commands.main import main
@@ -84,6 +86,35 @@ def test_other_work_is_never_replaced(base, tmp_path, capsys, command, overwrite
     assert run(command, "smoke", "--model", base, *output, *overwrite) == 2
     assert "holds thesis.tex and is not a run" in capsys.readouterr().err
     assert (tmp_path / "work" / "thesis.tex").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("command", ["sft", "grpo"])
+def test_a_model_folder_is_no_run(base, tmp_path, capsys, command):
+    work = shutil.copytree(base, tmp_path / "work")
+    (work / ".env").touch()
+    names = {one.name for one in work.iterdir()}
+    assert run(command, "smoke", "--model", base, "--output", work, "--overwrite") == 2
+    assert "and is not a run" in capsys.readouterr().err
+    assert {one.name for one in work.iterdir()} == names
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--model", "nowhere"), ("--model", "{short}"), ("--task", "sum")],
+    ids=lambda one: one[1],
+)
+@pytest.mark.parametrize("command", ["sft", "grpo"])
+def test_a_run_that_cannot_begin_replaces_none(
+    base, make_model, tokenizer, tmp_path, command, options
+):
+    # Not even a question has room in it.
+    save_model(make_model(context_length=4), tmp_path / "short", tokenizer=tokenizer)
+    options = [one.format(short=tmp_path / "short") for one in options]
+    words = (command, "smoke", "--model", base, "--output", tmp_path / "run", "--steps", 1)
+    assert run(*words) == 0
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+    assert run(*words, "--overwrite", *options) == 2
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before
 
 
 def test_a_run_begins_anew_on_request(base, tmp_path, capsys):

@@ -386,4 +386,19 @@ def test_the_command_runs_a_shipped_study_and_writes_its_report(
     assert "2 paired seeds" in printed
     assert "<svg" in (folder / "report.html").read_text()
     assert read_json(folder / "results.json")["study"] == "position"
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    for option, value in (("--seeds", "0"), ("--jobs", "0"), ("--validation-tokens", "999999999")):
+        with pytest.raises(SystemExit) as stopped:
+            main([*arguments.split(), "--validation-tokens", "64", "--overwrite", option, value])
+        assert stopped.value.code == 2, option
+        assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    shutil.rmtree(folder / "data")
+    with pytest.raises(SystemExit) as stopped:
+        main([*arguments.split(), "--validation-tokens", "64", "--steps", "5"])
+    assert stopped.value.code == 2
+    assert "holds another study" in capsys.readouterr().err
+    assert not (folder / "data").exists()
+    with pytest.raises(SystemExit) as stopped:
+        main([*arguments.split(), "--validation-tokens", "64", "--overwrite", "--seeds", "1"])
+    assert stopped.value.code == 0
     shutil.rmtree(folder)

@@ -359,6 +359,31 @@ def test_a_sink_is_opened_by_its_first_line(tmp_path: Path) -> None:
     assert written == [(5, {"loss": 1.0}), (6, {"loss": 0.5}), "closed"]
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", ".git", "thesis.tex"])
+def test_a_folder_with_settings_of_its_own_is_no_run(
+    tmp_path: Path, data: tuple[object, ...], name: str
+) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    for one in (name, "config.json"):
+        (work / one).write_text("work")
+    for options in (data, (*data, "--overwrite"), (), ("--overwrite",)):
+        assert run("train", "default", *options, "--output", work) == 2
+        assert {one.name for one in work.iterdir()} == {name, "config.json"}
+
+
+def test_a_run_begins_anew_on_request_and_keeps_what_is_foreign(
+    tmp_path: Path, train: tuple[object, ...], capsys: Capture
+) -> None:
+    assert run(*train) == 0
+    assert run(*train, "--overwrite", "--seed", 1) == 0
+    (tmp_path / "run" / ".env").touch()
+    capsys.readouterr()
+    assert run(*train, "--overwrite", "--seed", 2) == 2
+    assert "holds .env and is not a run" in capsys.readouterr().err
+    assert (tmp_path / "run" / "receipt.json").is_file()
+
+
 def test_the_default_corpus_needs_no_token_file(
     tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,4 +63,8 @@ def test_an_earlier_crawl_is_replaced_on_request(tmp_path, capsys):
     assert run(*crawl) == 0
     assert run(*crawl) == 2
     assert "is a sample crawl already: --overwrite replaces it" in capsys.readouterr().err
+    (tmp_path / "crawl" / ".env").touch()
+    assert run(*crawl, "--overwrite") == 2
+    assert "holds .env and is not a sample crawl" in capsys.readouterr().err
+    (tmp_path / "crawl" / ".env").unlink()
     assert run(*crawl, "--overwrite") == 0

@@ -174,6 +174,15 @@ def test_a_sweep_makes_what_fit_and_plan_need(run, tmp_path: Path, capsys) -> No
     assert "--overwrite replaces it" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", ".git"])
+def test_a_folder_with_settings_of_its_own_is_no_sweep(run, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    (tmp_path / "config.json").write_text("[]")
+    assert run("sweep", "--output", tmp_path, "--overwrite") == 2
+    assert {path.name for path in tmp_path.iterdir()} == {name, "config.json"}
+    assert (tmp_path / "config.json").read_text() == "[]"
+
+
 def test_a_sweep_leaves_other_folders_alone(run, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("work")
     assert run("sweep", "--output", tmp_path) == 2

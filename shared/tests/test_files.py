@@ -1,8 +1,10 @@
 import errno
 import os
+import re
 import signal
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -12,6 +14,7 @@ from lm_shared.files import (
     atomic_path,
     claim_file,
     claim_folder,
+    clear_folder,
     hash_file,
     hash_files,
     lock_folder,
@@ -116,6 +119,7 @@ def test_a_file_size_limit_leaves_the_old_file_alone(tmp_path: Path) -> None:
     script = """
 import resource, sys
 from pathlib import Path
+from typing import Any
 from lm_shared.files import write_bytes
 path = Path(sys.argv[1])
 write_bytes(path, b"old")
@@ -308,6 +312,7 @@ def test_a_temporary_of_another_process_with_our_number_is_stale(tmp_path: Path)
 def test_a_locked_folder_is_refused_and_free_when_its_process_ends(tmp_path: Path) -> None:
     script = f"""
 from pathlib import Path
+from typing import Any
 from lm_shared.files import lock_folder
 try:
     with lock_folder({str(tmp_path)!r}):
@@ -334,7 +339,7 @@ def test_what_is_new_or_empty_may_be_written(tmp_path: Path, is_there: bool) -> 
         folder.mkdir()
         file.touch()
         (folder / ".x.partial-1").touch()
-    assert claim_folder(folder, "a model", marker="config.json") == folder
+    assert claim_folder(folder, "a model", markers=["config.json"]) == folder
     assert claim_file(file) == file
 
 
@@ -345,9 +350,9 @@ def test_nothing_is_replaced_unasked(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"file\.bin exists: --overwrite replaces it"):
         claim_file(file)
     with pytest.raises(ValueError, match="model is a model already: --overwrite replaces it"):
-        claim_folder(folder, "a model", marker="config.json")
+        claim_folder(folder, "a model", markers=["config.json"])
     assert claim_file(file, overwrite=True) == file
-    assert claim_folder(folder, "a model", marker="config.json", overwrite=True) == folder
+    assert claim_folder(folder, "a model", markers=["config.json"], overwrite=True) == folder
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -355,7 +360,7 @@ def test_something_else_is_never_replaced(tmp_path: Path, overwrite: bool) -> No
     folder, file = tmp_path / "folder", tmp_path / "file"
     write_text(folder / "thesis.tex", "work")
     write_text(file, "work")
-    model = {"marker": "config.json", "overwrite": overwrite}
+    model: dict[str, Any] = {"markers": ["config.json"], "overwrite": overwrite}
     with pytest.raises(ValueError, match=r"holds thesis\.tex and is not a model"):
         claim_folder(folder, "a model", **model)
     for path in (file, file / "inner"):
@@ -369,7 +374,7 @@ def test_something_else_is_never_replaced(tmp_path: Path, overwrite: bool) -> No
 
 def test_a_folder_of_parts_alone_is_known_without_its_marker(tmp_path: Path) -> None:
     write_text(tmp_path / "run" / "data" / "train.bin", "tokens")
-    run = {"marker": "config.json", "parts": ["data", "*.json"]}
+    run: dict[str, Any] = {"markers": ["config.json"], "parts": ["data", "*.json"]}
     assert claim_folder(tmp_path / "run", "a run", overwrite=True, **run) == tmp_path / "run"
     write_text(tmp_path / "run" / "thesis.tex", "work")
     with pytest.raises(ValueError, match=r"holds thesis\.tex and is not a run"):
@@ -384,7 +389,8 @@ def test_a_folder_that_contains_an_input_is_refused(output: str, tmp_path: Path)
         claim_folder(
             tmp_path / output,
             "a crawl",
-            marker="own",
+            markers=["own"],
+            contents=["*.warc"],
             overwrite=True,
             inputs=[tmp_path / "crawl" / "0.warc"],
         )
@@ -397,7 +403,14 @@ def test_a_link_to_an_input_and_the_linked_file_are_both_inputs(tmp_path: Path) 
     link.symlink_to(tmp_path / "files" / "0.warc")
     for name in ("links", "files"):
         with pytest.raises(ValueError, match="contains the input"):
-            claim_folder(tmp_path / name, "a crawl", marker="own", overwrite=True, inputs=[link])
+            claim_folder(
+                tmp_path / name,
+                "a crawl",
+                markers=["own"],
+                contents=["*.warc"],
+                overwrite=True,
+                inputs=[link],
+            )
 
 
 @pytest.mark.parametrize("output", [".", "..", "/"])
@@ -406,4 +419,69 @@ def test_the_working_folder_is_never_an_output(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match="holds the working folder"):
-        claim_folder(output, "a crawl", marker="own", overwrite=True)
+        claim_folder(output, "a crawl", markers=["own"], contents=["*.warc"], overwrite=True)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("name", [".git", ".env", "thesis.tex", "model.safetensors"])
+def test_a_marker_does_not_hide_what_is_foreign(name: str, overwrite: bool, tmp_path: Path) -> None:
+    write_text(tmp_path / "run" / name, "work")
+    run: dict[str, Any] = {
+        "markers": ["config.json"],
+        "contents": ["*.jsonl"],
+        "overwrite": overwrite,
+    }
+    for marker in ("config.json", "metrics.jsonl"):
+        with pytest.raises(ValueError, match=rf"holds {re.escape(name)} and is not a run"):
+            claim_folder(tmp_path / "run", "a run", **run)
+        write_text(tmp_path / "run" / marker, "{}")
+    with pytest.raises(ValueError, match=rf"holds {re.escape(name)} and is not a run"):
+        claim_folder(tmp_path / "run", "a run", **run)
+
+
+def test_one_of_several_markers_is_enough(tmp_path: Path) -> None:
+    write_text(tmp_path / "config.json", "{}")
+    run: dict[str, Any] = {
+        "markers": ["config.json", ("metrics.jsonl", "receipt.json")],
+        "overwrite": True,
+    }
+    with pytest.raises(ValueError, match=r"holds config\.json and is not a run"):
+        claim_folder(tmp_path, "a run", **run)
+    write_text(tmp_path / "receipt.json", "{}")
+    assert claim_folder(tmp_path, "a run", **run) == tmp_path
+
+
+def test_only_the_names_asked_for_are_removed(tmp_path: Path) -> None:
+    for name in ("config.json", "model/weights", ".git/config", ".env", "Config.json", "notes"):
+        write_text(tmp_path / name, "")
+    clear_folder(tmp_path, ["config.json", "model"])
+    assert {one.name for one in tmp_path.iterdir()} == {".git", ".env", "Config.json", "notes"}
+
+
+def test_a_linked_folder_is_replaced_where_it_leads(tmp_path: Path) -> None:
+    write_text(tmp_path / "disk" / "old", "")
+    (tmp_path / "link").symlink_to("disk")
+    with atomic_folder(tmp_path / "link") as partial:
+        (partial / "new").touch()
+    assert {one.name for one in tmp_path.iterdir()} == {"disk", "link"}
+    assert (tmp_path / "link").is_symlink()
+    assert [one.name for one in (tmp_path / "disk").iterdir()] == ["new"]
+
+
+def test_only_regular_files_are_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (Path("/dev/null"), tmp_path / "pipe"):
+        with pytest.raises(ValueError, match="is no regular file"):
+            claim_file(path, overwrite=True)
+
+
+@pytest.mark.parametrize("output", ["real", "link", "other/../real", "folder"])
+@pytest.mark.parametrize("source", ["real", "link"])
+def test_a_file_that_is_an_input_is_refused(source: str, output: str, tmp_path: Path) -> None:
+    for name in ("real", "other/own"):
+        write_text(tmp_path / name, "work")
+    (tmp_path / "link").symlink_to("real")
+    (tmp_path / "folder").symlink_to("real")
+    with pytest.raises(ValueError, match="would replace the input"):
+        claim_file(tmp_path / output, overwrite=True, inputs=[None, tmp_path / source])
+    assert claim_file(tmp_path / "new", inputs=[tmp_path / source]) == tmp_path / "new"

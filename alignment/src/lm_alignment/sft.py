@@ -3,7 +3,7 @@
 The loss of a batch is the mean of ``-log p`` over all response tokens in it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,7 @@ def train_sft(
     folder: Path | str,
     template: ChatTemplate | None = None,
     on_step: AfterStep | None = None,
+    on_ready: Callable[[], None] | None = None,
 ) -> SFTResult:
     """Fine-tune ``model`` in place; config, metrics, checkpoints and receipt go to ``folder``.
 
@@ -70,6 +71,7 @@ def train_sft(
         folder: The run folder.
         template: The chat template; None means the default one.
         on_step: Called after each step.
+        on_ready: Called when all is checked, before anything in the folder is touched.
 
     Raises:
         ValueError: no examples that fit, a tokenizer without the template's tokens, or another
@@ -108,6 +110,8 @@ def train_sft(
         )
 
     run_config = SFTRunConfig(start=start, sft=config)
+    if on_ready is not None:
+        on_ready()
     with open_run(folder, run_config, plan, updates.parts(), device=device) as loop:
         loop.run(do_step, on_step=on_step, is_enough=config.is_target_reached)
         # From the file, which also knows the steps of earlier processes.

@@ -13,15 +13,17 @@ import os
 import platform
 import secrets
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from fnmatch import fnmatch
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 _MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
 # Tells this process from an earlier one that had the same number, as in a restarted container.
 _TOKEN = secrets.token_hex(4)
+# What the two functions below leave when they are killed.
+_LEFTOVERS = (".*.partial-*", ".*.replaced")
 
 
 @contextmanager
@@ -57,12 +59,12 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
 
     No file system renames a folder over a full one, so the old folder steps aside first. A
     process that is killed between the two renames leaves it at ``.<name>.replaced``, and the next
-    call puts it back.
+    call puts it back. Of a link, the folder that it leads to is replaced.
 
     Raises:
         NotADirectoryError: ``path`` is a file.
     """
-    path = Path(path)
+    path = Path(path).resolve()
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "a file stands where a folder should go", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,20 +91,30 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
     shutil.rmtree(replaced, ignore_errors=True)
 
 
-def claim_file(path: Path | str, *, overwrite: bool = False) -> Path:
+def claim_file(
+    path: Path | str, *, overwrite: bool = False, inputs: Iterable[Path | None] = ()
+) -> Path:
     """Return the path of a file that may be written: nothing else is lost by it.
 
     Args:
         path: Where the output goes.
         overwrite: Whether an earlier file may be replaced.
+        inputs: Files that the output is made from; None stands for one that is not there.
 
     Raises:
-        ValueError: there is a file with content, or a folder, or a parent is a file.
+        ValueError: there is a file with content, or a folder, a device or a pipe, a parent is a
+            file, or the path is an input.
     """
     path = Path(path)
     _require_folders(path.parents)
+    places = set(_places(path))
+    for source in inputs:
+        if source is not None and not places.isdisjoint(_places(source)):
+            raise ValueError(f"the output {path} would replace the input {source}")
     if path.is_dir():
         raise ValueError(f"{path} is a folder, expected a file to write")
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is no regular file, expected a file to write")
     if path.is_file() and path.stat().st_size > 0 and not overwrite:
         raise ValueError(f"{path} exists: --overwrite replaces it, or choose another --output")
     return path
@@ -112,22 +124,24 @@ def claim_folder(
     path: Path | str,
     kind: str,
     *,
-    marker: str | None = None,
     parts: Sequence[str] = (),
+    markers: Sequence[str | tuple[str, ...]] = (),
+    contents: Sequence[str] = (),
     overwrite: bool = False,
     inputs: Iterable[Path] = (),
 ) -> Path:
     """Return the absolute path of a folder that may be filled, or replaced as a whole.
 
-    That is one which is not there or empty, and with ``overwrite`` one of the same kind. What is
-    something else is never replaced: that may be a mistyped name. Hidden files do not count, which
-    unfinished writes leave.
+    That is one which is not there or empty, and with ``overwrite`` one of the same kind. What
+    holds anything else is never replaced: that may be a mistyped name. Hidden files count as well,
+    but for those that unfinished writes leave.
 
     Args:
         path: Where the output goes.
         kind: What it is, with its article: ``a model``.
-        marker: Name of a file that every folder of this kind holds.
-        parts: Patterns of names; a folder that holds nothing else is of this kind as well.
+        parts: Patterns of names; a folder that holds nothing else is of this kind.
+        markers: Names of files that tell a folder of this kind; of a tuple one is enough.
+        contents: Patterns of names that stand beside these files.
         overwrite: Whether an earlier one may be replaced, or this call goes on with it.
         inputs: Files that the output is made from.
 
@@ -139,13 +153,18 @@ def claim_folder(
     if Path.cwd().is_relative_to(folder):
         raise ValueError(f"the output folder {path} holds the working folder: name another one")
     for source in inputs:
-        # A link is an input in two places: where it stands and where it leads.
-        places = (source.parent.resolve() / source.name, source.resolve())
-        if any(place.is_relative_to(folder) for place in places):
+        if any(place.is_relative_to(folder) for place in _places(source)):
             raise ValueError(f"the output folder {path} contains the input {source}")
-    names = sorted(one.name for one in folder.glob("*") if not one.name.startswith("."))
-    foreign = [name for name in names if not any(fnmatch(name, part) for part in parts)]
-    if foreign and not (marker and (folder / marker).is_file()):
+    names = sorted(one.name for one in folder.iterdir()) if folder.exists() else []
+    names = [name for name in names if not _matches(name, _LEFTOVERS)]
+    choices = [(one,) if isinstance(one, str) else one for one in markers]
+    known = [*parts]
+    if choices and all(any((folder / name).is_file() for name in one) for one in choices):
+        known += [*contents, *(name for one in choices for name in one)]
+    foreign = [name for name in names if not _matches(name, known)]
+    # What no folder of this kind holds says more than a marker that is alone.
+    foreign.sort(key=lambda name: _matches(name, contents))
+    if foreign:
         raise ValueError(
             f"{path} holds {foreign[0]} and is not {kind}: nothing is replaced, choose another "
             "--output"
@@ -157,20 +176,29 @@ def claim_folder(
     return folder
 
 
-def clear_folder(path: Path | str, *, keep: Collection[str] = ()) -> None:
-    """Remove what a folder holds but for the names to keep.
+def clear_folder(path: Path | str, names: Sequence[str]) -> None:
+    """Remove what a folder holds by names of these patterns, and nothing else.
 
     Raises:
         ValueError: another process works in it.
     """
     with lock_folder(path):
         for one in [*Path(path).iterdir()]:
-            if one.name in keep:
+            if not _matches(one.name, names):
                 continue
             if one.is_dir() and not one.is_symlink():
                 shutil.rmtree(one)
             else:
                 one.unlink()
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _places(path: Path) -> tuple[Path, Path]:
+    """Return where a path stands and where it leads: of a link these are two."""
+    return path.parent.resolve() / path.name, path.resolve()
 
 
 def _require_folders(places: Iterable[Path]) -> None:

@@ -4,7 +4,7 @@
 a folder without a receipt is an unfinished run.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lm_shared.config import describe_changes, load_config, save_config, to_dict
-from lm_shared.files import hash_files, lock_folder, read_json
+from lm_shared.files import claim_folder, hash_files, lock_folder, read_json
 from lm_shared.metrics import MetricsSink, MetricsWriter, read_metrics
 from lm_shared.receipt import (
     Hardware,
@@ -29,6 +29,7 @@ __all__ = [
     "MetricsWriter",
     "Receipt",
     "RunRecord",
+    "claim_run",
     "load_receipt",
     "read_metrics",
     "record_run",
@@ -37,6 +38,8 @@ __all__ = [
 CONFIG_NAME = "config.json"
 METRICS_NAME = "metrics.jsonl"
 RECEIPT_NAME = "receipt.json"
+RUN_PARTS = (CONFIG_NAME, METRICS_NAME, RECEIPT_NAME, "checkpoints", "model")
+"""Names in every run folder, for ``clear_folder``."""
 
 
 @dataclass(kw_only=True)
@@ -58,6 +61,35 @@ class RunRecord:
         """Count work; a resumed run first adds what its checkpoint says was done before."""
         self.flops += flops
         self.tokens += tokens
+
+
+def claim_run(
+    folder: Path | str,
+    *,
+    parts: Sequence[str] = (),
+    contents: Sequence[str] = (),
+    inputs: Iterable[Path] = (),
+) -> Path:
+    """Return the absolute path of a folder that is free for a run, or holds one that may go on.
+
+    Args:
+        folder: The run folder.
+        parts: Patterns of names that may be there before the run begins.
+        contents: Patterns of names that it may hold besides ``RUN_PARTS``.
+        inputs: Files that it is made from.
+
+    Raises:
+        ValueError: the folder holds something else, the working folder or an input.
+    """
+    return claim_folder(
+        folder,
+        "a run",
+        parts=parts,
+        markers=(CONFIG_NAME, (METRICS_NAME, RECEIPT_NAME)),
+        contents=(*RUN_PARTS, *contents),
+        overwrite=True,
+        inputs=inputs,
+    )
 
 
 @contextmanager
@@ -156,6 +188,8 @@ def _claim_folder(folder: Path, config: Any) -> Receipt | None:
     config_path = folder / CONFIG_NAME
     if not config_path.exists():
         save_config(config, config_path)
+        # With both of them a folder is known as a run, however early this one is killed.
+        (folder / METRICS_NAME).touch()
         return None
     recorded, wanted = read_json(config_path), to_dict(config)
     if recorded != wanted:

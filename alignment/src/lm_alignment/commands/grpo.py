@@ -7,7 +7,8 @@ from lm_alignment.config import GRPOConfig
 from lm_alignment.recipes import GRPO_RECIPES, LAPTOP
 from lm_shared.command_options import Overwrite, with_recipes
 from lm_shared.display import progress
-from lm_shared.files import claim_folder, clear_folder
+from lm_shared.files import clear_folder
+from lm_shared.runs import RUN_PARTS, claim_run
 
 
 def reinforce(
@@ -40,9 +41,11 @@ def reinforce(
     train = load_problems(task).train
     check_count("skip_examples", skip_examples, least=0, most=len(train) - 1, task=task)
     # A run that is there goes on; what is not a run is left alone.
-    claim_folder(output, "a run", marker="config.json", overwrite=True, inputs=[model])
-    if overwrite:
-        clear_folder(output)
+    claim_run(output, inputs=[model])
+
+    def begin_anew() -> None:
+        clear_folder(output, RUN_PARTS)
+
     require_determinism()
     loaded = load_text_model(model, ops=get_ops("fused"))
     policy, tokenizer = loaded.model, loaded.tokenizer
@@ -57,6 +60,7 @@ def reinforce(
             config,
             folder=output,
             on_step=lambda *_: advance(),
+            on_ready=begin_anew if overwrite else None,
         )
     template = ChatTemplate().to_jinja()
     save_model(policy, output / "model", tokenizer=tokenizer, chat_template=template)

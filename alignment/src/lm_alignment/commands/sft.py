@@ -7,7 +7,8 @@ from lm_alignment.config import SFTConfig
 from lm_alignment.recipes import LAPTOP, SFT_RECIPES
 from lm_shared.command_options import Overwrite, with_recipes
 from lm_shared.display import progress
-from lm_shared.files import claim_folder, clear_folder
+from lm_shared.files import clear_folder
+from lm_shared.runs import RUN_PARTS, claim_run
 
 
 def fine_tune(
@@ -38,9 +39,11 @@ def fine_tune(
     train = load_problems(task).train
     check_count("num_examples", num_examples, least=1, most=len(train), task=task)
     # A run that is there goes on; what is not a run is left alone.
-    claim_folder(output, "a run", marker="config.json", overwrite=True, inputs=[model])
-    if overwrite:
-        clear_folder(output)
+    claim_run(output, inputs=[model])
+
+    def begin_anew() -> None:
+        clear_folder(output, RUN_PARTS)
+
     require_determinism()
     loaded = load_text_model(model, ops=get_ops("fused"))
     policy, tokenizer = loaded.model, loaded.tokenizer
@@ -52,6 +55,7 @@ def fine_tune(
             config,
             folder=output,
             on_step=lambda *_: advance(),
+            on_ready=begin_anew if overwrite else None,
         )
     template = ChatTemplate().to_jinja()
     save_model(policy, output / "model", tokenizer=tokenizer, chat_template=template)

@@ -67,6 +67,7 @@ def train_grpo(
     template: ChatTemplate | None = None,
     validate: Validation | None = None,
     on_step: AfterStep | None = None,
+    on_ready: Callable[[], None] | None = None,
 ) -> GRPOResult:
     """Train ``model`` in place; config, metrics, checkpoints and receipt go to ``folder``.
 
@@ -85,6 +86,7 @@ def train_grpo(
         template: The chat template; None means the default one.
         validate: Measures the model from time to time; its numbers become ``validation_…``.
         on_step: Called after each step.
+        on_ready: Called when all is checked, before anything in the folder is touched.
 
     Raises:
         ValueError: no examples that fit, a tokenizer without the template's tokens, or another
@@ -100,6 +102,8 @@ def train_grpo(
         validate_every=config.validate_every,
     )
     device = model.output_weight.device
+    if on_ready is not None:
+        on_ready()
     with open_run(folder, steps.run_config, plan, steps.updates.parts(), device=device) as loop:
         loop.run(
             steps.do_step,

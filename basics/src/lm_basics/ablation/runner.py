@@ -42,6 +42,8 @@ from lm_shared.processes import ProcessPool
 from lm_shared.runs import METRICS_NAME, RECEIPT_NAME, load_receipt, read_metrics
 from lm_shared.tensors import choose_device, choose_dtype, require_determinism
 
+STUDY_NAME = "study.json"
+
 OnRun = Callable[[Outcome], None]
 """Called after each run, those that had ended before included."""
 
@@ -107,6 +109,7 @@ def run_study(
     jobs: int = 1,
     device: DeviceName = "cpu",
     on_run: OnRun | None = None,
+    on_ready: Callable[[], None] | None = None,
 ) -> StudyResults:
     """Run what is missing, test the differences, and write ``study.json`` and ``results.json``.
 
@@ -118,6 +121,7 @@ def run_study(
         jobs: Processes; 1 means this one. Several divide the CPU's threads between them.
         device: Where to compute.
         on_run: Called after each run.
+        on_ready: Called when all is checked, before anything in the folder is touched.
 
     Raises:
         ValueError: the folder holds another study, another process works in it, or a setting
@@ -128,8 +132,11 @@ def run_study(
         raise ValueError(f"seeds={num_first} and jobs={jobs} must be positive")
     choose_device(device)
     data.held_out()
+    if on_ready is not None:
+        on_ready()
     with lock_folder(folder):
-        _claim_folder(study, folder / "study.json")
+        refuse_other_study(study, folder)
+        save_config(study, folder / STUDY_NAME)
 
         def run_seeds(numbers: Iterable[int]) -> list[Outcome]:
             runs = _list_runs(study, data, folder, numbers, device)
@@ -149,14 +156,14 @@ def run_study(
     return results
 
 
-def _claim_folder(study: Study, path: Path) -> None:
-    """Write the study, or check that the folder holds the same one."""
+def refuse_other_study(study: Study, folder: Path) -> None:
+    """Raise ``ValueError`` if the folder holds another study."""
+    path = folder / STUDY_NAME
     if path.exists() and (recorded := read_json(path)) != to_dict(study):
         raise ValueError(
             f"{path.parent} holds another study ({describe_changes(recorded, to_dict(study))}): "
-            "choose another folder or delete it"
+            "choose another folder, or replace this one by --overwrite"
         )
-    save_config(study, path)
 
 
 def _list_runs(

@@ -34,6 +34,7 @@ class AblationRecipe:
 
 
 PARTS = ("data",)
+CONTENTS = ("study.json", "runs", "results.json", "report.html")
 RECIPES = {
     name: (help_line, AblationRecipe(base=BaseRecipe(), study=name))
     for name, (help_line, _, _) in STUDIES.items()
@@ -71,6 +72,7 @@ def ablate(
     from lm_basics.ablation import SeedPlan, StudyData, run_study, shipped_study
     from lm_basics.ablation.page import describe, study_page
     from lm_basics.ablation.results import Outcome
+    from lm_basics.ablation.runner import refuse_other_study
     from lm_basics.default_corpus import prepare_default_corpus
     from lm_shared.display import progress
     from lm_shared.tensors import require_determinism
@@ -80,9 +82,15 @@ def ablate(
     if detect is not None:
         plan = SeedPlan(effect=detect, num_pilot=seeds, max_seeds=max_seeds)
     # A study that is there goes on; what is not one is left alone.
-    claim_folder(output, "a study", marker="study.json", parts=PARTS, overwrite=True)
-    if overwrite:
-        clear_folder(output, keep=PARTS)
+    claim_folder(
+        output, "a study", parts=PARTS, markers=["study.json"], contents=CONTENTS, overwrite=True
+    )
+    if not overwrite:
+        refuse_other_study(study, output)
+
+    def begin_anew() -> None:
+        clear_folder(output, CONTENTS)
+
     require_determinism()
     corpus = prepare_default_corpus(output / "data", vocab_size=recipe.base.vocab_size)
     data = StudyData(
@@ -99,7 +107,14 @@ def ablate(
             advance()
 
         results = run_study(
-            study, data, output, seeds=plan, jobs=jobs, device=device, on_run=count_run
+            study,
+            data,
+            output,
+            seeds=plan,
+            jobs=jobs,
+            device=device,
+            on_run=count_run,
+            on_ready=begin_anew if overwrite else None,
         )
     study_page(results).write(output / "report.html")
     Console().print(_table(results))

@@ -20,6 +20,7 @@ from lm_shared.command_options import with_recipes
 from lm_shared.config import load_config
 from lm_shared.files import claim_folder
 from lm_shared.leaderboard.commands import EXPORT, MAKE_TABLE, Export, MakeTable, Verify
+from lm_shared.leaderboard.entry import SUBMISSION_NAME, VERIFICATION_NAME
 
 if TYPE_CHECKING:
     from lm_basics.leaderboard import DivisionData, TrainingDivision
@@ -120,7 +121,12 @@ def _enter(action: Enter) -> None:
     about = About(name=action.name, authors=action.authors, description=action.description)
     # An entry that is there goes on; what is not one is left alone.
     claim_folder(
-        action.output, "an entry", marker=RECIPE_NAME, parts=("run", "model"), overwrite=True
+        action.output,
+        "an entry",
+        parts=("run", "model"),
+        markers=[RECIPE_NAME],
+        contents=("curve.svg", SUBMISSION_NAME, VERIFICATION_NAME),
+        overwrite=True,
     )
     with _division_data(division, action.data, action.vocab_size) as data:
         model, training = action.recipe.resolve(data.train.vocab_size)

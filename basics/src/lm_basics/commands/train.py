@@ -11,7 +11,8 @@ from lm_basics.model_config import TransformerConfig
 from lm_basics.training.progress import TrainingProgress
 from lm_shared.choices import DeviceName
 from lm_shared.command_options import Overwrite, with_recipes
-from lm_shared.files import claim_folder, clear_folder
+from lm_shared.files import clear_folder
+from lm_shared.runs import RUN_PARTS, claim_run
 
 if TYPE_CHECKING:
     import torch
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CONFIG_NAME = "config.json"
 PARTS = ("data",)
+CONTENTS = ("samples.jsonl", "setting.json", "report.json", "report.html", "tensorboard", "wandb")
+"""What a run folder holds besides the data and ``RUN_PARTS``."""
 _NONE = tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: none)")
 
 
@@ -80,14 +82,7 @@ def train_model(
     _check_counts(validation_tokens=validation_tokens, sample_every=sample_every)
     given = [path for path in (tokens, validation, tokenizer) if path is not None]
     # A run that is there goes on; what is not a run is left alone.
-    claim_folder(
-        output,
-        "a run",
-        marker=CONFIG_NAME,
-        parts=PARTS,
-        overwrite=True,
-        inputs=given if overwrite else (),
-    )
+    claim_run(output, parts=PARTS, contents=CONTENTS, inputs=given if overwrite else ())
     sinks = chosen_sinks(output, tensorboard=tensorboard, wandb=wandb)
     data = _open_data(recipe, output, tokens, validation, tokenizer)
     shape, config = recipe.resolve(data.train.vocab_size)
@@ -97,8 +92,6 @@ def train_model(
         validation_tokens = DEFAULT_VALIDATION_TOKENS
     data.check_length(config.batch_size, shape.context_length)
     samples = _sample_writer(output, data, prompt, sample_every, seed=config.seed)
-    if overwrite:
-        clear_folder(output, keep=PARTS)
     require_determinism()
     seed_everything(config.seed)
     ops = COMPILED_OPS if recipe.compile else REFERENCE_OPS
@@ -106,6 +99,8 @@ def train_model(
     dtype = choose_dtype(config.dtype, chosen_device)
     setting = _setting(data, chosen_device, dtype, ops.name)
     progress = _progress(shape, setting)
+    if overwrite:
+        clear_folder(output, (*RUN_PARTS, *CONTENTS))
     with training_display() as display:
         watch = TrainingWatch(
             model,

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lm_data.pipeline.config import CURATE_RECIPES, CurateConfig
+from lm_data.pipeline.config import CORPUS_CONTENTS, CURATE_RECIPES, CurateConfig
 from lm_shared.command_options import Overwrite, with_recipes
 from lm_shared.files import claim_folder
 
@@ -27,7 +27,13 @@ def curate_crawl(
     from lm_data.commands.look import print_attrition
     from lm_data.pipeline.run import curate
 
-    claim_folder(output, "a curated corpus", marker="curation.json", overwrite=overwrite)
+    claim_folder(
+        output,
+        "a curated corpus",
+        markers=["curation.json"],
+        contents=CORPUS_CONTENTS,
+        overwrite=overwrite,
+    )
     print_attrition(curate(crawl, output, config, workers=workers))
 
 

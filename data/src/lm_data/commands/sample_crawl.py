@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lm_data.sample_crawl.config import CRAWL_RECIPES, SampleCrawlConfig
+from lm_data.sample_crawl.config import CRAWL_CONTENTS, CRAWL_RECIPES, SampleCrawlConfig
 from lm_shared.command_options import Overwrite, with_recipes
 from lm_shared.files import claim_folder
 
@@ -22,7 +22,13 @@ def sample_crawl(
     """
     from lm_data.sample_crawl.crawl import write_sample_crawl
 
-    claim_folder(output, "a sample crawl", marker="truth.jsonl", overwrite=overwrite)
+    claim_folder(
+        output,
+        "a sample crawl",
+        markers=["truth.jsonl"],
+        contents=CRAWL_CONTENTS,
+        overwrite=overwrite,
+    )
     receipt = write_sample_crawl(output, config)
     print(f"{receipt.num_pages} pages, {receipt.num_bytes / 1e6:.1f} MB of WARC in {output}")
     for kind, count in receipt.pages_by_kind.items():

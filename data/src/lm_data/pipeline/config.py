@@ -37,6 +37,9 @@ class CurateConfig:
             raise ValueError(f"max_body_size={self.max_body_size} is not positive")
 
 
+CORPUS_CONTENTS = ("train", "validation", "dropped", "config.json")
+"""What the folder of a corpus holds besides its receipt."""
+
 CURATE_RECIPES: dict[str, tuple[str, CurateConfig]] = {
     "english": ("English prose by the published rules.", CurateConfig()),
 }

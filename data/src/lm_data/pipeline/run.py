@@ -22,7 +22,7 @@ from lm_data.deduplicate.near_duplicates import (
     cluster_documents,
     find_candidate_rows,
 )
-from lm_data.pipeline.config import CurateConfig
+from lm_data.pipeline.config import CORPUS_CONTENTS, CurateConfig
 from lm_data.pipeline.executors import Executor, ProcessExecutor, SerialExecutor
 from lm_data.pipeline.global_steps import (
     DuplicatesByShard,
@@ -78,7 +78,12 @@ def curate(
     """
     files = find_crawl_files(crawl)
     destination = claim_folder(
-        folder, "a curated corpus", marker=RECEIPT_NAME, overwrite=True, inputs=files
+        folder,
+        "a curated corpus",
+        markers=[RECEIPT_NAME],
+        contents=CORPUS_CONTENTS,
+        overwrite=True,
+        inputs=files,
     )
     with atomic_folder(destination) as partial_folder, _open_executor(workers, executor) as running:
         shards = [

@@ -40,6 +40,9 @@ class SampleCrawlConfig:
             raise ValueError(f"num_shards={self.num_shards} is not positive")
 
 
+CRAWL_CONTENTS = ("sample-*.warc.gz", "config.json")
+"""What the folder of a crawl holds besides its ground truth."""
+
 CRAWL_RECIPES: dict[str, tuple[str, SampleCrawlConfig]] = {
     "laptop": ("All messages and 100 modules.", SampleCrawlConfig()),
     "smoke": (

@@ -19,7 +19,7 @@ from typing import BinaryIO
 from fastwarc.stream_io import GzipWriter
 from fastwarc.warc import WarcRecord, WarcRecordType
 
-from lm_data.sample_crawl.config import SampleCrawlConfig
+from lm_data.sample_crawl.config import CRAWL_CONTENTS, SampleCrawlConfig
 from lm_data.sample_crawl.pages import SamplePage, make_sample_pages, write_truth
 from lm_data.sample_crawl.templates import ServedPage
 from lm_shared.config import save_config
@@ -73,7 +73,9 @@ def write_sample_crawl(folder: Path | str, config: SampleCrawlConfig) -> CrawlRe
         FileNotFoundError: The wheel with the messages is not installed.
     """
     folder = Path(folder)
-    destination = claim_folder(folder, "a sample crawl", marker=TRUTH_NAME, overwrite=True)
+    destination = claim_folder(
+        folder, "a sample crawl", markers=[TRUTH_NAME], contents=CRAWL_CONTENTS, overwrite=True
+    )
     pages = make_sample_pages(config)
     names = [f"sample-{shard:05d}.warc.gz" for shard in range(config.num_shards)]
     with atomic_folder(destination) as partial:

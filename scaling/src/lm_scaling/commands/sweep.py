@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from lm_scaling.experiment import ExperimentResult
 
 CONFIG_NAME, POINTS_NAME, CANDIDATES_NAME = "config.json", "points.json", "candidates.json"
+CONTENTS = (POINTS_NAME, CANDIDATES_NAME, "corpus-*", "runs")
+"""What a sweep's folder holds besides its settings."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,7 +101,13 @@ def sweep(
 
     config_path = output / CONFIG_NAME
     is_same = config_path.is_file() and read_json(config_path) == to_dict(recipe)
-    claim_folder(output, "a sweep", marker=CONFIG_NAME, overwrite=overwrite or is_same)
+    claim_folder(
+        output,
+        "a sweep",
+        markers=[CONFIG_NAME],
+        contents=CONTENTS,
+        overwrite=overwrite or is_same,
+    )
     # Written first, so that an interrupted sweep is known again; its finished runs stay.
     save_config(recipe, config_path)
     corpus = output / f"corpus-{recipe.vocab_size}"
