@@ -1,4 +1,5 @@
 import errno
+import importlib
 import inspect
 import logging
 import os
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any
 
 import pytest
@@ -14,6 +16,7 @@ import tyro
 
 from lm_shared.command_line import SPIN_COUNT, load_command, run_command, run_unit
 from lm_shared.command_options import _take_recipe, name_options, suggest, with_recipes
+from lm_shared.processes import WorkerDiedError
 from lm_shared.testing.processes import run_python
 
 seen: list[object] = []
@@ -85,8 +88,17 @@ def fail(kind: str) -> None:
         "defect": TypeError("a defect"),
         "full": OSError(errno.ENOSPC, "No space left on device", "x.bin"),
         "full by its text": OSError("Error writing. [errno 28] No space left on device"),
+        "worker": WorkerDiedError("process 3 was killed"),
         "pipe of another": BrokenPipeError(errno.EPIPE, "Broken pipe"),
     }[kind]
+
+
+def need_extra() -> None:
+    """Need a package that is not there."""
+    try:
+        importlib.import_module("no_such_bells")
+    except ImportError as error:
+        raise ImportError("chimes need bells: install toy[chimes]") from error
 
 
 RECIPES = {
@@ -102,6 +114,8 @@ COMMANDS = {
     "only": ("commands:only_one", "Train the one model that there is."),
     "show": ("commands:show", "Show a file."),
     "fail": ("commands:fail", "Fail in one of several ways."),
+    "bare": ("commands:need_extra", "Need an extra."),
+    "unlisted": ("extra:run", "Need an extra at once."),
     "missing": ("absent:run", "Cannot be imported."),
 }
 
@@ -110,12 +124,22 @@ COMMANDS = {
 def clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let this module be the unit's, forget earlier calls, and restore the log handlers."""
     monkeypatch.setitem(sys.modules, "toys.commands", sys.modules[__name__])
+    monkeypatch.setitem(sys.modules, "toys.extra", Extra("toys.extra"))
     seen.clear()
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
+
+
+class Extra(ModuleType):
+    """A module that needs an extra as soon as something of it is asked for."""
+
+    def __getattr__(self, name: str) -> object:
+        if name == "run":
+            need_extra()
+        raise AttributeError(name)
 
 
 def run(*arguments: object) -> int:
@@ -209,6 +233,9 @@ def test_a_part_of_a_recipe_is_chosen_by_a_word() -> None:
         (["fail", "--kind", "empty"], 2, "toy: error: ValueError\n"),
         (["fail", "--kind", "interrupt"], 130, "toy: interrupted\n"),
         (["fail", "--kind", "told interrupt"], 130, "toy: interrupted; step 3 is kept\n"),
+        (["fail", "--kind", "worker"], 2, "toy: error: process 3 was killed\n"),
+        (["bare"], 2, "toy: error: chimes need bells: install toy[chimes]\n"),
+        (["unlisted"], 2, "toy: error: chimes need bells: install toy[chimes]\n"),
         (["fail", "--kind", "pipe of another"], 2, "toy: error: Broken pipe\n"),
         (
             ["show", "--path", "/no/file"],
@@ -378,6 +405,22 @@ def test_a_pipe_that_nobody_reads_is_no_error(arguments: str, tmp_path: Path) ->
         code = f"import subprocess; subprocess.run(['bash', '-c', {script!r}], check=True)"
         assert run_python(["-c", code], folder=tmp_path).stdout.splitlines()[-1] == "0"
         assert (tmp_path / "told").read_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("where", "told"), [(">&-", "standard output is closed"), ("> /dev/full", "No space left on")]
+)
+@pytest.mark.parametrize("arguments", ["--how print", "--how rich", "--help"])
+def test_output_that_cannot_be_written_is_told(
+    arguments: str, where: str, told: str, tmp_path: Path
+) -> None:
+    (tmp_path / "chatty.py").write_text(CHATTY)
+    script = f"{sys.executable} chatty.py {arguments} {where} 2> told; echo $?"
+    code = f"import subprocess; subprocess.run(['bash', '-c', {script!r}], check=True)"
+    assert run_python(["-c", code], folder=tmp_path).stdout == "2\n"
+    lines = (tmp_path / "told").read_text().splitlines()
+    assert all(line.startswith("toy: error: ") and told in line for line in lines)
+    assert 1 <= len(lines) <= 2
 
 
 def test_all_names_are_told_where_none_is_near() -> None:

@@ -57,8 +57,9 @@ def run_unit(
 ) -> int:
     """Run the command that the arguments name and return the exit code.
 
-    A ``ValueError`` or ``OSError`` of the work is bad input: one line on stderr, exit code 2. Any
-    other exception is a defect and keeps its traceback.
+    A ``ValueError`` or ``OSError`` of the work is bad input: one line on stderr, exit code 2. So
+    are an extra that is not installed and a worker that died. Any other exception is a defect and
+    keeps its traceback.
 
     Args:
         program: What people type first.
@@ -71,7 +72,7 @@ def run_unit(
         SystemExit: help was asked for (code 0), or the arguments cannot be understood (code 2).
     """
     name, *words = [*(sys.argv[1:] if argv is None else argv)] or [""]
-    with _nobody_has_to_read():
+    with _nobody_has_to_read(program):
         if name in ("--help", "-h"):
             sys.stdout.write(_list_commands(program, description, commands))
             return 0
@@ -93,7 +94,7 @@ def run_command(program: str, function: Command, argv: Sequence[str] | None = No
     Raises:
         SystemExit: help was asked for (code 0), or the arguments cannot be understood (code 2).
     """
-    with _nobody_has_to_read():
+    with _nobody_has_to_read(program):
         return _run(program, lambda: function, sys.argv[1:] if argv is None else argv)
 
 
@@ -140,7 +141,13 @@ def _run(program: str, load: Callable[[], Any], words: Sequence[str]) -> int:
     from lm_shared.display import set_up_logging  # noqa: PLC0415
 
     try:
-        command = load()
+        try:
+            command = load()
+        except ImportError as error:
+            if not _is_explained(error):
+                raise
+            refuse(program, _one_line(error))
+            return USAGE_ERROR
         try:
             call = parse(program, command, words)
         except ValueError as error:
@@ -150,8 +157,10 @@ def _run(program: str, load: Callable[[], Any], words: Sequence[str]) -> int:
         set_up_logging()
         try:
             call()
-        except (ValueError, OSError, FloatingPointError) as error:
+        except (ValueError, OSError, FloatingPointError, ImportError, RuntimeError) as error:
             if isinstance(error, BrokenPipeError) and _is_abandoned():
+                raise
+            if not _is_explained(error):
                 raise
             logger.debug("where the error came from", exc_info=True)
             is_of_system = isinstance(error, OSError) and error.strerror is not None
@@ -166,9 +175,27 @@ def _run(program: str, load: Callable[[], Any], words: Sequence[str]) -> int:
     return 0
 
 
+def _is_explained(error: Exception) -> bool:
+    """Tell whether what an error says is all that people need."""
+    if isinstance(error, ImportError):
+        # With a sentence of ours about an extra; Python's own name the module.
+        return error.name is None and isinstance(error.__cause__, ImportError)
+    if isinstance(error, RuntimeError):
+        from lm_shared.processes import WorkerDiedError  # noqa: PLC0415 - takes longer than help
+
+        return isinstance(error, WorkerDiedError)
+    return True
+
+
 @contextmanager
-def _nobody_has_to_read() -> Iterator[None]:
-    """Let a command end quietly whose output nobody reads any longer, as before ``| head -1``."""
+def _nobody_has_to_read(program: str) -> Iterator[None]:
+    """Let a command end quietly whose output nobody reads any longer, as before ``| head -1``.
+
+    Output that cannot be written, as on a full disk, is one line on stderr.
+    """
+    if sys.stdout is None:
+        # Nor may the first file that is opened become standard output.
+        raise _refuse_output(program, "standard output is closed: > /dev/null lets nobody read it")
     try:
         try:
             yield
@@ -177,14 +204,28 @@ def _nobody_has_to_read() -> Iterator[None]:
     except BrokenPipeError:
         if not _is_abandoned():
             raise
-        # Python writes what is left in its buffer when it ends, which would fail once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         raise SystemExit(0) from None
+    except OSError as error:
+        # Those of the work are caught where it is done.
+        _drop_output()
+        raise _refuse_output(program, f"standard output: {_one_line(error)}") from None
     except SystemExit as error:
         # rich does the same to standard output, and ends the process as if it had failed.
         if isinstance(error.__context__, BrokenPipeError):
             raise SystemExit(0) from None
         raise
+
+
+def _refuse_output(program: str, reason: str) -> SystemExit:
+    from lm_shared.command_options import refuse  # noqa: PLC0415 - see _run
+
+    return refuse(program, reason)
+
+
+def _drop_output() -> None:
+    """Let what is left in Python's buffer, which it writes when it ends, not fail once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _is_abandoned() -> bool:
