@@ -85,6 +85,22 @@ def test_the_command_shows_what_it_writes(
     assert " - " in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("suffix", [".bin", ".json", ".offsets.bin"])
+def test_the_command_never_replaces_a_file_of_its_tokens(
+    files: tuple[TokenFile, TokenFile], capsys: pytest.CaptureFixture[str], suffix: str
+) -> None:
+    training, held_out = files
+    command = ["ngram", "--tokens", str(training.path), "--validation", str(held_out.path)]
+    for file in files:
+        output = file.path.with_suffix(suffix)
+        before = output.read_bytes()
+        with pytest.raises(SystemExit) as stopped:
+            main([*command, "--orders", "1", "--output", str(output), "--overwrite"])
+        assert stopped.value.code == 2
+        assert "would replace the input" in capsys.readouterr().err
+        assert output.read_bytes() == before
+
+
 def test_a_larger_order_helps_both_kinds(files: tuple[TokenFile, TokenFile]) -> None:
     results = compare_ngrams(*files, orders=(1, 2))
     bits = {(result.model, result.order): result.bits_per_token for result in results}

@@ -1,4 +1,5 @@
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,9 @@ def test_nothing_else_is_overwritten(tokenizer: Tokenizer, tmp_path: Path) -> No
     tokenizer.save(tmp_path / "tok")
     with pytest.raises(ValueError, match=r"tokenizer\.json would be replaced"):
         encode_files(tokenizer, [text], tmp_path / "tok" / "tokenizer.bin")
+    os.mkfifo(tmp_path / "pipe.offsets.bin")
+    with pytest.raises(ValueError, match="is no regular file"):
+        encode_files(tokenizer, [text], tmp_path / "pipe.bin", overwrite=True)
     (tmp_path / "folder.bin").mkdir()
     with pytest.raises(ValueError, match=r"folder\.bin is a folder"):
         encode_files(tokenizer, [text], tmp_path / "folder.bin")

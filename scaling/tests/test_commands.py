@@ -189,6 +189,24 @@ def test_a_sweep_leaves_other_folders_alone(run, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.parametrize("is_link", [False, True])
+@pytest.mark.parametrize("name", ["fit", "plan"])
+def test_a_table_that_is_read_is_never_replaced(
+    run, table: Path, candidates: Path, tmp_path: Path, capsys, name: str, is_link: bool
+) -> None:
+    words = [name, table, *([candidates, "--budget-s", 240] if name == "plan" else [])]
+    inputs = [table, candidates] if name == "plan" else [table]
+    before = [path.read_bytes() for path in inputs]
+    for path in inputs:
+        output = path
+        if is_link:
+            output = tmp_path / f"link-to-{path.name}"
+            output.symlink_to(path)
+        assert run(*words, "--output", output, "--overwrite") == 2
+        assert "would replace the input" in capsys.readouterr().err
+    assert [path.read_bytes() for path in inputs] == before
+
+
 @pytest.mark.parametrize("name", ["fit", "plan"])
 def test_an_earlier_file_is_replaced_on_request_alone(
     run, table: Path, candidates: Path, tmp_path: Path, capsys, name: str

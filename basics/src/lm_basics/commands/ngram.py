@@ -45,10 +45,11 @@ def compare_ngram_models(
 
     from lm_basics.commands.wording import counted
     from lm_basics.ngram import compare_ngrams
-    from lm_basics.token_files.token_file import open_token_file
+    from lm_basics.token_files.token_file import open_token_file, token_file_paths
 
     if output is not None:
-        claim_file(output, overwrite=overwrite)
+        inputs = (*token_file_paths(tokens), *token_file_paths(validation))
+        claim_file(output, overwrite=overwrite, inputs=inputs)
     training, held_out = open_token_file(tokens), open_token_file(validation)
     results = compare_ngrams(training, held_out, orders=orders)
     if output is not None:

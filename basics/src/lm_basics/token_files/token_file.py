@@ -165,16 +165,18 @@ def check_output(path: Path, inputs: Collection[Path] = ()) -> None:
     """Refuse to write a token file over what is none.
 
     Raises:
-        ValueError: ``path`` does not end in .bin, it or a companion is a folder or one of
-            ``inputs``, or a file stands where the sidecar would and is no sidecar.
+        ValueError: ``path`` does not end in .bin, it or a companion is a folder, a device, a pipe
+            or one of ``inputs``, or a file stands where the sidecar would and is no sidecar.
     """
     check_name(path)
     sources = {source.resolve() for source in inputs}
-    for output in (path, offsets_path(path), sidecar_path(path)):
+    for output in token_file_paths(path):
         if output.is_dir():
             raise ValueError(f"{output} is a folder, a token file cannot be written there")
         if output.resolve() in sources:
             raise ValueError(f"{output} is read and would be replaced: choose another output")
+        if output.exists() and not output.is_file():
+            raise ValueError(f"{output} is no regular file, a token file cannot be written there")
     if sidecar_path(path).exists() and not _is_sidecar(sidecar_path(path)):
         raise ValueError(
             f"{sidecar_path(path)} would be replaced and belongs to no token file: choose another "
@@ -196,6 +198,11 @@ def sidecar_path(path: Path) -> Path:
 def offsets_path(path: Path) -> Path:
     """Return the path of the positions at which documents begin."""
     return path.with_suffix(".offsets.bin")
+
+
+def token_file_paths(path: Path) -> tuple[Path, Path, Path]:
+    """Return the paths of all that belongs to the token file ``path``, itself first."""
+    return path, offsets_path(path), sidecar_path(path)
 
 
 def dtype_on_disk(vocab_size: int) -> np.dtype[np.unsignedinteger]:

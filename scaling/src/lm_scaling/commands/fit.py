@@ -42,7 +42,7 @@ def fit(
     from lm_shared.config import save_config
 
     if output is not None:
-        claim_file(output, overwrite=overwrite)
+        claim_file(output, overwrite=overwrite, inputs=[table])
     for flops in budgets:
         check_positive(budgets=flops)
     points = read_points(table)

@@ -43,7 +43,7 @@ def plan_run(
     from lm_scaling.planner import plan
 
     if output is not None:
-        claim_file(output, overwrite=overwrite)
+        claim_file(output, overwrite=overwrite, inputs=[table, candidates])
     planned = plan(
         read_points(table),
         read_candidates(candidates),
