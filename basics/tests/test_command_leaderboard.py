@@ -123,16 +123,31 @@ def test_exported_project_makes_the_entry_again(folder: Path, tmp_path: Path) ->
 
 def test_export_leaves_other_folders_alone(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(ValueError, match="holds something else"):
+    with pytest.raises(ValueError, match="is not an exported entry"):
         export_entry(folder / "entry", tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
     for output in (folder / "entry", folder, folder / "entry" / "project"):
         with pytest.raises(ValueError, match="overlap"):
             export_entry(folder / "entry", output)
     other = shutil.copytree(folder / "entry", tmp_path / "other")
-    with pytest.raises(ValueError, match="holds something else"):
+    with pytest.raises(ValueError, match="is not an exported entry"):
         export_entry(folder / "entry", other)
     assert (other / "submission.json").is_file()
+
+
+def test_an_earlier_export_is_replaced_on_request_and_its_entry_never(
+    folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    words = ("export", folder / "entry", "--output", tmp_path / "project")
+    assert run(*words) == 0
+    assert run(*words) == 2
+    assert "is an exported entry already: --overwrite replaces it" in capsys.readouterr().err
+    (tmp_path / "project" / "uv.lock").touch()
+    assert run(*words, "--overwrite") == 0
+    (tmp_path / "project" / "entry").mkdir()
+    assert run(*words, "--overwrite") == 2
+    assert "holds entry and is not an exported entry" in capsys.readouterr().err
+    assert (tmp_path / "project" / "entry").is_dir()
 
 
 def test_bad_input_is_one_clear_line(folder: Path, tmp_path: Path, capsys: Capture) -> None:

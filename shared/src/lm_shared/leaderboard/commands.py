@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from lm_shared.command_options import Overwrite
 from lm_shared.leaderboard.entry import Verification
 from lm_shared.leaderboard.rules import Division
 from lm_shared.leaderboard.table import leaderboard_tables, write_tables
@@ -30,6 +31,8 @@ class Export:
     """Folder of the entry."""
     output: Path = tyro.MISSING
     """Folder of the project."""
+    overwrite: Overwrite = False
+    """Whether an earlier project may be replaced, unless it has made an entry."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,9 +73,9 @@ def report_verification(verification: Verification) -> None:
     print("the entry keeps every rule that could be judged here")
 
 
-def export(action: Export, export_entry: Callable[[Path, Path], None]) -> None:
-    """Export an entry by the unit's own function of the entry and the output."""
-    export_entry(action.entry, action.output)
+def export(action: Export, export_entry: Callable[..., None]) -> None:
+    """Export by the unit's own function of the entry, the output and ``overwrite``."""
+    export_entry(action.entry, action.output, overwrite=action.overwrite)
     print(f"wrote {action.output}: uv run main.py makes the entry again")
 
 

@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from lm_shared.config import save_config
-from lm_shared.files import atomic_folder, write_text
-from lm_shared.leaderboard.entry import SUBMISSION_NAME, Submission, read_entry
+from lm_shared.files import atomic_folder, claim_folder, write_text
+from lm_shared.leaderboard.entry import Submission, read_entry
 from lm_shared.leaderboard.rules import Division
 
+_PROJECT_FILE = "pyproject.toml"
+# What the project makes, which took hours, is none of it.
+_CONTENTS = ("src", "recipe.json", "main.py", "README.md", "uv.lock", "__pycache__")
 _PROJECT_NAME = 'name = "leaderboard-entry"'
 _REQUIREMENT = re.compile(r"([\w.-]+)\s*(?:\[([\w,\s.-]+)\])?")
 _EXTRA = re.compile(r"extra\s*==\s*[\"']([\w.-]+)[\"']")
@@ -57,16 +60,19 @@ class Project:
     """Distributions that serve as data: their code, and what that needs, is never imported."""
 
 
-def export_entry(entry: Path, output: Path, *, division: Division, project: Project) -> None:
+def export_entry(
+    entry: Path, output: Path, *, division: Division, project: Project, overwrite: bool = False
+) -> None:
     """Write the project: code, recipe, pinned requirements, main.py and a README.
 
     Raises:
         FileNotFoundError: ``entry`` is none.
-        ValueError: it is damaged, a version in it is none, or ``output`` is a folder that holds
-            something else.
+        ValueError: it is damaged, a version in it is none, or ``output`` holds something
+            else, such as what an earlier project has made, or without ``overwrite`` an earlier
+            project.
     """
     submission = read_entry(entry).submission
-    _check_output(entry, output)
+    _check_output(entry, output, overwrite=overwrite)
     with atomic_folder(output) as partial:
         for distribution in _vendored(project.distribution):
             package = importlib.import_module(distribution.replace("-", "_"))
@@ -75,7 +81,7 @@ def export_entry(entry: Path, output: Path, *, division: Division, project: Proj
             shutil.copytree(source, partial / "src" / source.name, ignore=skipped)
         save_config(project.recipe, partial / "recipe.json")
         write_text(partial / "main.py", project.main)
-        write_text(partial / "pyproject.toml", _pyproject(project, submission.versions))
+        write_text(partial / _PROJECT_FILE, _pyproject(project, submission.versions))
         write_text(partial / "README.md", _readme(project, submission, division))
 
 
@@ -93,17 +99,20 @@ def _readme(project: Project, submission: Submission, division: Division) -> str
     )
 
 
-def _check_output(entry: Path, output: Path) -> None:
-    """Raise ``ValueError`` unless the folder is new, empty, or an earlier export."""
+def _check_output(entry: Path, output: Path, *, overwrite: bool) -> None:
+    """Raise ``ValueError`` unless the folder is new, empty, or an export to be replaced."""
     inner, outer = output.resolve(), entry.resolve()
     if inner == outer or inner in outer.parents or outer in inner.parents:
         raise ValueError(f"{output} and the entry {entry} overlap: choose another folder")
-    if not output.exists() or not any(output.iterdir()):
-        return
-    project = output / "pyproject.toml"
+    project = output / _PROJECT_FILE
     is_export = project.is_file() and _PROJECT_NAME in project.read_text(encoding="utf-8")
-    if not is_export or (output / SUBMISSION_NAME).exists():
-        raise ValueError(f"{output} holds something else: choose another folder")
+    claim_folder(
+        output,
+        "an exported entry",
+        markers=[_PROJECT_FILE] if is_export else (),
+        contents=_CONTENTS if is_export else (),
+        overwrite=overwrite,
+    )
 
 
 def _pyproject(project: Project, versions: Mapping[str, str]) -> str:
