@@ -14,6 +14,7 @@ from lm_basics.commands.wording import counted, shortened
 from lm_basics.token_files import open_token_file
 from lm_basics.tokenizer import Tokenizer
 from lm_basics.tokenizer.kernels import KERNELS
+from lm_basics.tokenizer.patterns import END_OF_TEXT
 from lm_basics.tokenizer.tokenizer_json import CONFIG_FILE, read_end_of_text
 from lm_shared import display
 from lm_shared.files import read_json, write_json
@@ -40,10 +41,18 @@ def text(tmp_path: Path) -> Path:
 def tokenizer(text: Path, tmp_path: Path) -> Path:
     """The folder of a tokenizer whose documents end with <eos>."""
     folder = tmp_path / "tokenizer"
-    specials = ("--special-tokens", "<pad>", "<eos>", "--end-of-text", "<eos>")
+    specials = ("--special-tokens", "<pad>", "--special-tokens", "<eos>", "--end-of-text", "<eos>")
     options = ("--output", folder, "--vocab-size", 270)
     assert run("train-tokenizer", text, *options, *specials) == 0
     return folder
+
+
+def test_files_may_stand_behind_a_special_token(text: Path, tmp_path: Path) -> None:
+    options = ("--output", tmp_path / "one", "--vocab-size", 270)
+    specials = ("--special-tokens", "<pad>", "--special-tokens", END_OF_TEXT)
+    assert run("train-tokenizer", *options, *specials, text) == 0
+    found = Tokenizer.from_folder(tmp_path / "one").special_token_ids
+    assert found == {"<pad>": 0, END_OF_TEXT: 1}
 
 
 def test_the_tokenizers_own_end_of_text_is_taken_everywhere(

@@ -57,8 +57,9 @@ def test_the_command_shows_what_users_have_until_it_is_interrupted(
     write_rank_file(ranks, tmp_path / "cl100k_base.tiktoken")
     write_rank_file(ranks, tmp_path / "0a1b")
     arguments = [tmp_path / "folder", f"ours={tmp_path / 'folder'}", "--port", "0"]
-    arguments += ["--gpt2-vocab", files[0], "--gpt2-merges", files[1], "--rank-file"]
-    arguments += [tmp_path / "cl100k_base.tiktoken", f"o200k_base={tmp_path / '0a1b'}"]
+    arguments += ["--gpt2-vocab", files[0], "--gpt2-merges", files[1]]
+    arguments += ["--rank-file", tmp_path / "cl100k_base.tiktoken"]
+    arguments += ["--rank-file", f"o200k_base={tmp_path / '0a1b'}"]
     with command(*arguments) as (process, output):
         line = output.readline()
         found = re.fullmatch(r"http://127\.0\.0\.1:(\d+)/ shows (.*); Ctrl-C ends it\n", line)

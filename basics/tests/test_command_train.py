@@ -73,7 +73,7 @@ def train(tmp_path: Path, data: tuple[object, ...]) -> tuple[object, ...]:
 def test_a_run_leaves_samples_setting_and_report(
     tmp_path: Path, train: tuple[object, ...], capsys: Capture
 ) -> None:
-    options = ("--validation", tmp_path / "train.bin", "--prompt", "to be", "is")
+    options = ("--validation", tmp_path / "train.bin", "--prompt", "to be", "--prompt", "is")
     assert run(*train, *options, "--sample-every", 3) == 0
     printed = capsys.readouterr().out
     assert "val_bits_per_byte " in printed

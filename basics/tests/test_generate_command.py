@@ -70,9 +70,14 @@ def test_a_stop_string_ends_the_text(model: Path, capsys: Capture) -> None:
     options = ("--model", model, "--max-new-tokens", 20)
     free = _run(capsys, "a", *options)[1].removesuffix("\n")
     stop = free[5:8]
-    assert _run(capsys, "a", *options, "--stop", "NEVER", stop)[1] == (
+    assert _run(capsys, "a", *options, "--stop", "NEVER", "--stop", stop)[1] == (
         free[: free.index(stop, 1)] + "\n"
     )
+
+
+def test_a_prompt_may_stand_behind_a_stop_string(model: Path, capsys: Capture) -> None:
+    options = ("--model", model, "--max-new-tokens", 20, "--stop", "NEVER")
+    assert _run(capsys, *options, "a") == _run(capsys, "a", *options)
 
 
 def test_top_k_one_is_greedy(model: Path, capsys: Capture) -> None:

@@ -23,6 +23,13 @@ Positional = tyro.conf.Positional
 Overwrite = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 """The option ``--overwrite``: whether an earlier output may be replaced."""
 
+Each = tyro.conf.UseAppendAction
+"""Marks an option of one value that may be given again: ``Annotated[tuple[str, ...], Each]``.
+
+Without it a list takes all words behind it, also those that were meant as files or prompts. What is
+given is added to the default.
+"""
+
 PATH = tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: none)")
 """Describes a path that may be left out: ``Annotated[Path | None, PATH]``."""
 

@@ -9,7 +9,7 @@ import tyro
 
 from lm_basics.commands.text_files import check_text_files
 from lm_basics.commands.tokenizer_folder import load_tokenizer, parse_named
-from lm_shared.command_options import Overwrite
+from lm_shared.command_options import Each, Overwrite
 from lm_shared.config import to_dict
 from lm_shared.files import claim_folder, write_json
 
@@ -39,7 +39,8 @@ def compare_on_text(
     *,
     tokenizer: Annotated[
         tuple[str, ...],
-        tyro.conf.arg(metavar="[FOLDER ...]", help_behavior_hint="(default: none)"),
+        Each,
+        tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: none, repeatable)"),
     ] = (),
     vocab_sizes: tuple[int, ...] = (512, 1024, 4096),
     held_out_share: float = 0.1,
@@ -51,7 +52,7 @@ def compare_on_text(
 
     Args:
         files: UTF-8 text or .parquet; without any, the reference manual that comes with Python.
-        tokenizer: further tokenizers, as folder or name=folder; one that was trained on all of the
+        tokenizer: further tokenizer, as folder or name=folder; one that was trained on all of the
             files has seen the held-out text, which flatters it.
         vocab_sizes: most ids of the byte-pair encodings; words get as many as the largest.
         held_out_share: part at the end of each file that the comparison is made on.

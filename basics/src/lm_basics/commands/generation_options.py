@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from lm_basics.sampling_config import SamplingConfig
-from lm_shared.command_options import PATH
+from lm_shared.command_options import PATH, Each
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
@@ -34,9 +34,10 @@ class GenerationOptions:
     """share of the probability to sample from, of the tokens that top-k leaves."""
     stop: Annotated[
         tuple[str, ...],
-        tyro.conf.arg(metavar="[STR ...]", help_behavior_hint="(default: none)"),
+        Each,
+        tyro.conf.arg(metavar="STR", help_behavior_hint="(default: none, repeatable)"),
     ] = ()
-    """strings that end a text, beside the model's own end; they are left out."""
+    """string that ends a text, beside the model's own end; it is left out."""
     seed: int = 0
     """decides the samples: the same in both commands."""
     num_samples: int = 1

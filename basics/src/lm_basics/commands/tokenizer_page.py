@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from lm_basics.commands.tokenizer_folder import load_tokenizer, parse_named
+from lm_shared.command_options import Each
 
 if TYPE_CHECKING:
     from lm_basics.tokenizer.text_tokenizer import TextTokenizer
@@ -20,7 +21,11 @@ def serve_tokenizer_page(
     *,
     gpt2_vocab: Path | None = None,
     gpt2_merges: Path | None = None,
-    rank_file: tuple[str, ...] = (),
+    rank_file: Annotated[
+        tuple[str, ...],
+        Each,
+        tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: none, repeatable)"),
+    ] = (),
     host: str = "127.0.0.1",
     port: int = 8000,
 ) -> None:
@@ -32,7 +37,7 @@ def serve_tokenizer_page(
         folders: folders with a tokenizer.json, as folder or name=folder.
         gpt2_vocab: GPT-2's vocab.json, also named encoder.json.
         gpt2_merges: GPT-2's merges.txt, also named vocab.bpe.
-        rank_file: OpenAI's files for tiktoken: r50k_base.tiktoken, cl100k_base.tiktoken or
+        rank_file: OpenAI's file for tiktoken: r50k_base.tiktoken, cl100k_base.tiktoken or
             o200k_base.tiktoken, or such a name and another file as cl100k_base=file.
         host: address to listen on; others than the default let other computers in.
         port: 0 takes a free one.

@@ -10,7 +10,7 @@ from lm_basics.commands.train_recipes import RECIPES, DepthRecipe, TrainRecipe
 from lm_basics.model_config import TransformerConfig
 from lm_basics.training.progress import TrainingProgress
 from lm_shared.choices import DeviceName
-from lm_shared.command_options import Overwrite, with_recipes
+from lm_shared.command_options import Each, Overwrite, with_recipes
 from lm_shared.files import clear_folder
 from lm_shared.runs import RUN_PARTS, claim_run
 
@@ -40,7 +40,11 @@ def train_model(
     validation_tokens: int | None = None,
     tokenizer: Annotated[Path | None, _NONE] = None,
     device: DeviceName = "auto",
-    prompt: tuple[str, ...] = (),
+    prompt: Annotated[
+        tuple[str, ...],
+        Each,
+        tyro.conf.arg(metavar="STR", help_behavior_hint="(default: none, repeatable)"),
+    ] = (),
     sample_every: int | None = None,
     overwrite: Overwrite = False,
     tensorboard: bool = False,
@@ -59,7 +63,7 @@ def train_model(
             corpus the first 65,536.
         tokenizer: Folder of the tokenizer that made the tokens, to be saved with the model.
         device: Where to train; auto takes a GPU if there is one.
-        prompt: Texts that the model continues while it learns; they need the tokenizer.
+        prompt: Text that the model continues while it learns; it needs the tokenizer.
         sample_every: Steps between these samples; None means only after the last step.
         overwrite: Whether to begin anew where an earlier run is.
         tensorboard: Whether to write the metrics for TensorBoard as well.

@@ -10,7 +10,7 @@ from lm_basics.commands.text_files import TextFiles, check_text_files
 from lm_basics.tokenizer.learning import TieBreaking
 from lm_basics.tokenizer.patterns import END_OF_TEXT, GPT2_PATTERN, GPT4_PATTERN, O200K_PATTERN
 from lm_basics.tokenizer.texts import OnInvalid
-from lm_shared.command_options import Overwrite
+from lm_shared.command_options import Each, Overwrite
 from lm_shared.files import claim_folder
 
 _PATTERNS = {"gpt2": GPT2_PATTERN, "gpt4": GPT4_PATTERN, "gpt4o": O200K_PATTERN}
@@ -27,7 +27,11 @@ def train_tokenizer(
     *,
     output: Path = Path("runs/tokenizer"),
     vocab_size: int = 4096,
-    special_tokens: tuple[str, ...] = (END_OF_TEXT,),
+    special_tokens: Annotated[
+        tuple[str, ...],
+        Each,
+        tyro.conf.arg(metavar="STR", help_behavior_hint=f"(default: {END_OF_TEXT}, repeatable)"),
+    ] = (),
     end_of_text: str = END_OF_TEXT,
     pattern: str = "gpt2",
     tie_breaking: TieBreaking = "greater_bytes",
@@ -47,7 +51,7 @@ def train_tokenizer(
         files: UTF-8 text or .parquet; special tokens in it are boundaries that no merge crosses.
         output: folder for tokenizer.json and tokenizer_config.json.
         vocab_size: most tokens, with the 256 bytes and the special tokens.
-        special_tokens: strings that are never cut; they get the first ids.
+        special_tokens: string that is never cut; all get the first ids, in this order.
         end_of_text: which of them ends a document.
         pattern: gpt2, gpt4, gpt4o, or a regular expression of the pre-tokens.
         tie_breaking: which of equally frequent pairs is merged first.
@@ -66,6 +70,7 @@ def train_tokenizer(
 
     check_text_files(files)
     claim_folder(output, "a tokenizer", parts=PARTS, overwrite=overwrite, inputs=files)
+    special_tokens = special_tokens or (END_OF_TEXT,)
     if end_of_text not in (*special_tokens, END_OF_TEXT):
         raise ValueError(f"--end-of-text {end_of_text!r} is none of {list(special_tokens)}")
     pattern = _find_pattern(pattern)
