@@ -161,7 +161,7 @@ def percentile_interval(
     """Return the central range of ``quantity`` over bootstrapped laws.
 
     Raises:
-        ValueError: There are no laws, or ``level`` is not between 0 and 1.
+        ValueError: There are no laws, one has no finite value, or ``level`` is not in (0, 1).
     """
     return intervals.percentile_interval([quantity(law) for law in laws], level=level)
 
