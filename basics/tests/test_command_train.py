@@ -372,6 +372,16 @@ def test_a_folder_with_settings_of_its_own_is_no_run(
         assert {one.name for one in work.iterdir()} == {name, "config.json"}
 
 
+def test_the_corpus_is_not_written_beside_a_run_on_other_tokens(
+    tmp_path: Path, train: tuple[object, ...], capsys: Capture
+) -> None:
+    assert run(*train) == 0
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+    assert run("train", "default", "--output", tmp_path / "run") == 2
+    assert "holds a run of another configuration (" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before
+
+
 def test_a_run_begins_anew_on_request_and_keeps_what_is_foreign(
     tmp_path: Path, train: tuple[object, ...], capsys: Capture
 ) -> None:

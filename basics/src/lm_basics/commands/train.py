@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -11,8 +11,9 @@ from lm_basics.model_config import TransformerConfig
 from lm_basics.training.progress import TrainingProgress
 from lm_shared.choices import DeviceName
 from lm_shared.command_options import Each, Overwrite, with_recipes
-from lm_shared.files import clear_folder
-from lm_shared.runs import RUN_PARTS, claim_run
+from lm_shared.config import describe_changes, to_dict
+from lm_shared.files import clear_folder, read_json
+from lm_shared.runs import CONFIG_NAME, RUN_PARTS, claim_run
 
 if TYPE_CHECKING:
     import torch
@@ -88,7 +89,7 @@ def train_model(
     # A run that is there goes on; what is not a run is left alone.
     claim_run(output, parts=PARTS, contents=CONTENTS, inputs=given if overwrite else ())
     sinks = chosen_sinks(output, tensorboard=tensorboard, wandb=wandb)
-    data = _open_data(recipe, output, tokens, validation, tokenizer)
+    data = _open_data(recipe, output, tokens, validation, tokenizer, overwrite=overwrite)
     shape, config = recipe.resolve(data.train.vocab_size)
     if data.validation is None and config.validate_every is not None:
         logger.warning("There is nothing to validate on: --validation FILE names held-out tokens.")
@@ -162,6 +163,8 @@ def _open_data(
     tokens: Path | None,
     validation: Path | None,
     tokenizer: Path | None,
+    *,
+    overwrite: bool,
 ) -> "TrainingTokens":
     from lm_basics.commands.training_tokens import DEFAULT_VOCAB_SIZE, default_tokens, open_tokens
 
@@ -176,8 +179,24 @@ def _open_data(
         if path is not None:
             raise ValueError(f"--{name} {path} needs --tokens: the default corpus has its own")
     # Sizes that do not go together are found before the corpus is encoded.
-    recipe.resolve(DEFAULT_VOCAB_SIZE)
+    shape, config = recipe.resolve(DEFAULT_VOCAB_SIZE)
+    if not (overwrite or (output / "data").exists()):
+        _refuse_other_run(output, {"model": to_dict(shape), "training": to_dict(config)})
     return default_tokens(output / "data")
+
+
+def _refuse_other_run(folder: Path, settings: dict[str, Any]) -> None:
+    """Raise ``ValueError`` where the corpus would be written beside a run of other settings."""
+    path = folder / CONFIG_NAME
+    recorded = read_json(path) if path.exists() else settings
+    if isinstance(recorded, dict):
+        recorded = {name: recorded.get(name) for name in settings}
+    changes = describe_changes(recorded, settings)
+    if changes:
+        raise ValueError(
+            f"{folder} holds a run of another configuration ({changes}): choose another folder, or "
+            "replace this one by --overwrite"
+        )
 
 
 def _sample_writer(
