@@ -100,6 +100,16 @@ def test_a_second_press_ends_at_once() -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_an_error_behind_ctrl_c_is_told() -> None:
+    def fail() -> None:
+        with delayed_interrupt():
+            signal.raise_signal(signal.SIGINT)
+            raise OSError("no space for the samples")
+
+    with pytest.raises(KeyboardInterrupt, match="no space for the samples"):
+        fail()
+
+
 def test_other_handlers_and_threads_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     pressed: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))

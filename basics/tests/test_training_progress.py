@@ -21,6 +21,13 @@ def test_the_smoothed_loss_starts_at_the_first_and_follows_slowly() -> None:
     assert all(constant.add(report(i, 3.0)).loss == pytest.approx(3.0) for i in range(1, 9))
 
 
+def test_a_step_without_a_finite_loss_is_left_out_of_the_mean() -> None:
+    progress = TrainingProgress(flops_per_token=1.0)
+    assert math.isnan(progress.add(report(1, math.nan)).loss)
+    losses = [progress.add(report(2 + i, one)).loss for i, one in enumerate((3.0, math.inf, 3.0))]
+    assert losses == pytest.approx([3.0, 3.0, 3.0])
+
+
 def test_the_time_left_is_what_the_remaining_tokens_take() -> None:
     progress = TrainingProgress(flops_per_token=1.0)
     assert progress.add(report(4, 1.0)).remaining_s == pytest.approx(600 / 50)

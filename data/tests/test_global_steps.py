@@ -3,9 +3,11 @@ import random
 import numpy as np
 import pytest
 
+from lm_data.crawl.warc import CrawlCounts
 from lm_data.deduplicate.minhash import ShingleHasher
 from lm_data.document import Document
-from lm_data.pipeline.global_steps import ShingleFile, choose_validation
+from lm_data.pipeline.global_steps import ShingleFile, choose_validation, find_exact_duplicates
+from lm_data.pipeline.passes import Extracted
 from lm_data.shards import read_texts, write_shard
 
 
@@ -35,6 +37,18 @@ def test_shards_without_candidates_are_not_read(shards, tmp_path):
     assert len(file.read(7)) > 0
     with pytest.raises(FileNotFoundError):
         file.write(shards, {4})
+
+
+def test_the_text_of_a_repeated_record_drops_nothing():
+    # The second record of "a" is dropped for its id, so its text stays with "b" alone.
+    part = Extracted(
+        ids=["a", "a", "b", "c"], digests=[b"1", b"2", b"2", b"2"], crawl=CrawlCounts()
+    )
+    (dropped,) = find_exact_duplicates([part])
+    assert {row: (one.reason, one.of) for row, one in dropped.items()} == {
+        1: ("repeated_record", "a"),
+        3: ("same_text", "b"),
+    }
 
 
 def make_sizes(count, seed=0):

@@ -229,7 +229,7 @@ def check_ids(ids: NDArray[np.integer], vocab_size: int) -> None:
 
 
 def check_document_starts(starts: Int64[np.ndarray, " documents"], num_tokens: int) -> None:
-    """Raise ``ValueError`` unless the starts ascend from 0 to at most the last token."""
+    """Raise ``ValueError`` unless the starts ascend from 0 to at most ``num_tokens``."""
     is_ascending = len(starts) > 0 and starts[0] == 0 and bool(np.all(np.diff(starts) >= 0))
     if not is_ascending or starts[-1] > num_tokens:
         raise ValueError(

@@ -1,5 +1,6 @@
 """What a training loop tells about each step, and the numbers that people watch made of it."""
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -107,9 +108,11 @@ class TrainingProgress:
 
     def add(self, report: StepReport) -> ProgressNumbers:
         """Take a report and return the numbers after it."""
-        self._sum = _LOSS_MEMORY * self._sum + (1 - _LOSS_MEMORY) * report.loss
-        self._weight = _LOSS_MEMORY * self._weight + (1 - _LOSS_MEMORY)
-        loss = self._sum / self._weight
+        # A skipped step may have no finite loss, which would stay in the mean for ever.
+        if math.isfinite(report.loss):
+            self._sum = _LOSS_MEMORY * self._sum + (1 - _LOSS_MEMORY) * report.loss
+            self._weight = _LOSS_MEMORY * self._weight + (1 - _LOSS_MEMORY)
+        loss = self._sum / self._weight if self._weight else math.nan
         speed = report.tokens_per_s
         tokens_left = (report.steps - report.step) * report.tokens / report.step
         return ProgressNumbers(

@@ -290,7 +290,7 @@ def delayed_interrupt() -> Iterator[Callable[[], bool]]:
     except Exception as error:
         # Whatever ends the block, the press must not be lost.
         if was_pressed:
-            raise KeyboardInterrupt from error
+            raise KeyboardInterrupt(str(error)) from error
         raise
     finally:
         if is_ours:

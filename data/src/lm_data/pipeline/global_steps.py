@@ -39,8 +39,10 @@ def find_exact_duplicates(extracted: Sequence[Extracted]) -> DuplicatesByShard:
                 own[row] = Duplicate(reason="repeated_record", of=name)
             elif digest in first_of_text:
                 own[row] = Duplicate(reason="same_text", of=first_of_text[digest])
+            else:
+                # Of a document that stays: the text of a dropped one would drop its last copy.
+                first_of_text[digest] = name
             seen_ids.add(name)
-            first_of_text.setdefault(digest, name)
         duplicates.append(own)
     return duplicates
 
