@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -16,9 +17,11 @@ from lm_basics.commands.train_recipes import RECIPES
 from lm_basics.commands.training_display import TrainingDisplay, describe_progress
 from lm_basics.commands.training_sinks import LateSink
 from lm_basics.commands.training_watch import TrainingWatch
+from lm_basics.export import load_model
 from lm_basics.reports import load_setting, read_run
 from lm_basics.token_files import encode_documents, write_token_file
 from lm_basics.tokenizer import END_OF_TEXT, Tokenizer
+from lm_basics.training import evaluate_loss
 from lm_basics.training.progress import ProgressNumbers
 from lm_basics.training.samples import Sample, read_samples
 from lm_basics.transformer import TransformerLM
@@ -90,6 +93,36 @@ def test_a_run_leaves_samples_setting_and_report(
     assert numbers["is_finished"]
     assert numbers["mfu"] > 0
     assert f"wrote {folder / 'model'} and {folder / 'report.html'}" in printed
+
+
+@pytest.mark.parametrize("keep_best", [False, True])
+@pytest.mark.parametrize("ema_decay", [None, 0.5])
+def test_the_exported_model_is_the_one_whose_validation_is_reported(
+    tmp_path: Path,
+    train: tuple[object, ...],
+    ema_decay: float | None,
+    keep_best: bool,
+    capsys: Capture,
+) -> None:
+    held_out, folder = tmp_path / "held_out.bin", tmp_path / "run"
+    # Of bytes that training never sees: the best step is the first.
+    encode_documents(Tokenizer.from_folder(tmp_path / "tokenizer"), ["XYZ" * 50], held_out)
+    options = ("--optimizer.lr", 1.0, "--validate-every", 1, "--validation", held_out)
+    averaged = () if ema_decay is None else ("--ema-decay", ema_decay)
+    best = ("--keep-best",) if keep_best else ()
+    assert run(*train, *options, *averaged, *best, "--dtype", "float32") == 0
+    printed = capsys.readouterr().out
+    losses = [
+        one["val_loss"] for one in read_metrics(folder / "metrics.jsonl") if "val_loss" in one
+    ]
+    reported = min(losses) if keep_best else losses[-1]
+    assert min(losses) < losses[-1]
+    tokens = np.fromfile(held_out, dtype=np.uint16)
+    model = load_model(folder / "model")
+    loss = evaluate_loss(model, tokens, first_context=int(tokens[-1])).nats_per_token
+    assert loss == pytest.approx(reported, rel=1e-5)
+    assert f"val_loss {reported:.4f}" in printed
+    assert ("exported the best weights" in printed) == keep_best
 
 
 def test_a_part_of_the_held_out_tokens_may_do(

@@ -1,6 +1,7 @@
 """``basics train``: train a transformer on a token file."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +14,8 @@ from lm_shared.choices import DeviceName
 from lm_shared.command_options import Each, Overwrite, with_recipes
 from lm_shared.config import describe_changes, to_dict
 from lm_shared.files import clear_folder, read_json
-from lm_shared.runs import CONFIG_NAME, RUN_PARTS, claim_run
+from lm_shared.metrics import read_metrics
+from lm_shared.runs import CONFIG_NAME, METRICS_NAME, RUN_PARTS, claim_run
 
 if TYPE_CHECKING:
     import torch
@@ -79,7 +81,7 @@ def train_model(
     from lm_basics.commands.training_watch import TrainingWatch
     from lm_basics.export import MODEL_FOLDER_NAME, save_model
     from lm_basics.nn.ops import COMPILED_OPS, REFERENCE_OPS
-    from lm_basics.training import train
+    from lm_basics.training import load_best_weights, train
     from lm_basics.transformer import TransformerLM
     from lm_shared.tensors import choose_device, choose_dtype, require_determinism, seed_everything
 
@@ -129,13 +131,19 @@ def train_model(
             on_step=watch.on_step,
             sinks=sinks,
         )
-    save_model(
-        model, output / MODEL_FOLDER_NAME, tokenizer=data.tokenizer, end_of_text=data.end_of_text
-    )
+    model_folder = output / MODEL_FOLDER_NAME
+    with result.validated_weights():
+        best_step = load_best_weights(output, model) if config.keep_best else None
+        save_model(model, model_folder, tokenizer=data.tokenizer, end_of_text=data.end_of_text)
     print(f"{in_count(count_parameters(shape))} parameters")
     _print_result(result, num_trained=watch.num_steps)
+    if best_step is not None:
+        print(f"exported the best weights, those of step {best_step}:")
+        # The line of a step's validation follows the step's own.
+        line = [one for one in read_metrics(output / METRICS_NAME) if one["step"] == best_step][-1]
+        _print_numbers({name: line[name] for name in result.validation})
     write_report([output], output)
-    print(f"wrote {output / MODEL_FOLDER_NAME} and {output / 'report.html'}")
+    print(f"wrote {model_folder} and {output / 'report.html'}")
     if data.tokenizer is not None:
         print(f'next: basics generate "The people" --model {output}')
 
@@ -250,7 +258,11 @@ def _print_result(result: "TrainingResult", *, num_trained: int) -> None:
     if 0 < num_trained < result.steps:
         print(f"of these, {counted(num_trained, 'step')} now, the others before")
     print(f"training loss {result.final_loss:.4f} nats per token, mean of the last tenth")
-    for name, value in result.validation.items():
+    _print_numbers(result.validation)
+
+
+def _print_numbers(values: Mapping[str, float]) -> None:
+    for name, value in values.items():
         print(f"{name} {value:.4f}")
 
 

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -103,7 +102,7 @@ def run_entry(
             validate=validate,
             on_step=on_step,
         )
-        with nullcontext() if result.ema is None else result.ema.applied():
+        with result.validated_weights():
             score = score_model(model, data, division)
             save_model(model, folder / MODEL_NAME, tokenizer=data.tokenizer)
         used, num_threads = model.output_weight.device.type, torch.get_num_threads()

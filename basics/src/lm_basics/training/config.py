@@ -77,7 +77,7 @@ class TrainingConfig:
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Type of the matrix products; parameters stay float32. float16 comes with loss scaling."""
     ema_decay: float | None = None
-    """Decay of the moving average of the weights, which is then validated; None: there is none."""
+    """Decay of the average of the weights, which is validated and exported; None: none."""
     data_order: DataOrder = field(default_factory=ShuffledEpochs)
     """Which windows of the data a step trains on."""
     mask_documents: bool = False
@@ -89,7 +89,7 @@ class TrainingConfig:
     keep_checkpoints: int = 1
     """How many of the last checkpoints stay."""
     keep_best: bool = False
-    """Whether the checkpoint with the lowest validation loss stays, too."""
+    """Whether the checkpoint with the lowest validation loss stays as well, and is exported."""
     seed: int = 0
     """Decides the order of the data."""
 

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,11 @@ class TrainingResult:
     validation: dict[str, float]
     """What ``validate`` returned after the last step."""
     ema: WeightEMA | None
-    """The averaged weights, if any; inside of ``ema.applied()`` the model has them."""
+    """The averaged weights, if any."""
+
+    def validated_weights(self) -> AbstractContextManager[None]:
+        """Return a context in which the model has the weights that ``validation`` is of."""
+        return nullcontext() if self.ema is None else self.ema.applied()
 
 
 Validation = Callable[[TransformerLM], dict[str, float]]
