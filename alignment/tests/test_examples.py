@@ -45,3 +45,8 @@ def test_an_order_is_drawn_once_and_is_numpys():
     order = np.random.default_rng([6, 0]).permutation(10)
     assert drawn == [EXAMPLES[index] for index in order]
     assert _epoch_order.cache_info().misses == 1
+
+
+def test_an_order_that_is_remembered_cannot_be_changed():
+    with pytest.raises(ValueError, match="read-only"):
+        _epoch_order(10, 6, 0)[0] = 1

@@ -61,6 +61,7 @@ def test_masked_pieces_are_as_many_as_were_inserted(sample, corpus):
 
 def test_training_bytes_are_told_by_true_source(audit, corpus):
     assert audit.train_bytes.keys() == {"sotu", "pydoc"}
+    assert list(audit.train_bytes.values()) == sorted(audit.train_bytes.values(), reverse=True)
     assert sum(audit.train_bytes.values()) == corpus.receipt.text_bytes["train"]
 
 

@@ -37,6 +37,11 @@ def test_seen_text_costs_nothing_and_noise_eight_bits():
     )
 
 
+def test_what_was_seen_first_in_a_long_text_is_within_reach():
+    noise = random.Random(1).randbytes(1_300_000)
+    assert xz_bits_per_byte(noise, noise[:20_000]) < 0.5
+
+
 def test_training_text_helps_and_documents_are_joined():
     alone = xz_bits_per_byte(b"", HELD_OUT)
     assert 1.5 < xz_bits_per_byte(TRAINING, HELD_OUT) < alone

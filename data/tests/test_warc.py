@@ -214,3 +214,13 @@ def test_padding_behind_an_empty_member_is_no_damage(warc_path):
 def test_file_that_is_one_member_is_read_once(warc_path):
     warc_path.write_bytes(gzip.compress(gzip.decompress(warc_path.read_bytes())))
     assert len(read(warc_path)[0]) == 10
+
+
+@pytest.mark.parametrize("scan_size", [100, 1 << 20])
+def test_padding_between_members_is_no_damage(warc_path, scan_size, monkeypatch):
+    monkeypatch.setattr(warc, "SCAN_SIZE", scan_size)
+    data = warc_path.read_bytes()
+    cut = find_members(data)[5]
+    warc_path.write_bytes(data[:cut] + gzip.compress(b"", mtime=0) + bytes(512) + data[cut:])
+    responses, counts = read(warc_path)
+    assert (len(responses), counts.damaged) == (10, 0)

@@ -11,6 +11,7 @@ from lm_scaling.experiment import ExperimentResult
 from lm_scaling.laws.parametric import ParametricLaw
 from lm_scaling.laws.parametric_fit import ParametricFit, fit_parametric
 from lm_scaling.laws.points import ScalingPoint, read_points, write_points
+from lm_scaling.laws.small_sample import SmallSampleFit, fit_small_sample
 from lm_scaling.planner import Plan, plan
 from lm_shared.config import load_config
 from scaling.tests.conftest import grid_points
@@ -66,8 +67,12 @@ def test_fit_answers_the_course_question(run, tables: Path, capsys) -> None:
 
 
 def test_fit_offers_the_law_for_few_runs(run, table: Path, capsys) -> None:
-    assert run("fit", table, "--law", "small-sample") == 0
-    assert "9 runs" in capsys.readouterr().out
+    output = table.with_name("fit.json")
+    assert run("fit", table, "--law", "small-sample", "--output", output) == 0
+    printed = capsys.readouterr().out
+    assert "9 runs" in printed
+    assert f"wrote {output}" in printed
+    assert load_config(SmallSampleFit, output) == fit_small_sample(read_points(table))
 
 
 def test_plan_chooses_and_writes_what_the_library_does(
@@ -76,8 +81,28 @@ def test_plan_chooses_and_writes_what_the_library_does(
     output = tmp_path / "plan.json"
     assert run("plan", table, candidates, "--budget-s", "240", "--output", output) == 0
     written = load_config(Plan, output)
-    assert f"train {written.chosen}" in capsys.readouterr().out
+    assert written == plan(read_points(table), read_candidates(candidates), budget_s=240)
+    printed = capsys.readouterr().out
+    assert f"train {written.chosen}" in printed
+    assert f"wrote {output}" in printed
+    rows = [line.split() for line in printed.splitlines()]
+    for row, one in zip(rows[1:3], written.alternatives, strict=True):
+        assert row[0] == one.name
+        assert row[4:] == [f"{one.predicted_loss:.4f}", f"{one.interval.low:.3f}", "to", row[-1]]
     assert written.tokens == pytest.approx(240 / (6e-5 if written.chosen == "small" else 3e-4))
+
+
+def test_plan_hands_on_what_limits_the_tokens(
+    run, table: Path, candidates: Path, tmp_path: Path
+) -> None:
+    limits = {"budget_flops": 1e14, "unique_tokens": 1e5, "max_epochs": 2.0, "tokens_multiple": 64}
+    options = [(f"--{name.replace('_', '-')}", value) for name, value in limits.items()]
+    output = tmp_path / "plan.json"
+    words = [word for option in options for word in option]
+    assert run("plan", table, candidates, *words, "--output", output) == 0
+    written = load_config(Plan, output)
+    assert written == plan(read_points(table), read_candidates(candidates), **limits)
+    assert written.tokens == 2e5 // 64 * 64
 
 
 def test_an_absent_speed_is_allowed_for_a_budget_in_flops(run, table: Path, tmp_path: Path) -> None:

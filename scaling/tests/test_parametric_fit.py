@@ -150,6 +150,11 @@ def test_tables_that_tell_nothing_are_refused(law: ParametricLaw) -> None:
         fit_parametric([replace(point, tokens=1e9) for point in points])
 
 
+def test_one_start_and_one_step_are_allowed() -> None:
+    config = ParametricFitConfig(num_starts=1, max_iterations=1)
+    assert (config.num_starts, config.max_iterations) == (1, 1)
+
+
 @pytest.mark.parametrize("settings_", [{"delta": 0.0}, {"num_starts": 0}, {"max_iterations": 0}])
 def test_bad_settings_are_refused(settings_) -> None:
     with pytest.raises(ValueError, match="positive"):

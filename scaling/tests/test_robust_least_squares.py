@@ -126,3 +126,20 @@ def test_a_term_that_the_runs_do_not_have_vanishes() -> None:
     residuals, _ = residuals_and_jacobian(table, thetas)
     # A size term of exponent near zero is part of E: the law is right, its unknowns are arbitrary.
     np.testing.assert_allclose(residuals, 0.0, atol=5e-4)
+
+
+@pytest.mark.parametrize("unit", [1e-8, 1e-3, 1e6])
+def test_the_unit_of_the_weights_does_not_matter(law: ParametricLaw, unit: float) -> None:
+    """Not even where a term has no curvature of its own."""
+    table = LogTable.from_points(grid_points(law, SIZES, TOKENS, noise=0.02))
+    starts = start_rows(table, law, 3)
+    starts[1:, 1] = -20.0
+    starts[2, 3] = math.log(2.0)
+    weights = np.ones((3, 9))
+    for count in (1, 4):
+        found, value = minimize_batch(table, starts, weights, delta=1e-3, max_iterations=count)
+        scaled, scaled_value = minimize_batch(
+            table, starts, weights * unit, delta=1e-3, max_iterations=count
+        )
+        np.testing.assert_allclose(scaled, found, rtol=1e-6)
+        np.testing.assert_allclose(scaled_value / unit, value, rtol=1e-6)

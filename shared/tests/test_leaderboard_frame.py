@@ -23,7 +23,7 @@ from lm_shared.leaderboard import (
     write_tables,
 )
 from lm_shared.leaderboard.commands import report_verification
-from lm_shared.leaderboard.rules import check_clock, check_time
+from lm_shared.leaderboard.rules import check_clock, check_speed, check_time
 from lm_shared.leaderboard.table import BEGIN, END
 from lm_shared.receipt import Hardware, Receipt
 from shared.tests import sum_leaderboard
@@ -255,6 +255,18 @@ def test_a_step_without_a_finite_value_has_to_come_out_as_such(entry: Path) -> N
     assert is_replayed(values)
     assert not is_replayed([math.nan, *values[1:]])
     assert not is_replayed([*values, 1.0])
+
+
+def test_the_speed_is_that_of_the_faster_half(entry: Path) -> None:
+    record = sum_leaderboard._read_record(entry, load_config(Submission, entry / SUBMISSION_NAME))
+    # A quarter of the steps is faster: disturbances of the slower half change nothing.
+    typical = record.mean_step_s
+    seconds = [typical * factor for factor in (9, 0.1, 50, 1, 2, 0.2, 70, 3)]
+    found = check_speed(record, seconds)
+    assert found.passed
+    assert f"{typical:.3f} s in the replay" in found.detail
+    assert not check_speed(record, [100 * one for one in seconds]).passed
+    assert check_speed(record, []).passed is None
 
 
 def test_more_threads_and_faster_devices_may_do_more(entry: Path) -> None:
