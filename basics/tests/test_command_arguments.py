@@ -8,9 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lm_basics.commands import stopwatch, training_display
+from lm_basics.commands import long_work, training_watch
 from lm_basics.commands.main import main
-from lm_basics.commands.wording import counted, shortened
 from lm_basics.token_files import open_token_file
 from lm_basics.tokenizer import Tokenizer
 from lm_basics.tokenizer.kernels import KERNELS
@@ -275,32 +274,24 @@ def test_a_resumed_training_tells_how_much_of_it_is_new(
     options = ("--steps", 5, "--checkpoint-every", 1)
     with monkeypatch.context() as patch:
         patch.setattr(display, "LOG_INTERVAL_S", 0.0)
-        training_display.logger.addFilter(interrupt)
+        training_watch.logger.addFilter(interrupt)
         try:
             assert run(*train, *options) == 130
         finally:
-            training_display.logger.removeFilter(interrupt)
+            training_watch.logger.removeFilter(interrupt)
     assert run(*train, *options) == 0
     assert "of these, 2 steps now, the others before" in capsys.readouterr().out
 
 
-def test_words_follow_numbers() -> None:
-    assert counted(1, "token") == "1 token"
-    assert counted(2000, "token") == "2,000 tokens"
-    assert counted(0, "token") == "0 tokens"
-    assert shortened(b"a" * 40) == repr(b"a" * 40)
-    assert shortened("é" * 41) == f"{'é' * 40!r} … 41 characters"
-
-
 def test_seconds_of_compiling_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     empty = Library(KERNELS.functions, KERNELS.sources, cache_folder=tmp_path)
-    monkeypatch.setattr(stopwatch, "KERNELS", empty)
-    watch = stopwatch.Stopwatch()
+    monkeypatch.setattr(long_work, "KERNELS", empty)
+    watch = long_work.Stopwatch()
     assert watch.remark() == ""
     # Another process does the same to it.
     empty.object_path().touch()
     assert "compiling" in watch.remark()
-    assert stopwatch.Stopwatch().remark() == ""
+    assert long_work.Stopwatch().remark() == ""
 
 
 def test_speed_is_told_where_there_is_enough_to_time(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from basics.tests.division_folder import write_data
-from lm_basics.commands.leaderboard_recipes import BEST_RECIPES
+from lm_basics.commands.leaderboard import BEST_RECIPES
 from lm_basics.commands.main import main
 from lm_basics.leaderboard import DIVISIONS, export_entry
 from lm_shared.files import read_json

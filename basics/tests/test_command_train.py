@@ -14,9 +14,12 @@ from lm_basics import default_corpus
 from lm_basics.commands import training_watch
 from lm_basics.commands.main import main
 from lm_basics.commands.train_recipes import RECIPES
-from lm_basics.commands.training_display import TrainingDisplay, describe_progress
-from lm_basics.commands.training_sinks import LateSink
-from lm_basics.commands.training_watch import TrainingWatch
+from lm_basics.commands.training_watch import (
+    LateSink,
+    TrainingDisplay,
+    TrainingWatch,
+    describe_progress,
+)
 from lm_basics.export import load_model
 from lm_basics.reports import load_setting, read_run
 from lm_basics.token_files import encode_documents, write_token_file

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lm_basics.commands.byte_count import parse_byte_count
+from lm_basics.commands.inputs import parse_byte_count
 from lm_basics.commands.main import main
 from lm_basics.token_files import partial_token_file
 from lm_basics.token_files.token_file import encode_documents, write_token_file

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from lm_shared.config import load_config, save_config
 from lm_shared.leaderboard import (
@@ -22,7 +23,7 @@ from lm_shared.leaderboard import (
     leaderboard_tables,
     write_tables,
 )
-from lm_shared.leaderboard.commands import report_verification
+from lm_shared.leaderboard.commands import require_kept, verification_table
 from lm_shared.leaderboard.rules import check_clock, check_speed, check_time
 from lm_shared.leaderboard.table import BEGIN, END
 from lm_shared.receipt import Hardware, Receipt
@@ -179,14 +180,15 @@ def test_entry_of_another_division_is_named(entry: Path) -> None:
         verify_entry(entry)
 
 
-def test_command_prints_the_rules_and_fails_where_one_is_broken(
+def test_what_was_found_is_a_table_and_a_broken_rule_an_error(
     entry: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    report_verification(verify_entry(entry))
-    assert "keeps every rule" in capsys.readouterr().out
+    require_kept(verify_entry(entry))
     submit(entry, num_threads=2)
+    verification = verify_entry(entry)
     with pytest.raises(ValueError, match="the entry breaks hardware"):
-        report_verification(verify_entry(entry))
+        require_kept(verification)
+    Console(width=120).print(verification_table(verification))
     assert "allowed are 1" in capsys.readouterr().out
 
 

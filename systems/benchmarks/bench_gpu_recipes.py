@@ -24,7 +24,7 @@ from lm_basics.accounting import (
     training_flops_per_token,
     training_memory,
 )
-from lm_basics.commands.leaderboard_recipes import BEST_RECIPES
+from lm_basics.commands.leaderboard import BEST_RECIPES
 from lm_basics.commands.train_recipes import RECIPES, ModelRecipe
 from lm_basics.nn.ops import COMPILED_OPS, Ops
 from lm_basics.optim import build_optimizer

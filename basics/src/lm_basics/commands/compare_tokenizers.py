@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from lm_basics.commands.text_files import check_text_files
-from lm_basics.commands.tokenizer_folder import load_tokenizer, parse_named
+from lm_basics.commands.inputs import check_text_files, load_tokenizer, parse_named
 from lm_shared.command_options import Each, Overwrite
 from lm_shared.config import to_dict
 from lm_shared.files import claim_folder, write_json
@@ -62,7 +61,6 @@ def compare_on_text(
     """
     from rich.console import Console
 
-    from lm_basics.commands.wording import counted
     from lm_basics.tokenizer_views.comparison import (
         compare_tokenizers,
         hold_out,
@@ -71,6 +69,7 @@ def compare_on_text(
     )
     from lm_basics.tokenizer_views.comparison_figure import comparison_figure
     from lm_shared.figures import write_png
+    from lm_shared.wording import counted
 
     claim_folder(output, "a comparison", parts=PARTS, overwrite=overwrite, inputs=files)
     if files:

@@ -23,7 +23,7 @@ def download(
         output: folder for a text to train on, a text to validate with, and their SHA-256.
         endpoint: address of Hugging Face, or of a mirror of it.
     """
-    from lm_basics.commands.activity_bars import activity_bars
+    from lm_basics.commands.long_work import activity_bars
     from lm_basics.corpora import CORPORA, download_corpus
 
     # It would tell of every request.

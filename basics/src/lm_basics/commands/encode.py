@@ -6,8 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from lm_basics.commands.text_files import TextFiles, check_text_files
-from lm_basics.commands.tokenizer_folder import find_folder
+from lm_basics.commands.inputs import TextFiles, check_text_files, find_folder
 from lm_basics.tokenizer.patterns import END_OF_TEXT
 from lm_basics.tokenizer.texts import OnInvalid
 from lm_shared.command_options import Overwrite
@@ -49,12 +48,11 @@ def encode(
         overwrite: replace an earlier token file, or the beginning of another.
         workers: threads or processes that encode.
     """
-    from lm_basics.commands.activity_bars import activity_bars
-    from lm_basics.commands.stopwatch import Stopwatch
-    from lm_basics.commands.wording import counted
+    from lm_basics.commands.long_work import Stopwatch, activity_bars
     from lm_basics.token_files.encoding import encode_files
     from lm_basics.tokenizer.bpe import Tokenizer
     from lm_basics.tokenizer.tokenizer_json import read_end_of_text
+    from lm_shared.wording import counted
 
     check_text_files(files)
     folder = find_folder(tokenizer)

@@ -4,9 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import tyro
-
-from lm_shared.command_options import Overwrite
+from lm_shared.command_options import PATH, Overwrite
 from lm_shared.config import to_dict
 from lm_shared.files import claim_file, write_json
 
@@ -24,9 +22,7 @@ def compare_ngram_models(
     tokens: Path,
     validation: Path,
     orders: tuple[int, ...] = (1, 2, 3, 4, 5),
-    output: Annotated[
-        Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: none)")
-    ] = None,
+    output: Annotated[Path | None, PATH] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Show what n-gram models of a token file need for the tokens of another one.
@@ -43,9 +39,9 @@ def compare_ngram_models(
     """
     from rich.console import Console
 
-    from lm_basics.commands.wording import counted
     from lm_basics.ngram import compare_ngrams
     from lm_basics.token_files.token_file import open_token_file, token_file_paths
+    from lm_shared.wording import counted
 
     if output is not None:
         inputs = (*token_file_paths(tokens), *token_file_paths(validation))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from lm_basics.commands.tokenizer_folder import load_tokenizer, parse_named
+from lm_basics.commands.inputs import load_tokenizer, parse_named
 from lm_shared.command_options import Each
 
 if TYPE_CHECKING:

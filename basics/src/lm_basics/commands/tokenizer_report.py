@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from lm_basics.commands.text_files import TextFiles, check_text_files
-from lm_basics.commands.tokenizer_folder import load_tokenizer, parse_named
+from lm_basics.commands.inputs import TextFiles, check_text_files, load_tokenizer, parse_named
 from lm_shared.command_options import Overwrite
 from lm_shared.config import save_config
 from lm_shared.files import claim_folder
@@ -70,7 +69,7 @@ def report_tokenizer(
 def _print_summary(numbers: "TokenizerReport", other_name: str) -> None:
     from rich.console import Console
 
-    from lm_basics.commands.wording import counted
+    from lm_shared.wording import counted
 
     console = Console(markup=False)
     console.print(_table("file", numbers.files))
@@ -91,7 +90,7 @@ def _print_summary(numbers: "TokenizerReport", other_name: str) -> None:
 
 
 def _list_tokens(rows: "Sequence[TokenRow]") -> str:
-    from lm_basics.commands.wording import shortened
+    from lm_shared.wording import shortened
 
     return ", ".join(shortened(row.text) for row in rows[:_NUM_PRINTED]) or "none"
 

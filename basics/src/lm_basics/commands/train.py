@@ -11,7 +11,7 @@ from lm_basics.commands.train_recipes import RECIPES, DepthRecipe, TrainRecipe
 from lm_basics.model_config import TransformerConfig
 from lm_basics.training.progress import TrainingProgress
 from lm_shared.choices import DeviceName
-from lm_shared.command_options import Each, Overwrite, with_recipes
+from lm_shared.command_options import PATH, Each, Overwrite, with_recipes
 from lm_shared.config import describe_changes, to_dict
 from lm_shared.files import clear_folder, read_json
 from lm_shared.metrics import read_metrics
@@ -31,17 +31,16 @@ logger = logging.getLogger(__name__)
 PARTS = ("data",)
 CONTENTS = ("samples.jsonl", "setting.json", "report.json", "report.html", "tensorboard", "wandb")
 """What a run folder holds besides the data and ``RUN_PARTS``."""
-_NONE = tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: none)")
 
 
 def train_model(
     recipe: TrainRecipe | DepthRecipe,
     *,
     output: Path = Path("runs/train-{recipe}"),
-    tokens: Annotated[Path | None, _NONE] = None,
-    validation: Annotated[Path | None, _NONE] = None,
+    tokens: Annotated[Path | None, PATH] = None,
+    validation: Annotated[Path | None, PATH] = None,
     validation_tokens: int | None = None,
-    tokenizer: Annotated[Path | None, _NONE] = None,
+    tokenizer: Annotated[Path | None, PATH] = None,
     device: DeviceName = "auto",
     prompt: Annotated[
         tuple[str, ...],
@@ -75,10 +74,8 @@ def train_model(
     from lm_basics.accounting import count_parameters
     from lm_basics.accounting.quantities import in_count
     from lm_basics.commands.report import write_report
-    from lm_basics.commands.training_display import training_display
-    from lm_basics.commands.training_sinks import chosen_sinks
     from lm_basics.commands.training_tokens import DEFAULT_VALIDATION_TOKENS
-    from lm_basics.commands.training_watch import TrainingWatch
+    from lm_basics.commands.training_watch import TrainingWatch, chosen_sinks, training_display
     from lm_basics.export import MODEL_FOLDER_NAME, save_model
     from lm_basics.nn.ops import COMPILED_OPS, REFERENCE_OPS
     from lm_basics.training import load_best_weights, train
@@ -248,7 +245,7 @@ def _setting(
 
 
 def _print_result(result: "TrainingResult", *, num_trained: int) -> None:
-    from lm_basics.commands.wording import counted
+    from lm_shared.wording import counted
 
     print(
         ("" if num_trained else "already finished: ")

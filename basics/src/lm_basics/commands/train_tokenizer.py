@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from lm_basics.commands.text_files import TextFiles, check_text_files
+from lm_basics.commands.inputs import TextFiles, check_text_files
 from lm_basics.tokenizer.learning import TieBreaking
 from lm_basics.tokenizer.patterns import END_OF_TEXT, GPT2_PATTERN, GPT4_PATTERN, O200K_PATTERN
 from lm_basics.tokenizer.texts import OnInvalid
@@ -61,12 +61,11 @@ def train_tokenizer(
         overwrite: replace an earlier tokenizer.
         workers: threads that count.
     """
-    from lm_basics.commands.activity_bars import activity_bars
-    from lm_basics.commands.byte_count import parse_byte_count
-    from lm_basics.commands.stopwatch import Stopwatch
-    from lm_basics.commands.wording import counted, shortened
+    from lm_basics.commands.inputs import parse_byte_count
+    from lm_basics.commands.long_work import Stopwatch, activity_bars
     from lm_basics.tokenizer.bpe import Tokenizer
     from lm_basics.tokenizer.training import train_bpe
+    from lm_shared.wording import counted, shortened
 
     check_text_files(files)
     claim_folder(output, "a tokenizer", parts=PARTS, overwrite=overwrite, inputs=files)

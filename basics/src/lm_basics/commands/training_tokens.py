@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from lm_basics.commands.tokenizer_folder import find_folder
+from lm_basics.commands.inputs import find_folder
 from lm_basics.default_corpus import prepare_default_corpus
 from lm_basics.token_files import TokenFile, open_token_file
 from lm_basics.tokenizer import END_OF_TEXT, Tokenizer

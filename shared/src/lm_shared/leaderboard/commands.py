@@ -1,18 +1,20 @@
 """The sub-commands that every leaderboard has: verify, export, table."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from lm_shared.command_options import Overwrite
+from lm_shared.command_options import PATH, Overwrite
 from lm_shared.leaderboard.entry import Verification
 from lm_shared.leaderboard.rules import Division
 from lm_shared.leaderboard.table import leaderboard_tables, write_tables
+from lm_shared.wording import wrote
 
-_NONE = tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: none)")
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,7 +31,7 @@ class Export:
 
     entry: tyro.conf.Positional[Path] = tyro.MISSING
     """Folder of the entry."""
-    output: Path = tyro.MISSING
+    output: Path = Path("runs/exported-entry")
     """Folder of the project."""
     overwrite: Overwrite = False
     """Whether an earlier project may be replaced, unless it has made an entry."""
@@ -41,7 +43,7 @@ class MakeTable:
 
     entries: tyro.conf.Positional[Path] = tyro.MISSING
     """Folder with entries."""
-    document: Annotated[Path | None, _NONE] = None
+    document: Annotated[Path | None, PATH] = None
     """Markdown file whose marked block is replaced."""
 
 
@@ -49,14 +51,9 @@ EXPORT: tuple[str, Export] = ("Turn an entry into a project of its own.", Export
 MAKE_TABLE: tuple[str, MakeTable] = ("Print the table of the entries below a folder.", MakeTable())
 
 
-def report_verification(verification: Verification) -> None:
-    """Print what a verifier found.
-
-    Raises:
-        ValueError: the entry breaks a rule.
-    """
+def verification_table(verification: Verification) -> "Table":
+    """Return what a verifier found, a row for each rule."""
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=SIMPLE_HEAD)
@@ -66,23 +63,19 @@ def report_verification(verification: Verification) -> None:
     words = {True: "yes", False: "NO", None: "open"}
     for check in verification.checks:
         table.add_row(check.rule, words[check.passed], check.detail)
-    Console().print(table)
-    if not verification.passed:
-        broken = [check.rule for check in verification.checks if check.passed is False]
+    return table
+
+
+def require_kept(verification: Verification) -> None:
+    """Raise ``ValueError`` for an entry that breaks a rule."""
+    broken = [check.rule for check in verification.checks if check.passed is False]
+    if broken:
         raise ValueError(f"the entry breaks {', '.join(dict.fromkeys(broken))}")
-    print("the entry keeps every rule that could be judged here")
 
 
-def export(action: Export, export_entry: Callable[..., None]) -> None:
-    """Export by the unit's own function of the entry, the output and ``overwrite``."""
-    export_entry(action.entry, action.output, overwrite=action.overwrite)
-    print(f"wrote {action.output}: uv run main.py makes the entry again")
-
-
-def make_table(action: MakeTable, divisions: Collection[Division]) -> None:
-    """Print the tables of a leaderboard, or write them."""
+def make_table(action: MakeTable, divisions: Collection[Division]) -> str:
+    """Return the tables of a leaderboard, or, written into a document, what to say of that."""
     if action.document is None:
-        print(leaderboard_tables(action.entries, divisions))
-        return
+        return leaderboard_tables(action.entries, divisions)
     write_tables(action.entries, divisions, action.document)
-    print(f"wrote {action.document}")
+    return wrote(action.document)

@@ -1,9 +1,29 @@
-"""Progress bars of a library function that reports what it does."""
+"""What a person sees of long work: bars for what a library function reports, and its seconds."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
+from lm_basics.tokenizer.kernels import KERNELS
 from lm_shared.display import progress
+
+
+class Stopwatch:
+    """Runs from its making on, and knows whether the kernels were compiled meanwhile."""
+
+    def __init__(self) -> None:
+        self._was_compiled = KERNELS.is_compiled()
+        self._start_s = time.perf_counter()
+
+    def elapsed_s(self) -> float:
+        """Return the seconds so far."""
+        return time.perf_counter() - self._start_s
+
+    def remark(self) -> str:
+        """Return what to say behind the seconds: nothing, unless they are longer this once."""
+        if self._was_compiled or not KERNELS.is_compiled():
+            return ""
+        return " (compiling the fast path included, which is done once)"
 
 
 @contextmanager

@@ -1,0 +1,32 @@
+"""Words of what commands print: numbers, tokens, and where the result is."""
+
+import shlex
+from pathlib import Path
+
+_SHOWN_LENGTH = 40
+
+
+def counted(number: int, noun: str) -> str:
+    """Return ``1 token`` or ``2,000 tokens``."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def shortened(token: bytes | str) -> str:
+    """Return a token as Python spells it; of a long one the beginning, and its length."""
+    if len(token) <= _SHOWN_LENGTH:
+        return repr(token)
+    unit = "bytes" if isinstance(token, bytes) else "characters"
+    return f"{token[:_SHOWN_LENGTH]!r} … {len(token):,} {unit}"
+
+
+def wrote(*places: Path, then: tuple[object, ...] = ()) -> str:
+    """Return how a command ends that made something: where it is, and what to type next.
+
+    Args:
+        places: Files or folders.
+        then: Words of a command that goes on from there, without ``uv run``.
+    """
+    lines = [f"wrote {' and '.join(map(str, places))}"]
+    if then:
+        lines.append(f"next: uv run {shlex.join(map(str, then))}")
+    return "\n".join(lines)

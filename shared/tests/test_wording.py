@@ -1,0 +1,21 @@
+"""Words of what commands print."""
+
+from pathlib import Path
+
+from lm_shared.wording import counted, shortened, wrote
+
+
+def test_words_follow_numbers() -> None:
+    assert counted(1, "token") == "1 token"
+    assert counted(2000, "token") == "2,000 tokens"
+    assert counted(0, "token") == "0 tokens"
+    assert shortened(b"a" * 40) == repr(b"a" * 40)
+    assert shortened("é" * 41) == f"{'é' * 40!r} … 41 characters"
+
+
+def test_an_ending_tells_the_place_and_a_command_that_can_be_pasted() -> None:
+    assert wrote(Path("a"), Path("b")) == "wrote a and b"
+    then = ("basics", "generate", "Once upon", "--model", Path("a b"))
+    assert wrote(Path("a b"), then=then) == (
+        "wrote a b\nnext: uv run basics generate 'Once upon' --model 'a b'"
+    )
