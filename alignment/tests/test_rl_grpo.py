@@ -18,7 +18,7 @@ from lm_alignment.verifiers.reward import Reward
 from lm_basics.accounting import forward_flops_per_token
 from lm_basics.optim import AdamW, AdamWConfig
 from lm_basics.training import SerialStrategy
-from lm_basics.training.run_loop import GradientSteps
+from lm_basics.training.updates import GradientSteps
 from lm_shared.config import from_dict, load_config, to_dict
 from lm_shared.runs import load_receipt, read_metrics
 from lm_systems.inference.engine import Engine

@@ -17,7 +17,7 @@ from lm_alignment.rl.grpo_step import PolicyBatch, accumulate_policy_gradient
 from lm_alignment.rl.losses import aggregate_by_constant, aggregate_by_sequence, token_losses
 from lm_basics.optim import AdamW, ConstantSchedule
 from lm_basics.training import SerialStrategy
-from lm_basics.training.run_loop import GradientSteps
+from lm_basics.training.updates import GradientSteps
 
 OBJECTIVES = [OnPolicy(), ImportanceWeighted(), TokenClipped(), SequenceClipped(clip_range=0.1)]
 

@@ -11,8 +11,8 @@ import torch
 from lm_basics.model_config import uniform_transformer
 from lm_basics.optim import AdamWConfig, ConstantSchedule
 from lm_basics.training import SkipStep, StopOnDivergence, TrainingConfig, train
-from lm_basics.training.divergence import DivergenceGuard
 from lm_basics.training.strategy import SerialStrategy
+from lm_basics.training.updates import DivergenceGuard
 from lm_basics.transformer import TransformerLM
 
 TOKENS = np.random.default_rng(0).integers(0, 30, 500)

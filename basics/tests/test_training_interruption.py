@@ -3,6 +3,7 @@
 import signal
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,16 @@ def test_a_step_that_was_kept_beside_the_others_takes_the_place_of_none(tmp_path
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path, CONFIG, press_at(step))
     assert checkpoints(tmp_path) == [4, 6]
+
+
+def test_however_often_it_is_pressed_one_extra_checkpoint_stays(tmp_path: Path) -> None:
+    config = replace(CONFIG, checkpoint_every=3, keep_checkpoints=1)
+    for step, kept in ((1, [1]), (2, [2]), (4, [3, 4]), (5, [3, 5]), (7, [6, 7])):
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, config, press_at(step))
+        assert checkpoints(tmp_path) == kept
+    run(tmp_path, config, lambda _: None)
+    assert checkpoints(tmp_path) == [8]
 
 
 def test_a_press_in_the_last_step_ends_what_follows_the_run(tmp_path: Path) -> None:

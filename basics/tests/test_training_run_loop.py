@@ -1,8 +1,9 @@
 """The loop under every training, on steps that do nothing but count."""
 
 import math
+import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ import torch
 from lm_basics.model_config import uniform_transformer
 from lm_basics.optim import AdamW, CosineSchedule
 from lm_basics.training import SerialStrategy, SkipStep
-from lm_basics.training.run_loop import GradientSteps, RunLoop, RunPlan, open_run
+from lm_basics.training.run_loop import RunLoop, RunPlan, open_run
+from lm_basics.training.updates import GradientSteps
 from lm_basics.transformer import TransformerLM
 from lm_shared.metrics import read_metrics
 from lm_shared.runs import load_receipt
@@ -133,6 +135,72 @@ def test_validations_come_when_they_are_due_and_after_the_last_step(tmp_path: Pa
     assert measured == [4, 8, 10, 10]
     lines = read_metrics(tmp_path / "metrics.jsonl")
     assert [line["step"] for line in lines if "val_loss" in line] == [4, 8, 10]
+
+
+class Validation:
+    """Draws at random, as one may; fails at some steps, the first time."""
+
+    def __init__(self, counter: Counter, fails_at: dict[int, Exception], pressed_at: int) -> None:
+        self.counter, self.fails_at, self.pressed_at = counter, fails_at, pressed_at
+
+    def __call__(self) -> dict[str, float]:
+        values = {"val_loss": torch.rand(()).item()}
+        if self.counter.count == self.pressed_at:
+            signal.raise_signal(signal.SIGINT)
+        if self.counter.count in self.fails_at:
+            raise self.fails_at.pop(self.counter.count)
+        return values
+
+
+@pytest.mark.parametrize(
+    ("step", "pressed_at", "kept"),
+    [(3, 3, [3]), (4, 4, [4]), (4, 0, [4]), (6, 6, [4, 6]), (10, 10, [8, 10])],
+)
+def test_an_error_in_a_validation_does_not_take_the_checkpoint_with_it(
+    step: int, pressed_at: int, kept: list[int], tmp_path: Path
+) -> None:
+    plan = RunPlan(steps=10, checkpoint_every=4, validate_every=1)
+    torch.manual_seed(0)
+    with opened(tmp_path / "whole", plan) as (loop, counter):
+        loop.run(counter.do_step, validate=Validation(counter, {}, 0))
+    torch.manual_seed(0)
+    fails_at: dict[int, Exception] = {step: OSError("no space")}
+    error: type[BaseException] = KeyboardInterrupt if pressed_at else OSError
+    with pytest.raises(error, match="no space"), opened(tmp_path / "cut", plan) as (loop, counter):
+        loop.run(counter.do_step, validate=Validation(counter, fails_at, pressed_at))
+    assert checkpoints(tmp_path / "cut") == [f"step-{one:08}.safetensors" for one in kept]
+    # What the validation found is made up for, once, even where the next process is killed.
+    for killed_at in (step + 1, None):
+        done: list[int] = []
+
+        def kill(at: int, _: Any, done: list[int] = done, last: int | None = killed_at) -> None:
+            done.append(at)
+            if at == last:
+                raise RuntimeError("killed")
+
+        with suppress(RuntimeError), opened(tmp_path / "cut", plan) as (loop, counter):
+            loop.run(counter.do_step, on_step=kill, validate=Validation(counter, {}, 0))
+        assert step not in done
+    found, expected = (
+        [
+            {name: value for name, value in line.items() if name != "elapsed_s"}
+            for line in read_metrics(tmp_path / name / "metrics.jsonl")
+        ]
+        for name in ("cut", "whole")
+    )
+    assert found == expected
+    assert checkpoints(tmp_path / "cut") == checkpoints(tmp_path / "whole")
+
+
+def test_a_display_that_fails_at_ctrl_c_costs_no_step(tmp_path: Path) -> None:
+    def fail(step: int, _: Any) -> None:
+        if step == 3:
+            signal.raise_signal(signal.SIGINT)
+            raise OSError("no space")
+
+    with pytest.raises(KeyboardInterrupt), opened(tmp_path) as (loop, counter):
+        loop.run(counter.do_step, on_step=fail)
+    assert checkpoints(tmp_path) == ["step-00000003.safetensors"]
 
 
 def test_the_best_checkpoint_stays(tmp_path: Path) -> None:

@@ -3,16 +3,20 @@
 import io
 import json
 import math
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Hashable
+from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, strategies as st
 
 from lm_basics.optim import AdamW
 from lm_basics.training import load_checkpoint, save_checkpoint
-from lm_basics.training.snapshot import pack, unpack
+from lm_basics.training.snapshot import TornSnapshotError, pack, read_about, unpack
 
 TENSORS = st.sampled_from(
     [
@@ -33,7 +37,9 @@ VALUES = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.lists(inner, max_size=3).map(tuple)
+        | st.lists(st.integers(0, 9), max_size=3).map(torch.Size)
         | st.dictionaries(KEYS | st.tuples(KEYS, KEYS), inner, max_size=3)
+        | st.dictionaries(KEYS, inner, max_size=3).map(OrderedDict)
     ),
     max_leaves=12,
 )
@@ -73,9 +79,71 @@ def test_a_saved_state_comes_back_equal_types_included(state: dict[str, Any]) ->
     assert about == {"step": 3}
 
 
-def test_a_state_that_is_no_plain_value_is_refused() -> None:
-    with pytest.raises(TypeError, match="part/when: expected tensors and plain values"):
-        pack({"part": Holder({"when": object()})}, {})
+class Point(NamedTuple):
+    x: int
+
+
+class Name(str):
+    __slots__ = ()
+
+
+class Rows(list[int]):
+    pass
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        object(),
+        Point(1),
+        defaultdict(list),
+        Counter("a"),
+        {1},
+        frozenset(),
+        1j,
+        b"a",
+        range(2),
+        deque([1]),
+        Rows([1]),
+        Name("a"),
+        IntEnum("One", "ONE")(1),
+        np.float64(1.0),
+        np.int64(1),
+        np.bool_(True),
+        np.ones(2),
+        torch.float32,
+        torch.nn.Parameter(torch.ones(1)),
+        pytest.param(torch.eye(2).to_sparse(), id="sparse"),
+        pytest.param(torch.ones(1, dtype=torch.complex128), id="complex128"),
+    ],
+    ids=lambda value: type(value).__qualname__,
+)
+def test_what_would_come_back_as_something_else_is_refused_by_name(value: Any) -> None:
+    states = {"part/when/0": {"when": [value]}}
+    if isinstance(value, Hashable):
+        states["part/when"] = {"when": {value: 1}}
+    for place, state in states.items():
+        with pytest.raises(TypeError, match=rf"{place}: expected .*\.{type(value).__qualname__}: "):
+            pack({"part": Holder(state)}, {})
+
+
+def test_any_changed_byte_is_found(tmp_path: Path) -> None:
+    state = {"m": torch.ones(2, 3), "betas": (0.9, OrderedDict(a=1)), "lr": 1e-3}
+    data = pack({"part": Holder(state)}, {"iteration": 12, "val_loss": 2.5})
+    path, header = tmp_path / "file", 8 + int.from_bytes(data[:8], "little")
+    for place in range(len(data)):
+        for bit in (0, 1, 2, 5):
+            changed = bytearray(data)
+            changed[place] ^= 1 << bit
+            with pytest.raises(TornSnapshotError, match="the file is no whole checkpoint"):
+                unpack(bytes(changed), "the file")
+        # What is read alone, to find the best one, is checked alone.
+        path.write_bytes(changed)
+        if place < header:
+            with pytest.raises(TornSnapshotError, match="is no whole checkpoint"):
+                read_about(path)
+        else:
+            assert read_about(path) == {"iteration": 12, "val_loss": 2.5}
 
 
 @pytest.mark.parametrize("is_path", [True, False])
@@ -100,13 +168,29 @@ def test_the_optimizer_s_state_is_equal_after_a_checkpoint(is_path: bool, tmp_pa
     assert is_same(dict(other_model.state_dict()), dict(model.state_dict()))
 
 
-def test_a_file_of_the_format_before_still_loads() -> None:
+@pytest.mark.parametrize("number", [2, 3])
+def test_a_file_of_a_format_before_still_loads(number: int) -> None:
     data = pack({"part": Holder({"betas": [0.9, 0.95], "m": torch.ones(2)})}, {"iteration": 1})
-    length = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + length])
-    text = header["__metadata__"]["checkpoint"]
-    header["__metadata__"]["checkpoint"] = text.replace("lm-checkpoint-3", "lm-checkpoint-2")
-    old = json.dumps(header).encode()
-    states, about = unpack(len(old).to_bytes(8, "little") + old + data[8 + length :], "old")
+
+    def rewritten(change: Callable[[dict[str, Any]], Any]) -> bytes:
+        length = int.from_bytes(data[:8], "little")
+        header = json.loads(data[8 : 8 + length])
+        description = json.loads(header["__metadata__"]["checkpoint"])
+        change(description)
+        header["__metadata__"]["checkpoint"] = json.dumps(description)
+        old = json.dumps(header).encode()
+        return len(old).to_bytes(8, "little") + old + data[8 + length :]
+
+    def to_older(description: dict[str, Any]) -> None:
+        description["format"] = f"lm-checkpoint-{number}"
+        del description["header_sha256"]
+
+    states, about = unpack(rewritten(to_older), "old")
     assert states["part"]["betas"] == [0.9, 0.95]
     assert about == {"iteration": 1}
+    # The hash belongs to the format.
+    for change in (lambda one: one.pop("header_sha256"), lambda one: one.update(format="x")):
+        with pytest.raises(TornSnapshotError, match="its header has changed"):
+            unpack(rewritten(change), "changed")
+    with pytest.raises(ValueError, match="old has format lm-checkpoint-1, expected lm-checkpoint"):
+        unpack(rewritten(lambda one: (to_older(one), one.update(format="lm-checkpoint-1"))), "old")

@@ -17,8 +17,9 @@ from lm_alignment.templates import ChatTemplate
 from lm_basics.accounting import training_flops_per_token
 from lm_basics.optim.build import build_optimizer
 from lm_basics.tokenizer import Tokenizer
-from lm_basics.training.run_loop import AfterStep, GradientSteps, RunPlan, open_run
+from lm_basics.training.run_loop import AfterStep, RunPlan, open_run
 from lm_basics.training.strategy import SerialStrategy
+from lm_basics.training.updates import GradientSteps
 from lm_basics.transformer import TransformerLM
 
 

@@ -20,8 +20,9 @@ from lm_basics.accounting import forward_flops_per_token, training_flops_per_tok
 from lm_basics.model_config import TransformerConfig
 from lm_basics.optim.build import build_optimizer
 from lm_basics.tokenizer import Tokenizer
-from lm_basics.training.run_loop import AfterStep, GradientSteps, RunPlan, open_run
+from lm_basics.training.run_loop import AfterStep, RunPlan, open_run
 from lm_basics.training.strategy import SerialStrategy
+from lm_basics.training.updates import GradientSteps
 from lm_basics.transformer import TransformerLM
 from lm_systems.inference.protocol import Generator
 

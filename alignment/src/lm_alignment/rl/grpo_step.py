@@ -22,7 +22,7 @@ from lm_alignment.rl.advantages import normalize_groups
 from lm_alignment.rl.gauges import estimate_kl, informative_fraction, summarize_rollouts
 from lm_alignment.rl.losses import add_up, token_losses
 from lm_alignment.rl.rollouts import Rollout
-from lm_basics.training.run_loop import GradientSteps
+from lm_basics.training.updates import GradientSteps
 from lm_basics.transformer import TransformerLM
 
 

@@ -13,8 +13,7 @@ from .config import (
     TrainingConfig as TrainingConfig,
 )
 from .data import ShuffledWindows as ShuffledWindows, get_batch as get_batch
-from .ema import WeightEMA as WeightEMA
 from .evaluation import evaluate_loss as evaluate_loss
-from .loop import TrainingResult as TrainingResult, train as train
+from .loop import TrainingResult as TrainingResult, WeightEMA as WeightEMA, train as train
 from .progress import StepReport as StepReport
 from .strategy import SerialStrategy as SerialStrategy, Strategy as Strategy

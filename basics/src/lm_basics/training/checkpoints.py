@@ -7,12 +7,10 @@ older ones go only when it is on the disk, so that a kill at any moment leaves o
 import logging
 import math
 import os
-import random
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -124,6 +122,8 @@ class CheckpointFolder:
             keep_best: Whether that with the lowest validation loss stays, too.
         """
         self.path, self.identity, self.keep, self.keep_best = path, identity, keep, keep_best
+        self.is_cut_short = False
+        """Whether what follows the step of the newest checkpoint is still to be done."""
         self._losses: dict[int, float | None] = {}
         """Validation loss, where there is one, of each whole checkpoint by its step."""
 
@@ -148,6 +148,7 @@ class CheckpointFolder:
             step = self._check(about, path)
             restore(parts, states, str(path))
             self._losses = self._read_losses(paths[: len(paths) - place + 1])
+            self.is_cut_short = about.get("is_cut_short", False)
             return step
         return 0
 
@@ -158,6 +159,7 @@ class CheckpointFolder:
         *,
         val_loss: float | None = None,
         is_extra: bool = False,
+        is_cut_short: bool = False,
     ) -> None:
         """Write a checkpoint, then remove those that are neither new nor good enough.
 
@@ -165,20 +167,22 @@ class CheckpointFolder:
             step: Steps done.
             parts: The state.
             val_loss: Validation loss, where there is one.
-            is_extra: Whether it stands in for the next one, which removes it, and takes the place
-                of none.
+            is_extra: Whether it stands in for the next one, extra too or not, which removes it, and
+                takes the place of none.
+            is_cut_short: Whether an error ended what follows the step, such as its validation.
         """
         about = {
             "iteration": step,
             "config_hash": self.identity,
             "val_loss": val_loss,
             "is_extra": is_extra,
+            "is_cut_short": is_cut_short,
         }
         write_bytes(self.path / _name(step), pack(parts, about))
-        if is_extra:
-            return
-        self._losses[step] = val_loss
-        kept = set(sorted(self._losses)[-self.keep :])
+        self.is_cut_short = is_cut_short
+        if not is_extra:
+            self._losses[step] = val_loss
+        kept = {step, *sorted(self._losses)[-self.keep :]}
         if self.keep_best and (best := _best(self._losses)) is not None:
             kept.add(best)
         # Torn ones are removed here as well: they are not among the losses.
@@ -237,41 +241,6 @@ def load_best_weights(run_folder: Path, model: nn.Module) -> int:
     average = states.get(EMA_PART, {}).get("averages", {})
     restore({"model": model}, {"model": states["model"] | average}, str(path))
     return int(about["iteration"])
-
-
-class RandomState:
-    """The global generators of Python, NumPy and torch, there on the CPU and on a device."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return where the generators stand."""
-        numpy_state = dict(np.random.get_state(legacy=False))  # noqa: NPY002
-        numpy_state["state"] = {
-            "key": torch.from_numpy(numpy_state["state"]["key"].astype(np.int64)),
-            "pos": numpy_state["state"]["pos"],
-        }
-        state: dict[str, Any] = {
-            "python": random.getstate(),
-            "torch": torch.get_rng_state(),
-            "numpy": numpy_state,
-        }
-        if self.device.type == "cuda":
-            state["cuda"] = torch.cuda.get_rng_state(self.device)
-        return state
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Put the generators where they stood; a device that has none of its own is left out."""
-        version, words, next_gauss = state_dict["python"]
-        random.setstate((version, tuple(words), next_gauss))
-        torch.set_rng_state(state_dict["torch"])
-        numpy_state = dict(state_dict["numpy"])
-        key = numpy_state["state"]["key"].numpy().astype(np.uint32)
-        numpy_state["state"] = {"key": key, "pos": numpy_state["state"]["pos"]}
-        np.random.set_state(numpy_state)  # noqa: NPY002
-        if self.device.type == "cuda" and "cuda" in state_dict:
-            torch.cuda.set_rng_state(state_dict["cuda"], self.device)
 
 
 def _best(losses: Mapping[KeyT, float | None]) -> KeyT | None:

@@ -2,19 +2,21 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Int64
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from lm_basics.accounting import training_flops_per_token
 from lm_basics.training.checkpoints import EMA_PART
-from lm_basics.training.config import TrainingConfig, TrainingRunConfig
+from lm_basics.training.config import TrainingConfig, TrainingRunConfig, check_decay
 from lm_basics.training.data import (
     Loader,
     check_document_starts,
@@ -22,11 +24,11 @@ from lm_basics.training.data import (
     fingerprint,
     window_sampler,
 )
-from lm_basics.training.ema import WeightEMA
 from lm_basics.training.progress import StepReport, TokenRate
-from lm_basics.training.run_loop import GradientSteps, Metrics, RunPlan, open_run
+from lm_basics.training.run_loop import Metrics, RunPlan, open_run
 from lm_basics.training.snapshot import Stateful
 from lm_basics.training.strategy import SerialStrategy, Strategy, StrategyFactory
+from lm_basics.training.updates import GradientSteps
 from lm_basics.transformer import TransformerLM
 from lm_shared.metrics import MetricsSink
 from lm_shared.runs import RunRecord
@@ -48,7 +50,7 @@ class TrainingResult:
     """Mean training loss of the updates of the last tenth of the steps, in nats per token."""
     validation: dict[str, float]
     """What ``validate`` returned after the last step."""
-    ema: WeightEMA | None
+    ema: "WeightEMA | None"
     """The averaged weights, if any."""
 
     def validated_weights(self) -> AbstractContextManager[None]:
@@ -198,6 +200,76 @@ class _Steps:
         """Measure the model, with its averaged weights if there are any."""
         with nullcontext() if self.ema is None else self.ema.applied():
             return validate(self.model)
+
+
+class WeightEMA:
+    """Averages the weights over the steps, with a decay that begins low.
+
+    After step ``t``, counted from 1::
+
+        d_t = min(decay, (1 + t) / (10 + t))
+        average = d_t * average + (1 - d_t) * weights
+
+    The smaller ``d_t`` of the first steps lets the average forget the random initial weights, as in
+    TensorFlow's ``ExponentialMovingAverage`` with ``num_updates``. Torch's ``AveragedModel`` copies
+    the whole model, begins with the weights of the first step and lends its averages to no one.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        """Start from the weights that ``model`` has.
+
+        Raises:
+            ValueError: ``decay`` is not in (0, 1).
+        """
+        check_decay(decay)
+        self.decay = decay
+        self.num_updates = 0
+        self._weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self.averages: dict[str, Tensor] = {
+            name: weight.detach().clone() for name, weight in self._weights.items()
+        }
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take in the weights after one more step."""
+        self.num_updates += 1
+        t = self.num_updates
+        decay = min(self.decay, (1 + t) / (10 + t))
+        for name, weight in self._weights.items():
+            self.averages[name].lerp_(weight, 1 - decay)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Give the model the averages as its weights while the block runs."""
+        trained = {name: weight.detach().clone() for name, weight in self._weights.items()}
+        self._assign(self.averages)
+        try:
+            yield
+        finally:
+            self._assign(trained)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the averages and how many steps they took in."""
+        return {"num_updates": self.num_updates, "averages": self.averages}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what ``state_dict`` returned.
+
+        Raises:
+            ValueError: It is of a model with other parameters.
+        """
+        found = state_dict["averages"]
+        if found.keys() != self.averages.keys():
+            different = sorted(found.keys() ^ self.averages.keys())
+            raise ValueError(f"the averages are of another model: {different} are not in both")
+        self.num_updates = state_dict["num_updates"]
+        for name, average in self.averages.items():
+            average.copy_(found[name])
+
+    @torch.no_grad()
+    def _assign(self, values: dict[str, Tensor]) -> None:
+        for name, weight in self._weights.items():
+            weight.copy_(values[name])
 
 
 def _make_loader(

@@ -6,7 +6,7 @@ follow from the step's number: then a resumed run has the bits of one that was n
 """
 
 import logging
-import math
+import random
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,14 +16,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import torch
 
-from lm_basics.optim.schedules import ScheduleConfig
-from lm_basics.training.checkpoints import FOLDER_NAME, CheckpointFolder, RandomState
-from lm_basics.training.config import DivergencePolicy, StopOnDivergence
-from lm_basics.training.divergence import DivergenceGuard
+from lm_basics.training.checkpoints import FOLDER_NAME, CheckpointFolder
 from lm_basics.training.snapshot import Stateful
-from lm_basics.training.strategy import Strategy
 from lm_shared.config import hash_config
 from lm_shared.metrics import MetricsSink, read_metrics
 from lm_shared.runs import RunRecord, record_run
@@ -108,7 +105,8 @@ class RunLoop:
         self.record, self.plan = record, plan
         self.steps_done = 0
         self.is_interrupted_at_end = False
-        self._parts = {**parts, "random": RandomState(device)}
+        self._random = RandomState(device)
+        self._parts = {**parts, "random": self._random}
         self._checkpoints = CheckpointFolder(
             record.folder / FOLDER_NAME,
             identity=identity,
@@ -139,30 +137,26 @@ class RunLoop:
         """
         self.steps_done = self._checkpoints.load(self._parts)
         self.record.metrics.resume_at(self.steps_done)
-        is_finished = self._was_last(is_enough)
-        if is_finished:
+        is_finished, is_cut_short = self._was_last(is_enough), self._checkpoints.is_cut_short
+        if is_finished and not is_cut_short:
             # Its last lines are there already.
             return {} if validate is None else dict(validate())
         if self.steps_done:
             _logger.info("going on after step %d of %d", self.steps_done, self.plan.steps)
         validation: dict[str, Any] = {}
         with delayed_interrupt() as is_interrupted:
+            if is_cut_short:
+                validation = self._end_step(validate, is_interrupted, is_finished=is_finished)
             while not is_finished:
                 step = self.steps_done + 1
                 values = do_step(step)
                 self.steps_done = step
                 self.record.metrics.write(step=step, **values)
-                if on_step is not None:
-                    on_step(step, values)
                 is_finished = self._is_last(values, is_enough)
-                is_due = is_finished or _is_due(step, self.plan.validate_every)
-                val_loss: float | None = None
-                if validate is not None and is_due:
-                    validation = dict(validate())
-                    self.record.metrics.write(step=step, **validation)
-                    val_loss = self._validation_loss(validation)
-                # Asked once: it may change at any moment.
-                self._keep(val_loss, is_finished=is_finished, is_stopping=is_interrupted())
+                if on_step is not None:
+                    with self._kept_on_error(is_interrupted):
+                        on_step(step, values)
+                validation = self._end_step(validate, is_interrupted, is_finished=is_finished)
             self.is_interrupted_at_end = is_interrupted()
         return validation
 
@@ -181,18 +175,50 @@ class RunLoop:
     def _is_last(self, values: Metrics, is_enough: StopRule | None) -> bool:
         return self.steps_done >= self.plan.steps or (is_enough is not None and is_enough(values))
 
-    def _keep(self, val_loss: float | None, *, is_finished: bool, is_stopping: bool) -> None:
-        """Save a checkpoint where one is due; end the run where Ctrl-C asked for it."""
-        step = self.steps_done
+    def _end_step(
+        self,
+        validate: Callable[[], Metrics] | None,
+        is_interrupted: Callable[[], bool],
+        *,
+        is_finished: bool,
+    ) -> dict[str, Any]:
+        """Validate and save where that is due; end the run where Ctrl-C asked for it."""
+        step, validation, val_loss = self.steps_done, {}, None
+        if validate is not None and (is_finished or _is_due(step, self.plan.validate_every)):
+            with self._kept_on_error(is_interrupted):
+                validation = dict(validate())
+                val_loss = self._validation_loss(validation)
+            self.record.metrics.write(step=step, **validation)
         is_best = val_loss is not None and self._checkpoints.would_be_best(val_loss)
         is_due = is_finished or is_best or _is_due(step, self.plan.checkpoint_every)
-        if is_due or is_stopping:
-            self.record.metrics.sync()
-            self._checkpoints.save(step, self._parts, val_loss=val_loss, is_extra=not is_due)
+        # Asked once: it may change at any moment.
+        is_stopping = is_interrupted()
+        if is_due or is_stopping or self._checkpoints.is_cut_short:
+            self._save(val_loss=val_loss, is_extra=not is_due)
         if is_stopping and not is_finished:
             raise KeyboardInterrupt(
                 f"step {step} of {self.plan.steps} is kept: the same command goes on from it"
             )
+        return validation
+
+    @contextmanager
+    def _kept_on_error(self, is_interrupted: Callable[[], bool]) -> Iterator[None]:
+        """Save the step where an error ends the block before the checkpoint that is asked for.
+
+        What the block drew at random is taken back: it is run again when the run goes on.
+        """
+        before = self._random.state_dict()
+        try:
+            yield
+        except Exception:
+            if is_interrupted() or _is_due(self.steps_done, self.plan.checkpoint_every):
+                self._random.load_state_dict(before)
+                self._save(is_extra=True, is_cut_short=True)
+            raise
+
+    def _save(self, **about: Any) -> None:
+        self.record.metrics.sync()
+        self._checkpoints.save(self.steps_done, self._parts, **about)
 
     def _validation_loss(self, validation: Metrics) -> float | None:
         if self.plan.keep_best and VALIDATION_LOSS not in validation:
@@ -204,62 +230,39 @@ class RunLoop:
         return None if loss is None else float(loss)
 
 
-class GradientSteps:
-    """From gradients to updates: reduce, clip, check, step at the rate of the schedule."""
+class RandomState:
+    """The global generators of Python, NumPy and torch, there on the CPU and on a device."""
 
-    def __init__(
-        self,
-        strategy: Strategy,
-        schedule: ScheduleConfig,
-        *,
-        steps: int,
-        max_grad_norm: float,
-        on_divergence: DivergencePolicy | None = None,
-    ) -> None:
-        """Prepare.
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
 
-        Args:
-            strategy: Holds the gradients and updates the parameters.
-            schedule: The learning rate over time.
-            steps: Of the whole run.
-            max_grad_norm: Gradients are clipped to this global norm.
-            on_divergence: What to do when numbers are not finite; None means an error.
-        """
-        self.strategy, self.schedule = strategy, schedule
-        self.steps, self.max_grad_norm = steps, max_grad_norm
-        self.guard = DivergenceGuard(on_divergence or StopOnDivergence())
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the generators stand."""
+        numpy_state = dict(np.random.get_state(legacy=False))  # noqa: NPY002
+        numpy_state["state"] = {
+            "key": torch.from_numpy(numpy_state["state"]["key"].astype(np.int64)),
+            "pos": numpy_state["state"]["pos"],
+        }
+        state: dict[str, Any] = {
+            "python": random.getstate(),
+            "torch": torch.get_rng_state(),
+            "numpy": numpy_state,
+        }
+        if self.device.type == "cuda":
+            state["cuda"] = torch.cuda.get_rng_state(self.device)
+        return state
 
-    def parts(self) -> dict[str, Stateful]:
-        """Return what a checkpoint holds."""
-        return self.strategy.parts() | {"guard": self.guard}
-
-    def take(self, step: int, loss: float) -> dict[str, Any]:
-        """Update on the gradients that are there, or skip that, and return numbers of the step.
-
-        Without any gradient, parameters and moments stay as they are.
-
-        Args:
-            step: Counted from 1.
-            loss: What the gradients are of.
-
-        Raises:
-            FloatingPointError: The run diverged; no parameter has changed then.
-        """
-        strategy = self.strategy
-        strategy.reduce_gradients()
-        grad_norm = strategy.clip(self.max_grad_norm).item()
-        lr_scale = self.schedule.scale(step - 1, self.steps)
-        # No divergence: a smaller scale of the loss brings the next gradients back into range.
-        if math.isfinite(loss) and strategy.has_overflowed():
-            reason = "float16 overflow"
-        else:
-            reason = self.guard.judge(step, loss, grad_norm)
-        numbers: dict[str, Any] = {"grad_norm": grad_norm, "lr_scale": lr_scale}
-        if reason is not None:
-            strategy.skip()
-            return numbers | {"skipped": reason}
-        strategy.step(lr_scale)
-        return numbers
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Put the generators where they stood; a device that has none of its own is left out."""
+        version, words, next_gauss = state_dict["python"]
+        random.setstate((version, tuple(words), next_gauss))
+        torch.set_rng_state(state_dict["torch"])
+        numpy_state = dict(state_dict["numpy"])
+        key = numpy_state["state"]["key"].numpy().astype(np.uint32)
+        numpy_state["state"] = {"key": key, "pos": numpy_state["state"]["pos"]}
+        np.random.set_state(numpy_state)  # noqa: NPY002
+        if self.device.type == "cuda" and "cuda" in state_dict:
+            torch.cuda.set_rng_state(state_dict["cuda"], self.device)
 
 
 @contextmanager

@@ -2,12 +2,14 @@
 
 The tensors lie in the file under their place (``optimizer/state/0/m``); its header holds one JSON
 description: the states with a reference where a tensor was, what the caller wants to know later,
-and a hash of the tensors, because a file may keep its length and lose its content. What JSON lacks,
-tuples and keys that are no strings, is marked, so that a state comes back equal, types included.
+and two hashes, of the tensors and of the header itself, because a file may keep its length and lose
+its content. What JSON lacks, such as tuples and keys that are no strings, is marked, so that a
+state comes back equal, types included; what cannot is refused.
 """
 
 import hashlib
 import json
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -17,11 +19,17 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-_FORMAT = "lm-checkpoint-3"
-# It has no tuples: they come back as lists.
-_OLDER_FORMATS = ("lm-checkpoint-2",)
+_FORMAT = "lm-checkpoint-4"
+# They hash the tensors alone; ordered dictionaries come back as plain ones, of 2 tuples as lists.
+_OLDER_FORMATS = ("lm-checkpoint-3", "lm-checkpoint-2")
 _HEADER_KEY = "checkpoint"
-_TENSOR, _ITEMS, _TUPLE = "$tensor", "$items", "$tuple"
+_HEADER_HASH = "header_sha256"
+_NO_HASH = "0" * 64
+_TENSOR = "$tensor"
+_MAPPINGS: dict[type, str] = {dict: "$items", OrderedDict: "$ordered"}
+_SEQUENCES: dict[type, str] = {list: "$list", tuple: "$tuple", torch.Size: "$size"}
+_KINDS = {mark: kind for kind, mark in (_MAPPINGS | _SEQUENCES).items()}
+_PLAIN = (type(None), bool, int, float, str)
 
 
 class TornSnapshotError(ValueError):
@@ -50,12 +58,17 @@ def pack(parts: Mapping[str, Stateful], about: Mapping[str, Any]) -> bytes:
     tensors: dict[str, Tensor] = {}
     states = {name: _encode(part.state_dict(), name, tensors) for name, part in parts.items()}
     description = {
+        # First: its place is found without reading the rest.
+        _HEADER_HASH: _NO_HASH,
         "format": _FORMAT,
         "about": dict(about),
         "states": states,
         "sha256": _hash(tensors),
     }
-    return safetensors.torch.save(tensors, {_HEADER_KEY: json.dumps(description)})
+    data = safetensors.torch.save(tensors, {_HEADER_KEY: json.dumps(description)})
+    header = _read_header(data)
+    signed = header.replace(_NO_HASH.encode(), _hash_header(header).encode(), 1)
+    return b"".join((signed, memoryview(data)[len(header) :]))
 
 
 def unpack(data: bytes, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -70,13 +83,10 @@ def unpack(data: bytes, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
         ValueError: It is in another format.
     """
     try:
-        safetensors.deserialize(data)
-        length = int.from_bytes(data[:8], "little")
-        metadata = json.loads(data[8 : 8 + length]).get("__metadata__")
-    except (safetensors.SafetensorError, ValueError) as error:
+        tensors = safetensors.torch.load(data)
+    except (safetensors.SafetensorError, ValueError, KeyError) as error:
         raise _torn(name, error) from error
-    description = _read_description(metadata, name)
-    tensors = safetensors.torch.load(data)
+    description = _read_description(_read_header(data), name)
     if _hash(tensors) != description["sha256"]:
         raise _torn(name, "its tensors have changed since they were written")
     states = {part: _decode(one, tensors) for part, one in description["states"].items()}
@@ -91,11 +101,13 @@ def read_about(path: Path) -> dict[str, Any]:
         ValueError: It is in another format.
     """
     try:
-        with safetensors.safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata()
+        # Compares the header with the file's length.
+        with safetensors.safe_open(str(path), framework="pt"), path.open("rb") as file:
+            length = file.read(8)
+            header = length + file.read(int.from_bytes(length, "little"))
     except safetensors.SafetensorError as error:
         raise _torn(str(path), error) from error
-    return _read_description(metadata, str(path))["about"]
+    return _read_description(header, str(path))["about"]
 
 
 def restore(parts: Mapping[str, Stateful], states: Mapping[str, Any], name: str) -> None:
@@ -115,25 +127,31 @@ def restore(parts: Mapping[str, Stateful], states: Mapping[str, Any], name: str)
 
 def _encode(value: Any, place: str, tensors: dict[str, Tensor]) -> Any:
     """Return ``value`` as JSON and put its tensors into ``tensors``."""
-    if isinstance(value, Tensor):
+    # The very types: what is derived from one, a named tuple for instance, would come back as it.
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    if kind is Tensor and value.layout is torch.strided and value.dtype is not torch.complex128:
         # Keys may hold slashes, and 1 and "1" may be keys side by side.
         while place in tensors:
             place += "'"
         # A copy of its own: safetensors refuses tensors that share memory, as tied weights do.
         tensors[place] = value.detach().to("cpu", copy=True).contiguous()
         return {_TENSOR: place}
-    if isinstance(value, Mapping):
+    if kind in _MAPPINGS:
         items = [(key, _encode(one, f"{place}/{key}", tensors)) for key, one in value.items()]
-        if all(isinstance(key, str) and not key.startswith("$") for key in value):
+        if kind is dict and all(type(key) is str and not key.startswith("$") for key in value):
             return dict(items)
         # JSON would turn the integers that optimizers count parameters with into strings.
-        return {_ITEMS: [(_encode(key, place, tensors), one) for key, one in items]}
-    if isinstance(value, list | tuple):
+        return {_MAPPINGS[kind]: [(_encode(key, place, tensors), one) for key, one in items]}
+    if kind in _SEQUENCES:
         values = [_encode(one, f"{place}/{i}", tensors) for i, one in enumerate(value)]
-        return {_TUPLE: values} if isinstance(value, tuple) else values
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise TypeError(f"{place}: expected tensors and plain values, got {value!r}")
+        return values if kind is list else {_SEQUENCES[kind]: values}
+    what = f"{value.layout} of {value.dtype}" if isinstance(value, Tensor) else repr(value)
+    raise TypeError(
+        f"{place}: expected dense tensors, plain values, and dictionaries, lists and tuples of "
+        f"them, got a {kind.__module__}.{kind.__qualname__}: {what}"
+    )
 
 
 def _decode(value: Any, tensors: Mapping[str, Tensor]) -> Any:
@@ -143,10 +161,12 @@ def _decode(value: Any, tensors: Mapping[str, Tensor]) -> Any:
         return value
     if _TENSOR in value:
         return tensors[value[_TENSOR]]
-    if _TUPLE in value:
-        return tuple(_decode(one, tensors) for one in value[_TUPLE])
-    if _ITEMS in value:
-        return {_decode(key, tensors): _decode(one, tensors) for key, one in value[_ITEMS]}
+    mark = next(iter(value), "")
+    kind = _KINDS.get(mark)
+    if kind in _MAPPINGS:
+        return kind((_decode(key, tensors), _decode(one, tensors)) for key, one in value[mark])
+    if kind in _SEQUENCES:
+        return kind(_decode(one, tensors) for one in value[mark])
     return {key: _decode(one, tensors) for key, one in value.items()}
 
 
@@ -157,14 +177,30 @@ def _hash(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _read_description(metadata: Mapping[str, str] | None, name: str) -> dict[str, Any]:
+def _read_header(data: bytes) -> bytes:
+    """Return the header of a safetensors file, with its length before it."""
+    return data[: 8 + int.from_bytes(data[:8], "little")]
+
+
+def _hash_header(header: bytes) -> str:
+    """Return the hash of a header whose own hash counts as zeros."""
+    place = header.find(_HEADER_HASH.encode()) + len(_HEADER_HASH) + len('\\": \\"')
+    digest = hashlib.sha256(header[:place])
+    digest.update(_NO_HASH.encode() + header[place + len(_NO_HASH) :])
+    return digest.hexdigest()
+
+
+def _read_description(header: bytes, name: str) -> dict[str, Any]:
     try:
-        description = json.loads((metadata or {})[_HEADER_KEY])
+        description = json.loads(json.loads(header[8:])["__metadata__"][_HEADER_KEY])
         lacking = {"format", "about", "states", "sha256"} - {*description}
     except (KeyError, ValueError, TypeError) as error:
         raise _torn(name, "its header describes none") from error
     if not isinstance(description, dict) or lacking:
         raise _torn(name, "its header describes none")
+    has_hash = _HEADER_HASH in description or description["format"] == _FORMAT
+    if has_hash and description.get(_HEADER_HASH) != _hash_header(header):
+        raise _torn(name, "its header has changed since it was written")
     if description["format"] not in (_FORMAT, *_OLDER_FORMATS):
         raise ValueError(f"{name} has format {description['format']}, expected {_FORMAT}")
     return description

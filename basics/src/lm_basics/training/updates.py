@@ -1,11 +1,72 @@
-"""What a run does when a step would ruin the weights: stop, or leave the step out."""
+"""From gradients to an update, or to none where it would ruin the weights."""
 
 import math
 import statistics
 from collections import deque
 from typing import Any
 
+from lm_basics.optim.schedules import ScheduleConfig
 from lm_basics.training.config import DivergencePolicy, SkipStep, StopOnDivergence
+from lm_basics.training.snapshot import Stateful
+from lm_basics.training.strategy import Strategy
+
+
+class GradientSteps:
+    """From gradients to updates: reduce, clip, check, step at the rate of the schedule."""
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        schedule: ScheduleConfig,
+        *,
+        steps: int,
+        max_grad_norm: float,
+        on_divergence: DivergencePolicy | None = None,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            strategy: Holds the gradients and updates the parameters.
+            schedule: The learning rate over time.
+            steps: Of the whole run.
+            max_grad_norm: Gradients are clipped to this global norm.
+            on_divergence: What to do when numbers are not finite; None means an error.
+        """
+        self.strategy, self.schedule = strategy, schedule
+        self.steps, self.max_grad_norm = steps, max_grad_norm
+        self.guard = DivergenceGuard(on_divergence or StopOnDivergence())
+
+    def parts(self) -> dict[str, Stateful]:
+        """Return what a checkpoint holds."""
+        return self.strategy.parts() | {"guard": self.guard}
+
+    def take(self, step: int, loss: float) -> dict[str, Any]:
+        """Update on the gradients that are there, or skip that, and return numbers of the step.
+
+        Without any gradient, parameters and moments stay as they are.
+
+        Args:
+            step: Counted from 1.
+            loss: What the gradients are of.
+
+        Raises:
+            FloatingPointError: The run diverged; no parameter has changed then.
+        """
+        strategy = self.strategy
+        strategy.reduce_gradients()
+        grad_norm = strategy.clip(self.max_grad_norm).item()
+        lr_scale = self.schedule.scale(step - 1, self.steps)
+        # No divergence: a smaller scale of the loss brings the next gradients back into range.
+        if math.isfinite(loss) and strategy.has_overflowed():
+            reason = "float16 overflow"
+        else:
+            reason = self.guard.judge(step, loss, grad_norm)
+        numbers: dict[str, Any] = {"grad_norm": grad_norm, "lr_scale": lr_scale}
+        if reason is not None:
+            strategy.skip()
+            return numbers | {"skipped": reason}
+        strategy.step(lr_scale)
+        return numbers
 
 
 class DivergenceGuard:
