@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from basics.tests.exported_models import VARIANTS, varied_model
+from lm_basics.decoding import generate
 from lm_basics.export import load_model, load_text_model, save_model
 from lm_basics.hugging_face_layout import describe, reason_against
 from lm_basics.model_config import (
@@ -21,6 +22,7 @@ from lm_basics.model_config import (
     SinusoidalConfig,
     SlidingWindowAttention,
 )
+from lm_basics.sampling_config import SamplingConfig
 from lm_basics.tokenizer import END_OF_TEXT, Tokenizer
 from lm_basics.transformer import TransformerLM
 
@@ -258,7 +260,8 @@ def test_a_text_model_knows_its_own_end(tmp_path: Path) -> None:
 
 
 def test_a_tokenizer_may_lie_elsewhere_but_must_fit(tmp_path: Path) -> None:
-    save_model(varied_model({}), tmp_path / "model")
+    config = replace(varied_model({}).config, vocab_size=len(VOCAB))
+    save_model(TransformerLM(config), tmp_path / "model")
     with pytest.raises(FileNotFoundError, match="give a folder by --tokenizer"):
         load_text_model(tmp_path / "model")
     Tokenizer(VOCAB, []).save(tmp_path / "tokenizer")
@@ -271,5 +274,29 @@ def test_a_tokenizer_may_lie_elsewhere_but_must_fit(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         load_text_model(tmp_path / "absent")
     _save_text_model(tmp_path / "larger")
-    with pytest.raises(ValueError, match="do not belong together"):
+    with pytest.raises(ValueError, match="larger ends with token 256, which the tokenizer in"):
         load_text_model(tmp_path / "larger", tokenizer=tmp_path / "tokenizer")
+    with pytest.raises(ValueError, match=r"larger has 259 tokens, the model in .*model 256: they"):
+        load_text_model(tmp_path / "model", tokenizer=tmp_path / "larger")
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_rows_beyond_the_tokenizer_are_padding_and_never_drawn(tmp_path: Path, tied: bool) -> None:
+    tokenizer = Tokenizer(VOCAB, [], SPECIALS)
+    config = replace(varied_model({}).config, vocab_size=320, tie_embeddings=tied)
+    model = TransformerLM(config)
+    with torch.no_grad():
+        # Greedily and by chance: no other rows would be drawn.
+        model.output_weight[tokenizer.vocab_size :] = 100 * model.output_weight[:61]
+    save_model(model, tmp_path, tokenizer=tokenizer)
+    assert len(load_model(tmp_path).output_weight) == 320
+    loaded = load_text_model(tmp_path)
+    ids = torch.tensor([tokenizer.encode("abc")])
+    expected = model(ids)[..., : tokenizer.vocab_size]
+    torch.testing.assert_close(loaded.model(ids), expected)
+    for temperature in (0.0, 1.0):
+        sampling = SamplingConfig(max_new_tokens=4, temperature=temperature)
+        drawn = generate(loaded.model, ids[0].tolist(), sampling)
+        assert max(drawn) < tokenizer.vocab_size
+    save_model(loaded.model, tmp_path / "again", tokenizer=tokenizer)
+    assert load_text_model(tmp_path / "again").model.config.vocab_size == tokenizer.vocab_size

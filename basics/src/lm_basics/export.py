@@ -219,6 +219,9 @@ def load_text_model(
     Raises:
         FileNotFoundError: The folder or one of its files is missing.
         ValueError: What ``load_model`` refuses, or a tokenizer of another model.
+
+    Many models have more rows than their tokenizer has ids, to round sizes up for a GPU. These rows
+    are left out, so that nothing can draw a token without a text.
     """
     if not Path(folder).is_dir():
         raise FileNotFoundError(f"there is no folder {folder} with a model")
@@ -228,13 +231,19 @@ def load_text_model(
         hint = ": give a folder by --tokenizer" if tokenizer is None else ""
         raise FileNotFoundError(f"{tokens} holds no {TOKENIZER_FILE}{hint}")
     encoder, model = Tokenizer.from_folder(tokens), load_model(folder, ops=ops)
-    if encoder.vocab_size < model.config.vocab_size:
-        raise ValueError(
-            f"the tokenizer in {tokens} has {encoder.vocab_size:,} tokens, the model "
-            f"{model.config.vocab_size:,}: they do not belong together"
-        )
     named = encoder.special_token_ids.get(read_end_of_text(tokens) or END_OF_TEXT)
     stops = _named_ids(folder, "eos_token_id") or (() if named is None else (named,))
+    if encoder.vocab_size > model.config.vocab_size:
+        raise ValueError(
+            f"the tokenizer in {tokens} has {encoder.vocab_size:,} tokens, the model in {folder} "
+            f"{model.config.vocab_size:,}: they do not belong together"
+        )
+    if stops and encoder.vocab.keys().isdisjoint(stops):
+        raise ValueError(
+            f"the model in {folder} ends with token {stops[0]:,}, which the tokenizer in {tokens} "
+            f"with its {encoder.vocab_size:,} tokens lacks: they do not belong together"
+        )
+    model.drop_tokens_from(encoder.vocab_size)
     return TextModel(
         model=model,
         tokenizer=encoder,

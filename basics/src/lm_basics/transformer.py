@@ -1,6 +1,7 @@
 """The decoder-only transformer: residual blocks between an embedding and an output head."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -180,6 +181,13 @@ class TransformerLM(nn.Module):
     def output_weight(self) -> Float[Tensor, "vocab d_model"]:
         """The output head's matrix: its own, or the embedding's when the two are tied."""
         return self.token_embeddings.weight if self.lm_head is None else self.lm_head.weight
+
+    def drop_tokens_from(self, vocab_size: int) -> None:
+        """Forget the rows of the embedding and the head from ``vocab_size`` on."""
+        for table in (self.token_embeddings, self.lm_head):
+            if table is not None:
+                table.weight = nn.Parameter(table.weight.detach()[:vocab_size].clone())
+        self.config = replace(self.config, vocab_size=vocab_size)
 
     def hidden(
         self,
