@@ -262,6 +262,48 @@ def test_every_module_is_made_where_and_in_the_type_that_is_asked_for(name: str)
     assert rope.cos.device.type == "meta"
 
 
+TABLED = ("sinusoids", "attention", "block", "model")
+
+
+def _tables(module: nn.Module) -> dict[str, Tensor]:
+    return dict(module.named_buffers())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("way", ["device", "context"])
+@pytest.mark.parametrize("name", [*TABLED, "rope"])
+def test_tables_survive_the_meta_device(name: str, way: str, dtype: torch.dtype) -> None:
+    make = CONSTRUCTORS.get(name, lambda **where: RotaryPositionalEmbedding(1e4, 8, 4, **where))
+    plain = make(max_seq_len=4, theta=1e4) if name == "block" else make()
+    where = {"max_seq_len": 4, "theta": 1e4} if name == "block" else {}
+    if way == "context":
+        with torch.device("meta"):
+            module = make(**where)
+    else:
+        module = make(**where, device=torch.device("meta"))
+    assert {one.device.type for one in _tables(module).values()} == {"meta"}
+    # A second time, from memory that holds something else: to_empty moves no values.
+    for _ in range(2):
+        module = module.to_empty(device="cpu").to(dtype)
+        assert_close(_tables(module), _tables(plain.to(dtype)), rtol=0, atol=0)
+        assert not module.state_dict().keys() & _tables(module).keys()
+    assert {one.device.type for one in _tables(module.to("meta")).values()} == {"meta"}
+
+
+@pytest.mark.parametrize("name", ["attention", "model"])
+def test_weights_may_be_put_in_the_places_of_those_on_meta(name: str) -> None:
+    plain, module = CONSTRUCTORS[name](), CONSTRUCTORS[name](device=torch.device("meta"))
+    x = torch.randint(0, 9, (2, SEQ)) if name == "model" else torch.randn(2, SEQ, D_MODEL)
+    if name == "attention":
+        # Experts are chosen by values, which there are none of.
+        assert module(x.to("meta")).is_meta
+    module.load_state_dict(plain.state_dict(), assign=True)
+    assert_close(module(x), plain(x), rtol=0, atol=0)
+    emptied = CONSTRUCTORS[name](device=torch.device("meta")).to_empty(device="cpu")
+    emptied.load_state_dict(plain.state_dict())
+    assert_close(emptied(x), plain(x), rtol=0, atol=0)
+
+
 def test_a_model_of_low_precision_runs() -> None:
     model = TransformerLM(HYBRID, dtype=torch.bfloat16)
     logits = model(torch.randint(0, 9, (2, SEQ)))

@@ -167,7 +167,7 @@ class MultiHeadSelfAttention(nn.Module):
         if self.rope is not None:
             # One axis for the heads, so that every head is rotated alike.
             head_positions = None if positions is None else positions[:, None]
-            cos, sin = self.rope.angles(q.shape[:-1], head_positions)
+            cos, sin = self.rope.angles(q, head_positions)
             q, k = self.ops.rope(q, cos, sin), self.ops.rope(k, cos, sin)
         if cache is not None and positions is not None:
             k, v = cache.update(k, v, positions)

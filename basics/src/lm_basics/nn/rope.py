@@ -3,13 +3,66 @@
 from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float64, Int
 from torch import Tensor, nn
 
 from lm_basics.nn.ops import REFERENCE_OPS, Ops
 
 
-class RotaryPositionalEmbedding(nn.Module):
+class _PositionTables(nn.Module):
+    """Tables that follow from three numbers: no checkpoint holds them, the meta device loses none.
+
+    A model that is made on the meta device gets its weights later, by ``to_empty`` and a checkpoint
+    or by ``load_state_dict(..., assign=True)``; the tables are then computed again.
+    """
+
+    has_own_dtype: bool
+    """Whether the tables stay in float32 when the model gets another type."""
+
+    def __init__(
+        self,
+        theta: float,
+        width: int,
+        max_seq_len: int,
+        device: torch.device | None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.theta, self.width, self.max_seq_len = theta, width, max_seq_len
+        device, dtype = device or torch.get_default_device(), dtype or torch.float32
+        for name, table in self._tables().items():
+            self.register_buffer(name, table.to(device, dtype), persistent=False)
+
+    def _tables(self) -> dict[str, Float64[Tensor, "positions width"]]:
+        """Return the tables by their names, on the CPU."""
+        raise NotImplementedError
+
+    def _angles(self) -> Float64[Tensor, "positions half"]:
+        # In float64: at position 100,000 float32 loses the fast components' last digits. On the
+        # CPU, for Apple's GPUs have no float64.
+        even = torch.arange(0, self.width, 2, dtype=torch.float64, device="cpu")
+        positions = torch.arange(self.max_seq_len, dtype=torch.float64, device="cpu")
+        return positions[:, None] / self.theta ** (even / self.width)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "_PositionTables":
+        tables = dict(self.named_buffers())
+        super()._apply(fn, recurse)
+        moved = dict(self.named_buffers())
+        # From before, for ``to_empty`` moves no values, and ``to(bfloat16)`` would round angles.
+        if any(table.is_meta and not moved[name].is_meta for name, table in tables.items()):
+            tables = {name: table.to(tables[name].dtype) for name, table in self._tables().items()}
+        for name, table in tables.items():
+            dtype = table.dtype if self.has_own_dtype else moved[name].dtype
+            self.register_buffer(name, table.to(moved[name].device, dtype), persistent=False)
+        return self
+
+    def _leave_meta(self, x: Tensor) -> None:
+        """Compute the tables where the weights were put in the places of those on ``meta``."""
+        if not x.is_meta and any(table.is_meta for table in self.buffers()):
+            self.to_empty(device=x.device)
+
+
+class RotaryPositionalEmbedding(_PositionTables):
     """Rotate the pair ``(x[2i], x[2i+1])`` by ``position / theta**(2i / d_k)``.
 
     The product of a rotated query and a rotated key depends on their distance only. The angles are
@@ -18,6 +71,7 @@ class RotaryPositionalEmbedding(nn.Module):
 
     cos: Tensor
     sin: Tensor
+    has_own_dtype = True
 
     def __init__(
         self,
@@ -28,23 +82,14 @@ class RotaryPositionalEmbedding(nn.Module):
         *,
         ops: Ops = REFERENCE_OPS,
     ) -> None:
-        super().__init__()
         if d_k % 2:
             raise ValueError(f"RoPE rotates pairs: d_k={d_k} must be even")
+        super().__init__(theta, d_k, max_seq_len, device)
         self.ops = ops
-        angles = _angles(theta, d_k, max_seq_len)
-        self.register_buffer("cos", angles.cos().float().to(device), persistent=False)
-        self.register_buffer("sin", angles.sin().float().to(device), persistent=False)
 
-    def _apply(
-        self, fn: Callable[[Tensor], Tensor], recurse: bool = True
-    ) -> "RotaryPositionalEmbedding":
-        # ``model.to(bfloat16)`` would round the angles: the tables change their device alone.
-        cos, sin = self.cos, self.sin
-        super()._apply(fn, recurse)
-        if not cos.is_meta:
-            self.cos, self.sin = cos.to(self.cos.device), sin.to(self.sin.device)
-        return self
+    def _tables(self) -> dict[str, Float64[Tensor, "positions half"]]:
+        angles = self._angles()
+        return {"cos": angles.cos(), "sin": angles.sin()}
 
     def forward(
         self,
@@ -63,12 +108,14 @@ class RotaryPositionalEmbedding(nn.Module):
             ValueError: More vectors than positions, or positions whose shape does not fit.
             IndexError: A position is negative or too large.
         """
-        return self.ops.rope(x, *self.angles(x.shape[:-1], token_positions))
+        return self.ops.rope(x, *self.angles(x, token_positions))
 
     def angles(
-        self, places: Sequence[int], token_positions: Int[Tensor, "*rows seq"] | None
+        self, x: Float[Tensor, "*batch seq d_k"], token_positions: Int[Tensor, "*rows seq"] | None
     ) -> tuple[Float[Tensor, "*#batch seq half"], Float[Tensor, "*#batch seq half"]]:
-        """Return cosines and sines for vectors of the shape ``places``; see ``forward``."""
+        """Return cosines and sines for the places of ``x``; see ``forward``."""
+        self._leave_meta(x)
+        places = x.shape[:-1]
         if token_positions is None:
             return _first_rows(self.cos, places[-1]), _first_rows(self.sin, places[-1])
         given = token_positions.shape
@@ -83,10 +130,11 @@ class RotaryPositionalEmbedding(nn.Module):
         return _rows(self.cos, index), _rows(self.sin, index)
 
 
-class SinusoidalPositionalEmbedding(nn.Module):
+class SinusoidalPositionalEmbedding(_PositionTables):
     """Add ``sin(position / theta**(2i / d_model))`` and its cosine to components 2i and 2i + 1."""
 
     table: Tensor
+    has_own_dtype = False
 
     def __init__(
         self,
@@ -96,12 +144,13 @@ class SinusoidalPositionalEmbedding(nn.Module):
         device: torch.device | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
         if d_model % 2:
             raise ValueError(f"sines and cosines come in pairs: d_model={d_model} must be even")
-        angles = _angles(theta, d_model, max_seq_len)
-        table = torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2)
-        self.register_buffer("table", table.to(device, dtype or torch.float32), persistent=False)
+        super().__init__(theta, d_model, max_seq_len, device, dtype)
+
+    def _tables(self) -> dict[str, Float64[Tensor, "positions d_model"]]:
+        angles = self._angles()
+        return {"table": torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2)}
 
     def forward(
         self,
@@ -114,6 +163,7 @@ class SinusoidalPositionalEmbedding(nn.Module):
             ValueError: More vectors than positions, or positions whose shape does not fit.
             IndexError: A position is negative or too large.
         """
+        self._leave_meta(x)
         if token_positions is None:
             waves = _first_rows(self.table, x.shape[-2])
         else:
@@ -162,10 +212,3 @@ def _rows(
 ) -> Float[Tensor, "*batch seq width"]:
     # Indexing with brackets would count negative positions from the table's end.
     return table.index_select(0, index.flatten()).view(*index.shape, table.shape[1])
-
-
-def _angles(theta: float, width: int, num_positions: int) -> Float[Tensor, "positions half"]:
-    # In float64: at position 100,000 float32 loses the fast components' last digits. On the CPU,
-    # for Apple's GPUs have no float64.
-    wavelengths = theta ** (torch.arange(0, width, 2, dtype=torch.float64) / width)
-    return torch.arange(num_positions, dtype=torch.float64)[:, None] / wavelengths
