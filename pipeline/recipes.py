@@ -11,7 +11,7 @@ from lm_basics.optim import AdamWConfig, MuonConfig, WarmupStableDecaySchedule
 from lm_basics.training import TrainingConfig
 from lm_data.pipeline.config import CurateConfig
 from lm_data.sample_crawl.config import SampleCrawlConfig
-from lm_shared.choices import DeviceName
+from lm_shared.config import DeviceName
 from lm_shared.tensors import choose_device, choose_dtype
 
 SizeName = Literal["smoke", "laptop", "gpu"]

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from lm_shared.memory import peak_bytes
+from lm_shared.receipt import peak_bytes
 
 SPECIAL = "<|endoftext|>"
 SHORT_TEXT = "The quick brown fox jumps over the lazy dog, doesn't it? 42"[:57]

@@ -1,13 +1,8 @@
-"""An inspector that serves while a test asks it, and what asks."""
-
-import http.client
-import json
-from typing import Any
+"""What asks an inspector, and a small tokenizer to show."""
 
 from lm_basics.tokenizer import END_OF_TEXT, Tokenizer, train_bpe_from_texts
+from lm_shared.testing.browser import Answer, post_json
 from lm_shared.web import WebServer
-
-JSON = {"Content-Type": "application/json"}
 
 
 def trained_byte_pairs() -> Tokenizer:
@@ -15,31 +10,5 @@ def trained_byte_pairs() -> Tokenizer:
     return Tokenizer(vocab, merges, [END_OF_TEXT])
 
 
-class Response:
-    def __init__(self, response: http.client.HTTPResponse) -> None:
-        self.status = response.status
-        self.headers = response.headers
-        self.body = response.read()
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-def request(
-    server: WebServer,
-    method: str,
-    path: str,
-    body: bytes | str | None = None,
-    headers: dict[str, str] | None = None,
-) -> Response:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
-    try:
-        connection.request(method, path, body, headers or {})
-        return Response(connection.getresponse())
-    finally:
-        connection.close()
-
-
-def tokenize(server: WebServer, question: object) -> Response:
-    return request(server, "POST", "/tokenize", json.dumps(question), JSON)
+def tokenize(server: WebServer, question: object) -> Answer:
+    return post_json(server, "/tokenize", question)

@@ -13,10 +13,11 @@ from typing import IO
 
 import pytest
 
-from basics.tests.inspector_client import JSON, trained_byte_pairs
+from basics.tests.inspector_client import trained_byte_pairs
 from lm_basics.commands.tokenizer_page import serve_tokenizer_page
 from lm_basics.tokenizer import END_OF_TEXT, Tokenizer, save_vocabulary
 from lm_basics.tokenizer.tiktoken_file import ranks_from_tokenizer, write_rank_file
+from lm_shared.testing.browser import JSON_HEADERS
 from lm_shared.testing.processes import start_python
 from lm_shared.web import WebServer, make_app
 
@@ -66,7 +67,7 @@ def test_the_command_shows_what_users_have_until_it_is_interrupted(
         assert found is not None, line + output.read()
         assert found[2] == "folder, ours, gpt2, cl100k_base, o200k_base"
         connection = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=20)
-        connection.request("POST", "/tokenize", json.dumps({"text": "the cat"}), JSON)
+        connection.request("POST", "/tokenize", json.dumps({"text": "the cat"}), JSON_HEADERS)
         answer = json.load(connection.getresponse())
         connection.close()
         process.send_signal(signal.SIGINT)

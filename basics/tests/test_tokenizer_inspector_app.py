@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from basics.tests.inspector_client import request, tokenize, trained_byte_pairs
+from basics.tests.inspector_client import tokenize, trained_byte_pairs
 from lm_basics.tokenizer import (
     END_OF_TEXT,
     ByteTokenizer,
@@ -14,6 +14,7 @@ from lm_basics.tokenizer import (
     Tokenizer,
 )
 from lm_basics.tokenizer_views.inspector_app import MAX_SHOWN_TOKENS, inspector_app
+from lm_shared.testing.browser import request
 from lm_shared.web import MAX_REQUEST_BYTES, WebServer
 
 STATIC = ["report.css", "inspector.css", "inspector.js"]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import platformdirs
 import pytest
 
 from lm_shared.machine_code import (
@@ -15,6 +16,7 @@ from lm_shared.machine_code import (
     MachineCodeError,
     address_of,
     symbol_name,
+    user_cache_folder,
     zeros_at_cache_lines,
 )
 from lm_shared.testing.processes import run_python
@@ -256,3 +258,13 @@ def test_zeros_start_cache_lines(dtype: type[np.generic]) -> None:
         array[:] = 1
         last = address_of(array) + (length - 1) * array.itemsize
         assert ctypes.c_uint8.from_address(last).value == 1
+
+
+def test_the_folder_is_where_this_system_keeps_caches() -> None:
+    assert user_cache_folder() == platformdirs.user_cache_path("lm-from-scratch")
+
+
+def test_without_the_package_it_is_below_the_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "platformdirs", None)
+    monkeypatch.setattr(Path, "home", lambda: Path("home"))
+    assert user_cache_folder() == Path("home", ".cache", "lm-from-scratch")

@@ -1,5 +1,6 @@
 import platform
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,9 @@ import pytest
 import torch
 
 from lm_shared.receipt import describe_hardware, git_state, installed_versions, peak_memory
+from lm_shared.testing.processes import run_python
+
+MEBIBYTE = 2**20
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -61,3 +65,37 @@ def test_peak_gpu_memory_counts_tensors() -> None:
     torch.cuda.reset_peak_memory_stats()
     x = torch.ones(1 << 20, device="cuda")
     assert peak_memory()[1] >= x.numel() * x.element_size()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the kernel's own account")
+def test_a_reset_forgets_what_is_gone() -> None:
+    script = """
+from pathlib import Path
+from lm_shared.receipt import peak_bytes, reset_peak
+data = b"x" * (200 << 20)
+high = peak_bytes()
+del data
+reset_peak()
+print(high, peak_bytes(), int(Path("/proc/self/stat").read_text().split()[23]) * 4096)
+"""
+    result = run_python(["-c", script])
+    assert result.returncode == 0, result.stderr
+    high, low, resident = map(int, result.stdout.split())
+    assert high >= 200 * MEBIBYTE
+    # Where a container forbids the reset, the peak stays an upper bound.
+    assert low == high or resident <= low < 100 * MEBIBYTE
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the kernel's own account")
+def test_a_child_does_not_repeat_the_memory_of_its_parent() -> None:
+    script = """
+import subprocess
+from lm_shared.receipt import peak_bytes
+data = b"x" * (200 << 20)
+before = peak_bytes()
+subprocess.run(["true"], check=True)
+print(peak_bytes() - before)
+"""
+    result = run_python(["-c", script])
+    assert result.returncode == 0, result.stderr
+    assert int(result.stdout) < 50 * MEBIBYTE

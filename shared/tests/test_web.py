@@ -14,13 +14,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from lm_shared.testing.browser import JSON_HEADERS, Answer, post_json, request
 from lm_shared.testing.processes import start_python
 from lm_shared.web import MAX_REQUEST_BYTES, WebServer, json_route, make_app
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-JSON = {"Content-Type": "application/json"}
 PAGE = """<!doctype html><html lang="en"><title>t</title><link rel="icon" href="data:,">
 <link rel="stylesheet" href="static/report.css"><p style="color: red">text</p>
 <script>document.title = "ran"</script><script src="https://elsewhere.example/x.js"></script>"""
@@ -50,33 +50,8 @@ def server() -> Iterator[WebServer]:
         yield server
 
 
-class Answer:
-    def __init__(self, response: http.client.HTTPResponse) -> None:
-        self.status, self.headers, self.body = response.status, response.headers, response.read()
-
-    @property
-    def error(self) -> str:
-        assert self.headers["Content-Type"] == "application/json"
-        return json.loads(self.body)["error"]
-
-
-def request(
-    server: WebServer,
-    method: str,
-    path: str,
-    body: bytes | str | None = None,
-    headers: dict[str, str] | None = None,
-) -> Answer:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
-    try:
-        connection.request(method, path, body, headers or {})
-        return Answer(connection.getresponse())
-    finally:
-        connection.close()
-
-
 def ask(server: WebServer, question: object) -> Answer:
-    return request(server, "POST", "/ask", json.dumps(question), JSON)
+    return post_json(server, "/ask", question)
 
 
 def test_json_is_answered_in_a_thread_and_in_ascii(server: WebServer) -> None:
@@ -120,7 +95,7 @@ def test_static_files_are_those_of_the_packages_alone(server: WebServer) -> None
 
 @pytest.mark.parametrize("body", [b"", b"{", b'"\xff"', b"[" * 200_000, b"9" * 5000])
 def test_bad_json_is_refused(server: WebServer, body: bytes) -> None:
-    response = request(server, "POST", "/ask", body, JSON)
+    response = request(server, "POST", "/ask", body, JSON_HEADERS)
     assert response.status == 400
     assert response.error.startswith("expected JSON in UTF-8")
 
@@ -140,7 +115,7 @@ def test_errors_are_json(server: WebServer, question: str, status: int, error: s
 
 @pytest.mark.parametrize("num_bytes", [MAX_REQUEST_BYTES + 1, 5 * MAX_REQUEST_BYTES])
 def test_large_requests_are_refused_with_an_answer(server: WebServer, num_bytes: int) -> None:
-    response = request(server, "POST", "/ask", b"x" * num_bytes, JSON)
+    response = request(server, "POST", "/ask", b"x" * num_bytes, JSON_HEADERS)
     assert response.status == 413
     assert f"this one has {num_bytes:,}" in response.error
 
@@ -151,12 +126,12 @@ def test_the_largest_request_is_answered(server: WebServer) -> None:
 
 @pytest.mark.parametrize("length", ["-1", "1e3", "x", "9" * 30])
 def test_lengths_that_are_no_numbers_are_refused(server: WebServer, length: str) -> None:
-    response = request(server, "POST", "/ask", None, JSON | {"Content-Length": length})
+    response = request(server, "POST", "/ask", None, JSON_HEADERS | {"Content-Length": length})
     assert response.status == 400
 
 
 def test_bodies_of_unknown_length_are_refused(server: WebServer) -> None:
-    headers = JSON | {"Transfer-Encoding": "chunked"}
+    headers = JSON_HEADERS | {"Transfer-Encoding": "chunked"}
     assert request(server, "POST", "/ask", b"0\r\n\r\n", headers).status == 411
 
 
@@ -168,6 +143,7 @@ def test_what_a_form_of_another_page_can_send_is_refused(
 ) -> None:
     response = request(server, "POST", "/ask", '{"text": "a"}', {"Content-Type": content_type})
     assert (response.status, response.error) == (415, "expected the content type application/json")
+    assert response.headers["Content-Type"] == "application/json"
 
 
 def test_a_charset_may_follow_the_content_type(server: WebServer) -> None:
@@ -186,7 +162,7 @@ def test_unknown_paths_are_not_found_and_shown_as_data(server: WebServer) -> Non
     [("GET", "/ask", "POST"), ("POST", "/", "GET, HEAD"), ("DELETE", "/", "GET, HEAD")],
 )
 def test_other_methods_are_refused(server: WebServer, method: str, path: str, allowed: str) -> None:
-    response = request(server, method, path, None, JSON)
+    response = request(server, method, path, None, JSON_HEADERS)
     assert response.status == 405
     assert sorted(response.headers["Allow"].split(", ")) == allowed.split(", ")
     assert response.error.startswith(f"{path} answers to ")

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from lm_shared.choices import check_choice
+from lm_shared.config import check_choice
 from lm_shared.files import atomic_path, hash_file, lock_folder, write_text
 
 HUGGING_FACE = "https://huggingface.co"

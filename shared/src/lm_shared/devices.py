@@ -49,93 +49,30 @@ class Device:
         return self.flops_per_s[dtype]
 
 
-_HOPPER_SXM: Mapping[MatmulDtype, float] = {
-    "float32": 66.9e12,
-    "tfloat32": 494.7e12,
-    "bfloat16": 989.4e12,
-    "float8": 1978.9e12,
-}
+_TYPES: tuple[MatmulDtype, ...] = ("float32", "tfloat32", "bfloat16", "float8")
+_HOPPER_SXM = (66.9, 494.7, 989.4, 1978.9)
+# Key, name, GB of memory, TB/s, and TFLOP/s of the types above.
+_DATA_SHEETS = (
+    ("a100", "NVIDIA A100 SXM 80 GB", 80, 2.039, (19.5, 156, 312)),
+    ("h100", "NVIDIA H100 SXM 80 GB", 80, 3.35, _HOPPER_SXM),
+    ("h100-pcie", "NVIDIA H100 PCIe 80 GB", 80, 2, (51, 378, 756, 1513)),
+    ("h100-nvl", "NVIDIA H100 NVL 94 GB", 94, 3.9, (60, 417, 835, 1670)),
+    ("h200", "NVIDIA H200 SXM 141 GB", 141, 4.8, _HOPPER_SXM),
+    ("gh200", "NVIDIA GH200 96 GB", 96, 4, _HOPPER_SXM),
+    ("b200", "NVIDIA B200 180 GB", 180, 8, (80, 1100, 2250, 4500)),
+    ("l40s", "NVIDIA L40S 48 GB", 48, 0.864, (91.6, 183, 362, 733)),
+    ("l4", "NVIDIA L4 24 GB", 24, 0.3, (30.3, 60, 121, 242)),
+)
 
 DEVICES: Mapping[str, Device] = {
-    "a100": Device(
-        name="NVIDIA A100 SXM 80 GB",
-        flops_per_s={"float32": 19.5e12, "tfloat32": 156e12, "bfloat16": 312e12},
-        memory_bytes=80e9,
-        bytes_per_s=2.039e12,
-    ),
-    "h100": Device(
-        name="NVIDIA H100 SXM 80 GB",
-        flops_per_s=_HOPPER_SXM,
-        memory_bytes=80e9,
-        bytes_per_s=3.35e12,
-    ),
-    "h100-pcie": Device(
-        name="NVIDIA H100 PCIe 80 GB",
-        flops_per_s={
-            "float32": 51e12,
-            "tfloat32": 378e12,
-            "bfloat16": 756e12,
-            "float8": 1513e12,
-        },
-        memory_bytes=80e9,
-        bytes_per_s=2e12,
-    ),
-    "h100-nvl": Device(
-        name="NVIDIA H100 NVL 94 GB",
-        flops_per_s={
-            "float32": 60e12,
-            "tfloat32": 417e12,
-            "bfloat16": 835e12,
-            "float8": 1670e12,
-        },
-        memory_bytes=94e9,
-        bytes_per_s=3.9e12,
-    ),
-    "h200": Device(
-        name="NVIDIA H200 SXM 141 GB",
-        flops_per_s=_HOPPER_SXM,
-        memory_bytes=141e9,
-        bytes_per_s=4.8e12,
-    ),
-    "gh200": Device(
-        name="NVIDIA GH200 96 GB",
-        flops_per_s=_HOPPER_SXM,
-        memory_bytes=96e9,
-        bytes_per_s=4e12,
-    ),
-    "b200": Device(
-        name="NVIDIA B200 180 GB",
-        flops_per_s={
-            "float32": 80e12,
-            "tfloat32": 1100e12,
-            "bfloat16": 2250e12,
-            "float8": 4500e12,
-        },
-        memory_bytes=180e9,
-        bytes_per_s=8e12,
-    ),
-    "l40s": Device(
-        name="NVIDIA L40S 48 GB",
-        flops_per_s={
-            "float32": 91.6e12,
-            "tfloat32": 183e12,
-            "bfloat16": 362e12,
-            "float8": 733e12,
-        },
-        memory_bytes=48e9,
-        bytes_per_s=0.864e12,
-    ),
-    "l4": Device(
-        name="NVIDIA L4 24 GB",
-        flops_per_s={
-            "float32": 30.3e12,
-            "tfloat32": 60e12,
-            "bfloat16": 121e12,
-            "float8": 242e12,
-        },
-        memory_bytes=24e9,
-        bytes_per_s=0.3e12,
-    ),
+    key: Device(
+        name=name,
+        # Whole numbers, which products of 1e12 and a fraction are not always.
+        flops_per_s={t: float(round(x * 1e12)) for t, x in zip(_TYPES, rates, strict=False)},
+        memory_bytes=size * 1e9,
+        bytes_per_s=float(round(speed * 1e12)),
+    )
+    for key, name, size, speed, rates in _DATA_SHEETS
 }
 
 

@@ -13,11 +13,13 @@ functions' text, of the compilers' versions and of the processor, so no file is 
 
 import ctypes
 import hashlib
+import importlib
 import importlib.metadata
 import importlib.util
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -30,7 +32,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lm_shared.files import write_bytes
-from lm_shared.user_cache import user_cache_folder
 
 Function = Callable[..., int]
 """Takes integers, addresses and ``bytes``; returns an integer."""
@@ -38,7 +39,8 @@ Function = Callable[..., int]
 _C_TYPES: Mapping[str, Any] = {"int64": ctypes.c_int64, "uint64": ctypes.c_uint64}
 # LLVM turns loops that copy or fill memory into calls of these.
 _MEMORY_FUNCTIONS = ("bcmp", "memcmp", "memcpy", "memmove", "memset")
-_COMPILER = "lm_shared.machine_code_compiler"
+_COMPILER = "lm_shared.machine_code"
+_CACHE_NAME = "lm-from-scratch"
 _DIGEST_BYTES = 32
 
 logger = logging.getLogger(__name__)
@@ -161,6 +163,15 @@ class Library:
         return functions
 
 
+def user_cache_folder() -> Path:
+    """Return our folder among the caches of the user; it need not exist."""
+    try:
+        from platformdirs import user_cache_path  # noqa: PLC0415 - GPU images often lack it
+    except ImportError:
+        return Path.home() / ".cache" / _CACHE_NAME
+    return user_cache_path(_CACHE_NAME)
+
+
 def symbol_name(name: str) -> str:
     """Return the name of ``module:function`` in the object file."""
     return "lm_" + name.replace(":", "_").replace(".", "_")
@@ -209,3 +220,80 @@ def _compile_elsewhere(functions: Mapping[str, Sequence[str]]) -> bytes:
 
 def _to_plain(functions: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     return {name: list(arguments) for name, arguments in functions.items()}
+
+
+def compile_functions(functions: Mapping[str, Sequence[str]]) -> bytes:
+    """Return the object file of some functions; this process keeps numba loaded.
+
+    Numba gives the intermediate code of each function (``inspect_llvm``), LLVM links the parts,
+    optimizes them for this processor and writes an object file. Only public interfaces are used.
+
+    Args:
+        functions: Types of the arguments by ``module:function``.
+    """
+    import llvmlite.binding as llvm  # noqa: PLC0415
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    module = llvm.parse_assembly("")
+    for name, arguments in functions.items():
+        module.link_in(_to_llvm(name, arguments))
+    module.link_in(llvm.parse_assembly(_define_missing(module)))
+    machine = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(
+        cpu=llvm.get_host_cpu_name(),
+        features=llvm.get_host_cpu_features().flatten(),
+        opt=3,
+        reloc="static",
+        codemodel="jitdefault",
+        jit=True,
+    )
+    return machine.emit_object(module)
+
+
+def _to_llvm(name: str, arguments: Sequence[str]) -> Any:
+    """Return the optimized intermediate code of one function under its own symbol."""
+    import llvmlite.binding as llvm  # noqa: PLC0415
+    import numba  # noqa: PLC0415
+
+    module_name, _, function_name = name.partition(":")
+    function = getattr(importlib.import_module(module_name), function_name)
+    signature = numba.types.int64(*(_to_numba(argument) for argument in arguments))
+    # The error model of numpy divides without a check for zero, which would raise.
+    compiled = numba.cfunc(signature, error_model="numpy")(function)
+    text = compiled.inspect_llvm()
+    for written in (f'"{compiled.native_name}"', compiled.native_name):
+        text = text.replace(written, symbol_name(name))
+    return llvm.parse_assembly(text)
+
+
+def _define_missing(module: Any) -> str:
+    """Define what the code refers to and the object file lacks, as traps.
+
+    Numba's wrapper around every function can report an exception to Python. The functions raise
+    none, but the loader resolves either every name or, silently, no name at all.
+    """
+    parts = ["declare void @llvm.trap()"]
+    for function in module.functions:
+        declaration = re.match(r"declare (.*\))", str(function).strip())
+        if declaration and not function.name.startswith("llvm."):
+            parts.append(f"define {declaration[1]} {{\ncall void @llvm.trap()\nunreachable\n}}")
+    for variable in module.global_variables:
+        if variable.is_declaration:
+            parts.append(f'@"{variable.name}" = global ptr null')
+    return "\n".join(parts)
+
+
+def _to_numba(argument: str) -> Any:
+    import numba  # noqa: PLC0415
+
+    kind = getattr(numba.types, argument.removesuffix("*"))
+    return numba.types.CPointer(kind) if argument.endswith("*") else kind
+
+
+def _main() -> None:
+    functions, output = sys.argv[1:]
+    Path(output).write_bytes(compile_functions(json.loads(functions)))
+
+
+if __name__ == "__main__":
+    _main()

@@ -3,12 +3,11 @@
 import importlib.metadata
 import os
 import platform
+import resource
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-
-from lm_shared.memory import peak_bytes
 
 _PACKAGES = (
     "torch",
@@ -21,6 +20,8 @@ _PACKAGES = (
     "lm-data",
     "lm-alignment",
 )
+_STATUS = Path("/proc/self/status")
+_CLEAR = Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,7 +61,7 @@ class Receipt:
     tokens: int
     """Tokens worked through, as counted by the caller."""
     peak_bytes: int
-    """Highest main memory, as ``lm_shared.memory`` counts it."""
+    """Highest main memory, as ``peak_bytes`` counts it."""
     peak_gpu_bytes: int
     """Highest memory of tensors on any one CUDA device; 0 without one."""
     parent_runs: tuple[str, ...]
@@ -118,6 +119,30 @@ def peak_memory() -> tuple[int, int]:
     devices = range(torch.cuda.device_count())
     gpu_bytes = max((torch.cuda.max_memory_allocated(i) for i in devices), default=0)
     return peak_bytes(), gpu_bytes
+
+
+def reset_peak() -> None:
+    """Start a new stretch; without Linux's counter the peak of the whole process stays."""
+    try:
+        _CLEAR.write_text("5")
+    except OSError:
+        # Containers may forbid it and other systems lack it; the peak is then an upper bound.
+        return
+
+
+def peak_bytes() -> int:
+    """Return the most main memory that this process had since the last reset.
+
+    Child processes do not count: a fork begins with the pages of its parent, so the kernel's
+    number for children repeats the parent's memory.
+    """
+    if _STATUS.is_file():
+        for line in _STATUS.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    # Linux counts in KiB, macOS in bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from lm_shared.config import to_dict
 from lm_shared.files import hash_file, lock_folder, read_json, write_json
-from lm_shared.memory import peak_bytes, reset_peak
+from lm_shared.receipt import peak_bytes, reset_peak
 from lm_shared.runs import record_run
 
 RECORD_NAME = "stage.json"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lm_shared.choices import DeviceName, DtypeName
+from lm_shared.config import DeviceName, DtypeName
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 logger = logging.getLogger(__name__)

@@ -35,8 +35,7 @@ from lm_basics.token_files import open_token_file
 from lm_basics.training import TrainingConfig, evaluate_loss, train
 from lm_basics.training.data import fingerprint
 from lm_basics.transformer import TransformerLM
-from lm_shared.choices import DeviceName
-from lm_shared.config import describe_changes, hash_config, save_config, to_dict
+from lm_shared.config import DeviceName, describe_changes, hash_config, save_config, to_dict
 from lm_shared.files import lock_folder, read_json
 from lm_shared.processes import ProcessPool
 from lm_shared.runs import METRICS_NAME, RECEIPT_NAME, load_receipt, read_metrics

@@ -20,7 +20,7 @@ from lm_basics.optim import (
     SOAPConfig,
 )
 from lm_basics.training import TrainingConfig
-from lm_shared.choices import check_choice
+from lm_shared.config import check_choice
 
 Budget = Literal["flops", "tokens"]
 """What variants have in common with the base: FLOPs of the matrix products, or tokens."""

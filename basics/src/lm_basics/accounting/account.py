@@ -27,7 +27,7 @@ from lm_basics.accounting.memory import (
     training_memory,
 )
 from lm_basics.model_config import TransformerConfig
-from lm_shared.choices import check_choice
+from lm_shared.config import check_choice
 from lm_shared.devices import Device, MatmulDtype, find_device
 
 

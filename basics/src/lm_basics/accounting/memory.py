@@ -35,7 +35,7 @@ from lm_basics.model_config import (
     TransformerConfig,
 )
 from lm_basics.optim import SOAPConfig
-from lm_shared.choices import check_choice
+from lm_shared.config import check_choice
 
 OptimizerName = Literal["sgd", "adamw", "muon", "soap"]
 StepDtype = Literal["float32", "bfloat16"]

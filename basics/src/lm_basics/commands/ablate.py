@@ -8,8 +8,8 @@ import tyro
 
 from lm_basics.ablation import STUDIES, BaseRecipe
 from lm_basics.ablation.study import Budget, StudyName
-from lm_shared.choices import DeviceName
 from lm_shared.command_options import Overwrite, with_recipes
+from lm_shared.config import DeviceName
 from lm_shared.files import claim_folder, clear_folder
 
 if TYPE_CHECKING:

@@ -15,9 +15,8 @@ from lm_basics.leaderboard.divisions import RECIPE_NAME
 from lm_basics.optim import AdamWConfig, MuonConfig, WarmupStableDecaySchedule
 from lm_basics.training import StepReport, TrainingConfig
 from lm_basics.training.progress import TrainingProgress
-from lm_shared.choices import DeviceName
 from lm_shared.command_options import PATH, with_recipes
-from lm_shared.config import load_config
+from lm_shared.config import DeviceName, load_config
 from lm_shared.files import claim_folder
 from lm_shared.leaderboard.commands import (
     EXPORT,

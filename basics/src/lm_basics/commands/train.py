@@ -10,9 +10,8 @@ import tyro
 from lm_basics.commands.train_recipes import RECIPES, DepthRecipe, TrainRecipe
 from lm_basics.model_config import TransformerConfig
 from lm_basics.training.progress import TrainingProgress
-from lm_shared.choices import DeviceName
 from lm_shared.command_options import PATH, Each, Overwrite, with_recipes
-from lm_shared.config import describe_changes, to_dict
+from lm_shared.config import DeviceName, describe_changes, to_dict
 from lm_shared.files import clear_folder, read_json
 from lm_shared.metrics import read_metrics
 from lm_shared.runs import CONFIG_NAME, METRICS_NAME, RUN_PARTS, claim_run

@@ -19,8 +19,7 @@ from lm_basics.nn.ops import COMPILED_OPS, REFERENCE_OPS
 from lm_basics.perplexity import bits_per_byte
 from lm_basics.training import StepReport, evaluate_loss, train
 from lm_basics.transformer import TransformerLM
-from lm_shared.choices import DeviceName
-from lm_shared.config import save_config
+from lm_shared.config import DeviceName, save_config
 from lm_shared.figures import figure_svg, house_style
 from lm_shared.files import claim_folder, write_text
 from lm_shared.leaderboard import (

@@ -24,8 +24,7 @@ from lm_basics.training import StepReport, train
 from lm_basics.training.checkpoints import EMA_PART, FOLDER_NAME
 from lm_basics.training.snapshot import unpack
 from lm_basics.transformer import TransformerLM
-from lm_shared.choices import DeviceName
-from lm_shared.config import load_config
+from lm_shared.config import DeviceName, load_config
 from lm_shared.leaderboard import RUN_NAME, EntryRecord, Submission, read_steps
 from lm_shared.runs import CONFIG_NAME, METRICS_NAME, load_receipt
 

@@ -42,7 +42,7 @@ from lm_basics.leaderboard.replay import (
 from lm_basics.training import evaluate_loss
 from lm_basics.training.checkpoints import FOLDER_NAME
 from lm_basics.transformer import TransformerLM
-from lm_shared.choices import DeviceName
+from lm_shared.config import DeviceName
 from lm_shared.leaderboard import (
     RUN_NAME,
     Check,

@@ -38,7 +38,7 @@ from lm_basics.tokenizer.tokenizer_json import (
     write_tokenizer_folder,
 )
 from lm_basics.tokenizer.vocabulary import check_ids, load_vocabulary, number_merges
-from lm_shared.choices import check_choice
+from lm_shared.config import check_choice
 
 _BLOCK_CHARACTERS = 1 << 17
 

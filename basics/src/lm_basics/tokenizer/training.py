@@ -25,7 +25,7 @@ from lm_basics.tokenizer.kernels import KERNELS
 from lm_basics.tokenizer.learning import TieBreaking, count_pretokens, learn_merges
 from lm_basics.tokenizer.patterns import GPT2_PATTERN, check_special_tokens, compile_pattern
 from lm_basics.tokenizer.texts import Block, OnInvalid, is_parquet, read_blocks, read_column
-from lm_shared.choices import check_choice
+from lm_shared.config import check_choice
 from lm_shared.machine_code import MachineCodeError
 from lm_shared.processes import num_available_cores
 

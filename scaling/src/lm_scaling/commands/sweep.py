@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lm_shared.choices import DeviceName
 from lm_shared.command_options import Overwrite, with_recipes
-from lm_shared.config import save_config, to_dict
+from lm_shared.config import DeviceName, save_config, to_dict
 from lm_shared.files import claim_folder, read_json, write_json
 
 if TYPE_CHECKING:

@@ -1,27 +1,71 @@
-"""Fixtures that open an app of ``lm_shared.web`` in a real browser: Debian's chromium.
+"""What asks an app of ``lm_shared.web`` in tests: plain requests, and a real browser.
 
-One browser serves all tests of a session; each test gets a ``page`` of its own, on which no script
-may fail, no dialog open, and nothing come from elsewhere:
+The browser is Debian's chromium. One serves all tests of a session; each test gets a ``page`` of
+its own, on which no script may fail, no dialog open, and nothing come from elsewhere:
 
     with WebServer(app) as server, server.running():
         page.goto(server.address)
+        assert request(server, "GET", "/nowhere").status == 404
 """
 
+import http.client
+import json
 import shutil
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Dialog, Page
 
+    from lm_shared.web import WebServer
+
+JSON_HEADERS = {"Content-Type": "application/json"}
 # The last five keep the browser from calling its maker's servers.
 _OPTIONS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
 _TIMEOUT_MS = 15_000  # both cores may be busy with other tests
+
+
+class Answer:
+    """What came back: status, headers and body."""
+
+    def __init__(self, response: http.client.HTTPResponse) -> None:
+        self.status, self.headers, self.body = response.status, response.headers, response.read()
+
+    @property
+    def json(self) -> Any:
+        """The body as JSON."""
+        return json.loads(self.body)
+
+    @property
+    def error(self) -> str:
+        """Why the request was refused."""
+        return self.json["error"]
+
+
+def request(
+    server: "WebServer",
+    method: str,
+    path: str,
+    body: bytes | str | None = None,
+    headers: dict[str, str] | None = None,
+) -> Answer:
+    """Ask a running server, and read its whole answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    try:
+        connection.request(method, path, body, headers or {})
+        return Answer(connection.getresponse())
+    finally:
+        connection.close()
+
+
+def post_json(server: "WebServer", path: str, question: object) -> Answer:
+    """Post something as JSON."""
+    return request(server, "POST", path, json.dumps(question), JSON_HEADERS)
 
 
 def lacks_browser() -> str | None:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from lm_basics.tokenizer.kernels.records import GPT2, GPT4, LETTER, NUMBER, OTHER, WHITESPACE
 from lm_basics.tokenizer.patterns import GPT2_PATTERN, GPT4_PATTERN
 from lm_shared.files import write_bytes
-from lm_shared.user_cache import user_cache_folder
+from lm_shared.machine_code import user_cache_folder
 
 KERNEL_PATTERNS: Mapping[str, int] = {GPT2_PATTERN: GPT2, GPT4_PATTERN: GPT4}
 """What the kernels call a pattern."""

@@ -1,11 +1,19 @@
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Literal, Optional
 
 import pytest
 
-from lm_shared.annotations import check_scalar, describe, field_types, is_union, possible_classes
-from lm_shared.config import from_dict, to_dict
+from lm_shared.config import (
+    check_choice,
+    check_scalar,
+    describe,
+    field_types,
+    from_dict,
+    is_union,
+    possible_classes,
+    to_dict,
+)
 
 
 @dataclass
@@ -100,3 +108,11 @@ def test_annotations_without_a_json_form_are_refused(config: Any, message: str) 
 
 def test_a_field_named_type_is_fine_where_no_tag_is_needed() -> None:
     assert from_dict(Tagged, to_dict(Tagged(type="x"))) == Tagged(type="x")
+
+
+def test_only_the_words_of_the_type_pass() -> None:
+    check_choice("colour", "green", Literal["red", "green"])
+    with pytest.raises(ValueError, match="colour must be one of red, green, got 'blue'"):
+        check_choice("colour", "blue", Literal["red", "green"])
+    with pytest.raises(ValueError, match="got None"):
+        check_choice("colour", None, Literal["red", "green"])
