@@ -273,3 +273,42 @@ def test_a_full_disk_leaves_the_earlier_output(
     assert read_all(path) == earlier
     assert open_token_file(path).num_documents == 1
     assert _finish(files, tmp_path)[0] > 0
+
+
+@pytest.mark.parametrize("name", ["tokens.bin", "tokens.offsets.bin", "tokens.json"])
+@pytest.mark.parametrize("has_earlier", [True, False])
+def test_what_was_put_there_meanwhile_is_not_replaced(
+    files: list[Path], tmp_path: Path, name: str, *, has_earlier: bool
+) -> None:
+    path = tmp_path / "tokens.bin"
+    encode_documents(TOKENIZER, ["of another"], tmp_path / "other.bin")
+    if has_earlier:
+        encode_documents(TOKENIZER, ["old"], path)
+    with pytest.raises(StoppedError):
+        encode_files(TOKENIZER, files, path, block_bytes=50, report=after(4), overwrite=has_earlier)
+    foreign = (tmp_path / name.replace("tokens", "other")).read_bytes()
+    (tmp_path / name).write_bytes(foreign)
+    with pytest.raises(ValueError, match=rf"{name} exists: --overwrite replaces it"):
+        encode_files(TOKENIZER, files, path)
+    assert (tmp_path / name).read_bytes() == foreign
+    shares: list[int] = []
+    encode_files(
+        TOKENIZER, files, path, overwrite=True, report=lambda done, total: shares.append(done)
+    )
+    assert shares[0] > 0
+    assert read_all(path) == encode_plainly(files, tmp_path / "reference.bin")
+
+
+def test_a_kill_behind_the_sidecar_is_made_good(
+    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(folder: Path) -> None:
+        raise StoppedError
+
+    path = tmp_path / "tokens.bin"
+    with monkeypatch.context() as patch:
+        patch.setattr(partial_token_file, "_remove", stop)
+        with pytest.raises(StoppedError):
+            encode_files(TOKENIZER, files, path)
+    assert path.with_suffix(".json").exists()
+    _finish(files, tmp_path)

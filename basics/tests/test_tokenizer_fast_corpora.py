@@ -14,6 +14,7 @@ from basics.tests.nasty_text import nasty_text
 from lm_basics.tokenizer import training
 from lm_basics.tokenizer.fast.path import Implementation
 from lm_basics.tokenizer.patterns import GPT2_PATTERN, GPT4_PATTERN
+from lm_basics.tokenizer.text_stream import Cutter
 from lm_basics.tokenizer.texts import read_blocks
 from lm_basics.tokenizer.training import train_bpe, train_bpe_from_texts
 
@@ -244,3 +245,19 @@ def test_a_limit_of_the_whole_file_hides_no_broken_end(tmp_path: Path) -> None:
 def test_memory_does_not_grow_with_the_vocabulary_asked_for() -> None:
     vocab, merges = train_bpe_from_texts(["the cat " * 9], 10**11, [], implementation="fast")
     assert len(vocab) == 256 + len(merges) < 300
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("unit", ["0123456789", "ที่นี่", "!?\n", "'a!", " \n\t ", "1\udcff!"])
+@pytest.mark.parametrize("pattern", [GPT2_PATTERN, GPT4_PATTERN])
+def test_files_without_a_place_to_cut_are_counted_on_the_fast_path(
+    unit: str, pattern: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "corpus.txt"
+    path.write_bytes((unit * 3000).encode(errors="surrogateescape"))
+    options: dict[str, Any] = {"pattern": pattern, "on_invalid": "replace"}
+    expected = train_bpe(path, 300, [END], implementation="reference", **options)
+    monkeypatch.delattr(Cutter, "_find_by_pattern")
+    for block_bytes in (50, 1000, 7777, 1 << 20):
+        in_blocks_of(block_bytes, monkeypatch)
+        assert train_bpe(path, 300, [END], implementation="fast", **options) == expected

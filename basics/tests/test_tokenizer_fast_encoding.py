@@ -9,6 +9,7 @@ from typing import Any
 import jaxtyping
 import numpy as np
 import pytest
+import regex
 import tiktoken
 from hypothesis import given, settings, strategies as st
 
@@ -28,7 +29,8 @@ from basics.tests.both_paths import (
 from basics.tests.nasty_text import nasty_text
 from lm_basics.tokenizer import Tokenizer
 from lm_basics.tokenizer.fast import encoder, path
-from lm_basics.tokenizer.patterns import GPT2_PATTERN
+from lm_basics.tokenizer.patterns import GPT2_PATTERN, GPT4_PATTERN
+from lm_basics.tokenizer.text_stream import BLOCK_CHARACTERS, Cutter, cut_safely
 from lm_basics.tokenizer.training import train_bpe_from_texts
 
 GPT2_FOLDER = Path(__file__).parents[3] / "shared" / "data" / "tokenizer"
@@ -417,3 +419,73 @@ def test_batches_may_be_iterators_but_not_one_string(any_pair: Pair) -> None:
             tokenizer.encode_batch("hello")
         with pytest.raises(ValueError, match="num_threads=0 leaves nobody"):
             tokenizer.encode_batch(texts, num_threads=0)
+
+
+@pytest.fixture
+def without_walk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing go through a text match by match in Python."""
+
+    def fail(*arguments: object) -> int:
+        raise AssertionError("a text was gone through match by match")
+
+    monkeypatch.setattr(Cutter, "_find_by_pattern", fail)
+
+
+UNCUT = {
+    "digits": "0123456789",
+    "letters": "abab",
+    "marks": "ที่นี่",
+    "signs at line ends": "!?\n",
+    "signs and letters": "'a!",
+    "white space": " \n\t ",
+}
+"""Texts in which two characters tell no place to cut, with one pattern or the other."""
+
+
+@pytest.mark.usefixtures("without_walk")
+@pytest.mark.parametrize("unit", UNCUT.values(), ids=UNCUT.keys())
+@pytest.mark.parametrize("variant", [as_trained, with_pattern_of_gpt4])
+def test_large_texts_without_a_place_to_cut_stay_on_the_fast_path(
+    unit: str, variant: Callable[[], Pair]
+) -> None:
+    fast, plain = variant()
+    text = unit * (300_000 // len(unit))
+    for size in (16_383, 16_384, 16_385, 131_071, 131_072, 131_073, 300_000):
+        part = text[:size]
+        ids = plain.encode(part)
+        assert fast.encode(part) == ids
+        assert fast.encode_to_numpy(part).tolist() == ids
+        assert fast.encode_batch([part, unit], num_threads=1)[0] == ids
+        assert list(fast.encode_iterable([part])) == ids
+
+
+@pytest.mark.parametrize("unit", ["0123456789", "ที่นี่", "!?\n", "abc!", "'a!"])
+def test_streams_without_a_place_to_cut_stay_small(unit: str) -> None:
+    compiled = regex.compile(GPT4_PATTERN)
+    pieces = [unit] * (100_000 // len(unit))
+    blocks = list(cut_safely(pieces, compiled, [END], is_compiled=lambda: True))
+    assert "".join(blocks) == "".join(pieces)
+    assert max(map(len, blocks)) <= 2 * BLOCK_CHARACTERS
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("room", [1, 7, 64, 1000])
+@pytest.mark.parametrize("variant", [as_trained, with_sparse_ids_of_32_bits])
+def test_ids_are_handed_over_in_parts_without_a_trace(
+    variant: Callable[[], Pair], room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoder, "_ROOM_FOR_IDS", room)
+    rng = random.Random(6)
+    fast, plain = variant()
+    for _ in range(20):
+        texts = [nasty_text(rng, 20) + rng.choice(["", END * 3, "x" * 700]) for _ in range(5)]
+        expected = [plain.encode(text) for text in texts]
+        assert [fast.encode(text) for text in texts] == expected
+        assert fast.encode_batch(["", *texts, ""], num_threads=1) == [[], *expected, []]
+        documents = [text.encode() for text in texts]
+        for found, wanted in zip(
+            fast.encode_utf8_documents(documents),
+            plain.encode_utf8_documents(documents),
+            strict=True,
+        ):
+            assert found.tolist() == wanted.tolist()

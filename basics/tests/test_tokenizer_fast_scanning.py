@@ -11,14 +11,14 @@ from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
 
 from basics.tests.nasty_text import characters_of_all_categories, nasty_text
-from lm_basics.tokenizer.fast.segments import character_classes
+from lm_basics.tokenizer.fast.segments import character_classes, find_last_end
 from lm_basics.tokenizer.kernels import kernel, records
 from lm_basics.tokenizer.patterns import GPT2_PATTERN, GPT4_PATTERN
 from lm_shared.machine_code import address_of
 
 PATTERNS = {
-    "scanner:find_ends": regex.compile(GPT2_PATTERN),
-    "scanner:find_ends_gpt4": regex.compile(GPT4_PATTERN),
+    records.GPT2: regex.compile(GPT2_PATTERN),
+    records.GPT4: regex.compile(GPT4_PATTERN),
 }
 # What stands behind the text, or before it, must not count: letters, contractions, spaces, halves.
 GARBAGE = [bytes(64), b"s" * 64, b"'s" * 32, b" " * 64, b"ll\n1" * 16, b"\xa0" * 64, b"\xff" * 64]
@@ -44,16 +44,17 @@ def unchecked() -> None:
 
 
 @pytest.fixture(params=PATTERNS, ids=["gpt2", "gpt4"])
-def scanner(request: pytest.FixtureRequest) -> str:
+def scanner(request: pytest.FixtureRequest) -> int:
     return request.param
 
 
 def ends_by_kernel(
-    scanner: str, text: str, before: bytes = b"", behind: bytes = GARBAGE[0]
+    scanner: int, text: str, before: bytes = b"", behind: bytes = GARBAGE[0]
 ) -> NDArray[np.int64]:
     data = text.encode()
     ends = np.full(len(data) + 1, -1, dtype=np.int64)
-    count = kernel(scanner)(
+    count = kernel("scanner:find_ends")(
+        scanner,
         before + data + behind,
         len(before),
         len(before) + len(data),
@@ -64,7 +65,7 @@ def ends_by_kernel(
     return ends[:count] - len(before)
 
 
-def ends_by_regex(scanner: str, text: str) -> NDArray[np.int64]:
+def ends_by_regex(scanner: int, text: str) -> NDArray[np.int64]:
     # The byte 255, which occurs in no UTF-8, marks the ends.
     pretokens = PATTERNS[scanner].findall(text)
     marked = "\udcff".join([*pretokens, ""]).encode(errors="surrogateescape")
@@ -73,7 +74,7 @@ def ends_by_regex(scanner: str, text: str) -> NDArray[np.int64]:
 
 
 def assert_same_pretokens(
-    scanner: str, text: str, before: bytes = b"", behind: bytes = GARBAGE[0]
+    scanner: int, text: str, before: bytes = b"", behind: bytes = GARBAGE[0]
 ) -> None:
     found = ends_by_kernel(scanner, text, before, behind)
     expected = ends_by_regex(scanner, text)
@@ -101,7 +102,7 @@ def test_pretokens_of_nasty_text_are_those_of_regex(num_texts: int) -> None:
     "filler", ["a", "1", ".", " ", "\n", "a ", " a", "a.", "é", "\u3000", "'s"]
 )
 @pytest.mark.usefixtures("unchecked")
-def test_contractions_are_found_wherever_blocks_end(scanner: str, filler: str) -> None:
+def test_contractions_are_found_wherever_blocks_end(scanner: int, filler: str) -> None:
     tails = [
         "'s",
         "'ll",
@@ -137,7 +138,7 @@ def test_every_character_is_cut_from_letters_digits_and_spaces() -> None:
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_characters_of_all_categories_are_cut_from_each_other(scanner: str) -> None:
+def test_characters_of_all_categories_are_cut_from_each_other(scanner: int) -> None:
     characters = characters_of_all_categories(4)
     for first, second in product(characters, characters):
         assert_same_pretokens(scanner, f"{first}{second}{second} {first}'{second}")
@@ -146,7 +147,7 @@ def test_characters_of_all_categories_are_cut_from_each_other(scanner: str) -> N
 @pytest.mark.parametrize(
     "unit", ["a", "1", ".", " ", "\n", "'", "é", "日", "🙂", "\xa0", "\u0301", "a1", "'s"]
 )
-def test_long_runs_end_where_regex_ends_them(scanner: str, unit: str) -> None:
+def test_long_runs_end_where_regex_ends_them(scanner: int, unit: str) -> None:
     run = unit * 50_001
     for text in (run, f"x {run}", f"{run}x", f"{run} ", f" {run} x", f"{run}'ll"):
         assert_same_pretokens(scanner, text)
@@ -222,3 +223,11 @@ def test_mutated_text_is_judged_like_python(num_texts: int) -> None:
             )
         before, behind = rng.choice(GARBAGE)[: rng.randint(0, 9)], rng.choice(GARBAGE)
         assert find_by_kernel(bytes(data), before, behind) == find_by_python(bytes(data)), data
+
+
+@given(scanner=st.sampled_from(sorted(PATTERNS)), text=TEXTS, behind=TEXTS)
+@settings(max_examples=500, deadline=None)
+def test_the_last_certain_end_is_one_whatever_follows(scanner: int, text: str, behind: str) -> None:
+    place, pattern = find_last_end(text, scanner), PATTERNS[scanner]
+    pretokens = pattern.findall(text[:place]) + pattern.findall(text[place:] + behind)
+    assert pretokens == pattern.findall(text + behind)

@@ -10,8 +10,9 @@ from tokenizers import Tokenizer as HuggingFaceTokenizer, models, pre_tokenizers
 
 from basics.tests.both_paths import END, train_both
 from basics.tests.nasty_text import nasty_text
+from lm_basics.tokenizer import training
 from lm_basics.tokenizer.fast.trainer import WordCounts, _Learner
-from lm_basics.tokenizer.kernels import records
+from lm_basics.tokenizer.kernels import compile_kernels, records
 from lm_basics.tokenizer.learning import TieBreaking
 from lm_basics.tokenizer.patterns import GPT2_PATTERN, GPT4_PATTERN, O200K_PATTERN
 from lm_basics.tokenizer.training import train_bpe_from_texts
@@ -201,3 +202,18 @@ def test_words_count_whatever_their_length(length: int) -> None:
     head = "".join(rng.choices("ab", k=length - 3))
     words = [head + "".join(rng.choices("abc", k=3)) for _ in range(40)]
     train_both([" ".join(words * 2), "\n".join(words)], 256 + 60, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "is_fast"),
+    [("the cat sat on the mat " * 5000, False), ("".join(map(chr, range(0x4E00, 0x6000))), True)],
+    ids=["few words", "one long word"],
+)
+def test_what_the_words_cost_decides_for_little_text(
+    text: str, is_fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compile_kernels()
+    expected = train_bpe_from_texts([text], 300, [], implementation="fast")
+    unused = "learn_merges" if is_fast else "learn_merges_of_words"
+    monkeypatch.delattr(training, unused)
+    assert train_bpe_from_texts([text], 300, []) == expected

@@ -198,7 +198,12 @@ def _encode_rest(
     num_bytes = inputs.num_bytes - inputs.bytes_before(*progress.place)
     is_fast = encoder.tokenizer.prepare(num_bytes)
     block_bytes = block_bytes or (BLOCK_BYTES if is_fast else _PLAIN_BLOCK_BYTES)
-    parts = inputs.read(*progress.place, pattern=encoder.tokenizer.pattern, block_bytes=block_bytes)
+    parts = inputs.read(
+        *progress.place,
+        pattern=encoder.tokenizer.pattern,
+        block_bytes=block_bytes,
+        is_compiled=is_fast,
+    )
     num_workers = min(num_workers or num_available_cores(), 1 + num_bytes // block_bytes)
     if is_fast:
         yield from map_in_threads(encoder.encode, parts, num_workers)

@@ -9,7 +9,7 @@ there, an earlier ``tokens.bin`` stays as it is.
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,7 +24,9 @@ from lm_basics.token_files.token_file import (
     Sidecar,
     check_output,
     offsets_path,
+    read_sidecar,
     sidecar_path,
+    token_file_paths,
     write_sidecar,
 )
 from lm_shared.files import claim_file, lock_folder, read_json_lines
@@ -33,7 +35,8 @@ COMMIT_INTERVAL_S = 1.0
 """The work that a kill can undo."""
 
 
-_IDS_NAME, _STARTS_NAME, _JOURNAL_NAME = "ids.bin", "starts.bin", "journal.jsonl"
+_JOURNAL_NAME = "journal.jsonl"
+_ARRAY_NAMES = _IDS_NAME, _STARTS_NAME = "ids.bin", "starts.bin"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +63,19 @@ class Progress:
         """The file of the input and how far it was read."""
         return self.file_index, self.position
 
+    @classmethod
+    def from_record(cls, record: dict[str, Any] | None) -> "Progress":
+        """Return what a line says; one that is missing or no progress says that nothing is done."""
+        try:
+            return cls(**(record or {}))
+        except TypeError:
+            return cls()
+
+    def sizes(self, dtype: np.dtype[Any]) -> tuple[int, int]:
+        """Return the bytes of the ids and of the positions at which documents begin."""
+        num_starts = self.num_documents + (not self.is_complete)
+        return self.num_tokens * dtype.itemsize, num_starts * OFFSET_DTYPE.itemsize
+
 
 @contextmanager
 def open_partial_token_file(
@@ -85,10 +101,10 @@ def open_partial_token_file(
     folder = path.with_name(f"{path.name}.partial")
     with lock_folder(folder):
         if not overwrite:
-            _claim(path, folder, key)
+            _claim(path, folder, key, dtype)
         try:
             with (
-                Journal(folder / _JOURNAL_NAME, key) as journal,
+                Journal(folder / _JOURNAL_NAME, key, replaced=_marks(path)) as journal,
                 (folder / _IDS_NAME).open("ab") as ids_file,
                 (folder / _STARTS_NAME).open("ab") as starts_file,
             ):
@@ -169,9 +185,9 @@ class PartialTokenFile:
             self._commit()
         # From here to the new sidecar, the files of an earlier writing would not fit together.
         sidecar_path(self.path).unlink(missing_ok=True)
-        for partial_path in (self._folder / _IDS_NAME, self._folder / _STARTS_NAME):
-            if partial_path.exists():
-                partial_path.replace(self._final_path(partial_path))
+        for name, output in zip(_ARRAY_NAMES, _arrays(self.path), strict=True):
+            if (self._folder / name).exists():
+                (self._folder / name).replace(output)
         _sync_folder(self.path.parent)
         sidecar = Sidecar(
             dtype=self._dtype.str,
@@ -194,10 +210,7 @@ class PartialTokenFile:
 
     def _take_up(self) -> Progress:
         """Cut off what was written behind the last commit; without any, begin anew."""
-        try:
-            progress = Progress(**(self._journal.last or {}))
-        except TypeError:
-            progress = Progress()
+        progress = Progress.from_record(self._journal.last)
         if self._journal.last is not None and self._restore(progress):
             return progress
         self._ids_file.truncate(0)
@@ -210,24 +223,19 @@ class PartialTokenFile:
 
     def _restore(self, progress: Progress) -> bool:
         """Return whether the files hold what the journal counts, and cut off the rest."""
-        num_starts = progress.num_documents + (not progress.is_complete)
-        files = {
-            self._ids_file: progress.num_tokens * self._dtype.itemsize,
-            self._starts_file: num_starts * OFFSET_DTYPE.itemsize,
-        }
-        for file, size in files.items():
+        sizes = progress.sizes(self._dtype)
+        for file, size, output in zip(
+            (self._ids_file, self._starts_file), sizes, _arrays(self.path), strict=True
+        ):
             partial_path = Path(file.name)
             if partial_path.stat().st_size >= size:
                 file.truncate(size)
-            elif progress.is_complete and _size_of(self._final_path(partial_path)) == size:
+            elif progress.is_complete and _size_of(output) == size:
                 # It has its name already; opening it for more has made an empty one here.
                 partial_path.unlink()
             else:
                 return False
         return True
-
-    def _final_path(self, partial_path: Path) -> Path:
-        return self.path if partial_path.name == _IDS_NAME else offsets_path(self.path)
 
 
 class Journal:
@@ -236,20 +244,20 @@ class Journal:
     Args:
         path: the file, made if it is missing.
         key: of the work. A journal with another one is not read, but begun anew.
+        replaced: marks of the earlier files that the work may replace, kept in a new journal.
     """
 
-    def __init__(self, path: Path, key: str) -> None:
+    def __init__(self, path: Path, key: str, *, replaced: Sequence[Any] = ()) -> None:
         self.last: dict[str, Any] | None = None
         """The last record, ``None`` in a new journal."""
-        header = {"key": key}
         records, size = _read(path)
         self._file = path.open("ab")
-        if records and records[0] == header:
+        if records and records[0].get("key") == key:
             self._file.truncate(size)
             self.last = records[-1] if len(records) > 1 else None
         else:
             self._file.truncate(0)
-            self.append(header)
+            self.append({"key": key, "replaced": replaced})
             self.last = None
 
     def __enter__(self) -> "Journal":
@@ -271,22 +279,56 @@ class Journal:
         self.last = record
 
 
-def _claim(path: Path, folder: Path, key: str) -> None:
-    """Raise unless the place is free, or holds what an earlier call with ``key`` has left."""
-    header = _read(folder / _JOURNAL_NAME)[0][:1]
-    if header == [{"key": key}]:
-        return
-    if header:
+def _claim(path: Path, folder: Path, key: str, dtype: np.dtype[Any]) -> None:
+    """Raise unless the place is free, but for what calls with ``key`` have made or may replace."""
+    header, *lines = _read(folder / _JOURNAL_NAME)[0] or [{}]
+    if header.get("key", key) != key:
         raise ValueError(
             f"{folder} holds the beginning of another encoding: --overwrite replaces it, or choose "
             "another --output"
         )
+    progress = Progress.from_record(lines[-1] if lines else None)
+    replaced = header.get("replaced", ())
     try:
-        for output in (path, offsets_path(path), sidecar_path(path)):
-            claim_file(output)
+        for output, mark in zip(token_file_paths(path), _marks(path), strict=True):
+            if mark not in replaced and not _is_published(output, path, folder, progress, dtype):
+                claim_file(output)
     except ValueError:
-        _remove(folder)
+        if not header:
+            _remove(folder)
         raise
+
+
+def _is_published(
+    output: Path, path: Path, folder: Path, progress: Progress, dtype: np.dtype[Any]
+) -> bool:
+    """Return whether a file has got its final name from this work."""
+    if not progress.is_complete:
+        return False
+    if output == sidecar_path(path):
+        counts = (progress.num_tokens, progress.num_documents, progress.num_bytes)
+        try:
+            sidecar = read_sidecar(path)
+        except (FileNotFoundError, ValueError):
+            return False
+        return counts == (sidecar.num_tokens, sidecar.num_documents, sidecar.num_bytes)
+    which = _arrays(path).index(output)
+    size = progress.sizes(dtype)[which]
+    return (_size_of(folder / _ARRAY_NAMES[which]) or 0) < size == _size_of(output)
+
+
+def _marks(path: Path) -> list[list[Any]]:
+    """Return, for each file of a token file, what changes when it is replaced."""
+    marks = []
+    for output in token_file_paths(path):
+        status = output.stat() if output.is_file() else None
+        marks.append([output.name, status and status.st_size, status and status.st_mtime_ns])
+    return marks
+
+
+def _arrays(path: Path) -> tuple[Path, Path]:
+    """Return the final paths of the ids and of the positions at which documents begin."""
+    return path, offsets_path(path)
 
 
 def _size_of(path: Path) -> int | None:
@@ -304,7 +346,7 @@ def _sync_folder(folder: Path) -> None:
 
 def _remove(folder: Path) -> None:
     """Remove the files of this module, the journal first, and their folder."""
-    for name in (_JOURNAL_NAME, _IDS_NAME, _STARTS_NAME):
+    for name in (_JOURNAL_NAME, *_ARRAY_NAMES):
         (folder / name).unlink(missing_ok=True)
     if not any(folder.iterdir()):
         folder.rmdir()

@@ -30,7 +30,7 @@ from lm_basics.tokenizer.patterns import (
     resolve_allowed,
 )
 from lm_basics.tokenizer.plain import PlainEncoder
-from lm_basics.tokenizer.text_stream import Cutter, cut_safely
+from lm_basics.tokenizer.text_stream import BLOCK_CHARACTERS, cut_safely
 from lm_basics.tokenizer.tokenizer_json import (
     TOKENIZER_FILE,
     BpeTables,
@@ -205,11 +205,7 @@ class Tokenizer:
         """
         _check_text(text)
         if self._fast.takes(len(text)):
-            finder = self._finder_of(allowed_special)
-            if len(text) <= _BLOCK_CHARACTERS:
-                return self._fast.encode_to_list(text, finder)
-            blocks = self._cut_large(text, allowed_special)
-            return self._fast.encode_blocks(blocks, finder).tolist()
+            return self._fast.encode(text, self._finder_of(allowed_special)).tolist()
         return list(self._plain.encode(text, self._special_pattern_of(allowed_special)))
 
     def encode_to_numpy(
@@ -218,15 +214,12 @@ class Tokenizer:
         """Return the token ids in the smallest dtype that holds the vocabulary."""
         _check_text(text)
         if self._fast.takes(len(text)):
-            finder = self._finder_of(allowed_special)
-            if len(text) <= _BLOCK_CHARACTERS:
-                return self._fast.encode(text, finder)
-            return self._fast.encode_blocks(self._cut_large(text, allowed_special), finder)
+            return self._fast.encode(text, self._finder_of(allowed_special))
         special_pattern = self._special_pattern_of(allowed_special)
         # Blocks keep the list of pre-tokens small: it takes 20 times the memory of the text.
         blocks = [
             np.fromiter(self._plain.encode(block, special_pattern), dtype=self.id_dtype)
-            for block in self._cut_large(text, allowed_special)
+            for block in self._cut([text], allowed_special, _BLOCK_CHARACTERS)
         ]
         return np.concatenate(blocks) if blocks else np.empty(0, dtype=self.id_dtype)
 
@@ -298,8 +291,7 @@ class Tokenizer:
 
         The ids are those of ``encode("".join(pieces))``, however the text is cut into pieces.
         """
-        special_tokens = resolve_allowed(allowed_special, self.special_token_ids)
-        blocks = cut_safely(pieces, self._pretoken_pattern, special_tokens)
+        blocks = self._cut(pieces, allowed_special, BLOCK_CHARACTERS)
         return chain.from_iterable(
             self.encode(block, allowed_special=allowed_special) for block in blocks
         )
@@ -373,9 +365,17 @@ class Tokenizer:
             return self._special_finder
         return SpecialTokenFinder(resolve_allowed(allowed, self.special_token_ids))
 
-    def _cut_large(self, text: str, allowed: AllowedSpecial) -> Iterator[str]:
-        specials = resolve_allowed(allowed, self.special_token_ids)
-        return Cutter(self._pretoken_pattern, specials).cut(text, _BLOCK_CHARACTERS)
+    def _cut(
+        self, pieces: Iterable[str], allowed: AllowedSpecial, block_characters: int
+    ) -> Iterator[str]:
+        """Return the joined ``pieces`` in blocks that can be encoded apart."""
+        return cut_safely(
+            pieces,
+            self._pretoken_pattern,
+            resolve_allowed(allowed, self.special_token_ids),
+            block_characters=block_characters,
+            is_compiled=lambda: self._fast.takes(0),
+        )
 
 
 def _check_text(text: str) -> None:

@@ -11,17 +11,19 @@ pre-tokens of both sides depend only on their own side:
 * Where there is none, a place found by the pattern itself serves: behind a pre-token that does not
   end in white space and has two more characters behind it, no letter first. The contractions of
   GPT-2's pattern look two characters ahead, and no alternative looks further except inside white
-  space and runs of letters.
+  space and runs of letters. To go through a text match by match is slow in Python: the kernels do
+  it where there are some for the pattern and they are loaded.
 
 Patterns in use are those of ``PLACES_TO_CUT``. Whatever another pattern is, the first place is
 safe, and where there is no special token the text stays whole.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import islice
 
 import regex
 
+from lm_basics.tokenizer.fast.segments import KERNEL_PATTERNS, find_last_end
 from lm_basics.tokenizer.patterns import PLACES_TO_CUT, compile_special_tokens
 
 BLOCK_CHARACTERS = 1 << 14
@@ -40,13 +42,21 @@ def cut_safely(
     special_tokens: Collection[str] = (),
     *,
     block_characters: int = BLOCK_CHARACTERS,
+    is_compiled: Callable[[], bool] = lambda: False,
 ) -> Iterator[str]:
     """Yield blocks of the joined ``pieces`` that can be tokenized independently of each other.
 
     Memory is bounded by ``block_characters`` and the longest pre-token, not by the pieces; with a
     pattern that is not known, by the longest text between special tokens.
+
+    Args:
+        pieces: the text.
+        pattern: regular expression of the pre-tokens.
+        special_tokens: strings that are never cut.
+        block_characters: size from which on a block is cut off.
+        is_compiled: see ``Cutter``.
     """
-    cutter = Cutter(pattern, special_tokens)
+    cutter = Cutter(pattern, special_tokens, is_compiled=is_compiled)
     pending = ""
     # A block without a safe place grows before it is searched again, or one pre-token of n
     # characters would be scanned n times.
@@ -70,10 +80,18 @@ class Cutter:
     Args:
         pattern: regular expression of the pre-tokens.
         special_tokens: strings that are never cut.
+        is_compiled: whether the kernels, where there are some for the pattern, may be used now.
     """
 
-    def __init__(self, pattern: "regex.Pattern[str]", special_tokens: Collection[str]) -> None:
+    def __init__(
+        self,
+        pattern: "regex.Pattern[str]",
+        special_tokens: Collection[str],
+        *,
+        is_compiled: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._pattern = pattern
+        self._is_compiled = is_compiled
         places = PLACES_TO_CUT.get(pattern.pattern)
         self._places = None if places is None else regex.compile(places, regex.REVERSE)
         self._special_tokens = [token for token in special_tokens if len(token) > 1]
@@ -84,25 +102,18 @@ class Cutter:
         """Return the place, 0 if there is none."""
         # A special token that starts behind this place may still change with the text to come.
         limit = max(0, len(text) - self._longest + 1)
-        if place := self._find_from_end(text, limit):
+        kernel_pattern = self._kernel_pattern()
+        # Kernels go through all of a text faster than the two characters are looked for in it.
+        near_end = max(0, limit - _LOOKED_AT_FIRST) if kernel_pattern is not None else 0
+        if place := self._find_from_end(text, limit, near_end):
             return place
         start = self._end_of_special_tokens(text, limit)
-        return start if self._places is None else self._find_by_pattern(text, start, limit)
-
-    def cut(self, text: str, block_characters: int) -> Iterator[str]:
-        """Yield blocks of one text that can be tokenized independently of each other."""
-        start = 0
-        while start < len(text):
-            size = block_characters
-            block = text[start : start + size]
-            while start + size < len(text):
-                if cut := self.find(block):
-                    block = block[:cut]
-                    break
-                size *= 2
-                block = text[start : start + size]
-            yield block
-            start += len(block)
+        if self._places is None:
+            return start
+        if kernel_pattern is None:
+            return self._find_by_pattern(text, start, limit)
+        place = start + find_last_end(text[start:limit], kernel_pattern)
+        return place or self._find_from_end(text, limit)
 
     def find_in_bytes(self, data: bytes) -> int:
         """Return the place in UTF-8 of whole characters; invalid bytes count as characters."""
@@ -114,9 +125,14 @@ class Cutter:
             text = data[start:].decode("utf-8", errors="surrogateescape")
             if place := self._find_from_end(text, len(text) - self._longest + 1, self._longest):
                 return start + _num_bytes(text[:place])
-            size *= 16
+            size *= 16 if self._kernel_pattern() is None else len(data)
         text = data.decode("utf-8", errors="surrogateescape")
         return _num_bytes(text[: self.find(text)])
+
+    def _kernel_pattern(self) -> int | None:
+        """Return the pattern's number if there are kernels for it that may be used now."""
+        number = KERNEL_PATTERNS.get(self._pattern.pattern)
+        return number if number is not None and self._is_compiled() else None
 
     def _find_from_end(self, text: str, limit: int, first: int = 0) -> int:
         """Return the last place from ``first`` to ``limit`` that two characters tell, or 0."""

@@ -67,6 +67,7 @@ def read_blocks(
     block_bytes: int = BLOCK_BYTES,
     start: int = 0,
     max_bytes: int | None = None,
+    is_compiled: bool = False,
 ) -> Iterator[Block]:
     """Yield the blocks of a file; memory is bounded by the longest stretch that cannot be cut.
 
@@ -77,12 +78,13 @@ def read_blocks(
         block_bytes: size from which on a block is cut off.
         start: bytes of the file to pass over, up to the end of a block.
         max_bytes: where to stop; a character that this would cut is left out.
+        is_compiled: whether the kernels, where there are some for the pattern, may be used.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is UTF-16 or UTF-32.
     """
-    cutter = Cutter(compile_pattern(pattern), special_tokens)
+    cutter = Cutter(compile_pattern(pattern), special_tokens, is_compiled=lambda: is_compiled)
     remaining = sys.maxsize if max_bytes is None else max_bytes
     parts: list[bytes] = []
     size, position, enough = 0, start, block_bytes
@@ -313,7 +315,13 @@ class InputFiles:
         """Size of all files."""
 
     def read(
-        self, file_index: int, position: int, *, pattern: str, block_bytes: int
+        self,
+        file_index: int,
+        position: int,
+        *,
+        pattern: str,
+        block_bytes: int,
+        is_compiled: bool = False,
     ) -> Iterator[Part]:
         """Yield the text behind a place, in parts of about ``block_bytes``.
 
@@ -331,7 +339,12 @@ class InputFiles:
                     yield Part(content=documents, file_index=index, position=start)
             else:
                 for block in read_blocks(
-                    path, pattern, (self._separator,), block_bytes=block_bytes, start=start
+                    path,
+                    pattern,
+                    (self._separator,),
+                    block_bytes=block_bytes,
+                    start=start,
+                    is_compiled=is_compiled,
                 ):
                     position_behind = block.position + len(block.data)
                     yield Part(content=block, file_index=index, position=position_behind)

@@ -90,7 +90,13 @@ def train_bpe(
     size = sum(path.stat().st_size for path in paths)
     size = size if max_bytes is None else min(size, max_bytes)
     texts = partial(read_column, column=text_column, on_invalid=on_invalid)
-    blocks = partial(read_blocks, pattern=pattern, special_tokens=special_tokens)
+    implementation = _choose(size, implementation)
+    blocks = partial(
+        read_blocks,
+        pattern=pattern,
+        special_tokens=special_tokens,
+        is_compiled=implementation == "fast",
+    )
     parts = _read_parts(paths, texts, blocks, max_bytes)
     trainer = _Trainer(
         special_tokens=special_tokens,
@@ -130,6 +136,7 @@ def train_bpe_from_texts(
         report=report or _ignore,
     )
     size = sum(len(text) for documents in first for text in documents)
+    implementation = _choose(size, implementation)
     return trainer.train(itertools.chain(first, parts), size, vocab_size, implementation)
 
 
@@ -153,10 +160,7 @@ class _Trainer:
     ) -> tuple[dict[int, bytes], list[tuple[bytes, bytes]]]:
         """Learn the merges and number the tokens: special ones, bytes, then merges in order."""
         num_merges = vocab_size - _NUM_BYTES - len(self.special_tokens)
-        if _takes_fast_path(size, implementation):
-            merges = self._learn_fast(parts, size, num_merges)
-        else:
-            merges = self._learn_plainly(parts, size, num_merges)
+        merges = self._learn(parts, size, num_merges, implementation)
         if len(merges) < num_merges:
             logger.warning("No pair is left after %d of %d merges.", len(merges), num_merges)
         tokens = [token.encode() for token in self.special_tokens]
@@ -164,10 +168,15 @@ class _Trainer:
         tokens += [left + right for left, right in merges]
         return dict(enumerate(tokens)), merges
 
-    def _learn_fast(
-        self, parts: Iterable[Block | Documents], size: int, num_merges: int
+    def _learn(
+        self,
+        parts: Iterable[Block | Documents],
+        size: int,
+        num_merges: int,
+        implementation: Implementation,
     ) -> list[tuple[bytes, bytes]]:
-        if (kernel_pattern := KERNEL_PATTERNS.get(self.pattern)) is not None:
+        kernel_pattern = KERNEL_PATTERNS.get(self.pattern)
+        if implementation == "fast" and kernel_pattern is not None:
             counter = CorpusCounter(
                 self.special_tokens, kernel_pattern=kernel_pattern, on_invalid=self.on_invalid
             )
@@ -175,19 +184,17 @@ class _Trainer:
                 self.report("counting", done, size)
             words = WordList.from_table(counter.total())
         else:
-            words = WordList.from_mapping(self._count_plainly(parts, size))
+            counts = self._count_plainly(parts, size)
+            # Nearly every byte of a word is merged, and each time the whole word is gone through.
+            cost = sum(len(word) ** 2 for word in counts)
+            if _choose(cost, implementation) != "fast":
+                return learn_merges(counts, num_merges, tie_breaking=self.tie_breaking)
+            words = WordList.from_mapping(counts)
         return learn_merges_of_words(
             words,
             num_merges,
             prefers_smaller_id=self.tie_breaking == "smaller_id",
             report=lambda done: self.report("merging", done, num_merges),
-        )
-
-    def _learn_plainly(
-        self, parts: Iterable[Block | Documents], size: int, num_merges: int
-    ) -> list[tuple[bytes, bytes]]:
-        return learn_merges(
-            self._count_plainly(parts, size), num_merges, tie_breaking=self.tie_breaking
         )
 
     def _count_plainly(self, parts: Iterable[Block | Documents], size: int) -> dict[bytes, int]:
@@ -201,20 +208,28 @@ class _Trainer:
         return {pretoken.encode(): count for pretoken, count in counts.items()}
 
 
-def _takes_fast_path(size: int, implementation: Implementation) -> bool:
-    """Choose by the size of the corpus, and load the kernels where they are chosen."""
-    if implementation == "reference" or (implementation == "auto" and size < _WORTH_LOADING_BYTES):
-        return False
-    if implementation == "auto" and size < _WORTH_COMPILING_BYTES and not KERNELS.is_compiled():
-        return False
+def _choose(size: int, wanted: Implementation) -> Implementation:
+    """Return ``"fast"`` with the kernels loaded, ``"reference"``, or ``"auto"``: not yet worth it.
+
+    Args:
+        size: bytes of the corpus, or of its distinct words, each as often as it is gone through.
+        wanted: what was asked for, or returned for a smaller size.
+    """
+    if wanted == "reference":
+        return wanted
+    if wanted == "auto":
+        if size < _WORTH_LOADING_BYTES:
+            return wanted
+        if size < _WORTH_COMPILING_BYTES and not KERNELS.is_compiled():
+            return wanted
     try:
         KERNELS.load()
     except MachineCodeError as error:
-        if implementation == "fast":
+        if wanted == "fast":
             raise
         logger.warning("Training in plain Python, which is slower: %s", error)
-        return False
-    return True
+        return "reference"
+    return "fast"
 
 
 def _read_parts(

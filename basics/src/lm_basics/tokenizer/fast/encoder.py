@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lm_basics.tokenizer.fast.segments import Segments, SpecialTokenFinder, character_classes
 from lm_basics.tokenizer.kernels import kernel, records
 from lm_basics.tokenizer.kernels.records import Record
-from lm_shared.machine_code import address_of, zeros_at_cache_lines
+from lm_shared.machine_code import Function, address_of, zeros_at_cache_lines
 
 Ids = NDArray[np.unsignedinteger]
 
@@ -27,9 +27,11 @@ _SMALLEST_CACHE, _LARGEST_CACHE = 1 << 13, 1 << 19
 _ARENA_BYTES_PER_ENTRY = 4
 _LONG_CODES_PER_ENTRY = 2
 _BYTES_PER_ENTRY = 16
+_BYTES_FORESEEN = 1 << 18
 _FEWEST_CROSSING_BITS = 16
 _SCRATCH_BYTES = 1 << 15
-_BUFFER_IDS = 1 << 18
+# Ids are handed over in parts of that many, which the processor's cache can hold.
+_ROOM_FOR_IDS = 1 << 17
 _SLACK = 16
 # Arrays of this size stay in the processor's cache; fresh memory for all ids costs more than the
 # decoding itself.
@@ -129,16 +131,7 @@ class FastEncoder:
         if finder.may_occur_in(data):
             return self.encode_segments(data, finder.split([data]))[0]
         cache = self._borrow()
-        ids = cache.encode(data).copy()
-        self._idle.append(cache)
-        return ids
-
-    def encode_to_list(self, data: bytes, finder: SpecialTokenFinder) -> list[int]:
-        """Return the ids of valid UTF-8 as a list."""
-        if finder.may_occur_in(data):
-            return self.encode_segments(data, finder.split([data]))[0].tolist()
-        cache = self._borrow()
-        ids = cache.encode(data).tolist()
+        ids = cache.encode(data)
         self._idle.append(cache)
         return ids
 
@@ -161,7 +154,6 @@ class FastEncoder:
             special_ids[index] = self._special_ids[special]
         cache = self._borrow()
         ids, ends = cache.encode_segments(data, segments, special_ids)
-        ids = ids.copy()
         self._idle.append(cache)
         return ids, ends
 
@@ -173,10 +165,7 @@ class FastEncoder:
 
 
 class _WordCache:
-    """The words met so far and their ids.
-
-    What its methods return is overwritten by the next call.
-    """
+    """The words met so far and their ids."""
 
     def __init__(self, tables: EncodingTables, words: Sequence[bytes]) -> None:
         bits = 8 * tables.id_dtype.itemsize
@@ -189,26 +178,19 @@ class _WordCache:
         self._record.attach(records.TAIL, np.zeros(2 * records.PADDED_BYTES, dtype=np.uint8))
         self._set_scratch(_SCRATCH_BYTES)
         self._start_anew(_capacity_for(4 * len(words)))
-        self._ids = np.empty(_BUFFER_IDS, dtype=tables.id_dtype)
-        self._ids_address = address_of(self._ids)
+        self._id_dtype = tables.id_dtype
+        self._set_room(_ROOM_FOR_IDS)
         self._remember(words)
 
     def encode(self, data: bytes) -> Ids:
         """Return the ids of one text."""
-        size = len(data)
-        self._prepare(size, size)
-        number = self._encode_text(self._record.address, data, size, self._ids_address)
-        while number < 0:
-            self._enlarge(~number)
-            number = self._encode_text(self._record.address, data, size, self._ids_address)
-        return self._ids[:number]
+        return self._run(self._encode_text, data, len(data))
 
     def encode_segments(
         self, data: bytes, segments: Segments, special_ids: NDArray[np.int64]
     ) -> tuple[Ids, NDArray[np.int64]]:
         """Return the ids of segments, each followed by its special token, and their ends."""
         num_segments = len(special_ids)
-        self._prepare(len(data), len(data) + num_segments)
         id_ends = np.zeros(num_segments, dtype=np.int64)
         for field, numbers in (
             (records.SEGMENT_STARTS, segments.starts),
@@ -217,31 +199,38 @@ class _WordCache:
             (records.SEGMENT_ID_ENDS, id_ends),
         ):
             self._record.attach(field, numbers)
-        arguments = (self._record.address, data, num_segments, self._ids_address)
-        number = self._encode_segments(*arguments)
-        while number < 0:
-            self._enlarge(~number)
-            number = self._encode_segments(*arguments)
-        return self._ids[:number], id_ends
+        return self._run(self._encode_segments, data, num_segments), id_ends
 
     def _remember(self, words: Sequence[bytes]) -> None:
         """Encode words, each for itself, and keep nothing but what the cache remembers of them."""
         nothing = np.full(len(words), records.NO_SPECIAL, dtype=np.int64)
         self.encode_segments(b"".join(words), Segments.of_texts(words), nothing)
 
-    def _prepare(self, num_bytes: int, most_ids: int) -> None:
-        """Make the cache as large as suits the text, and have room for the ids."""
-        if num_bytes > _BYTES_PER_ENTRY * self._capacity and self._capacity < _LARGEST_CACHE:
-            self._move_to(_capacity_for(num_bytes // _BYTES_PER_ENTRY))
-        room = max(_BUFFER_IDS, most_ids + 8)
-        if room != len(self._ids):
-            self._ids = np.empty(room, dtype=self._ids.dtype)
-            self._ids_address = address_of(self._ids)
+    def _run(self, function: Function, data: bytes, number: int) -> Ids:
+        """Call a kernel until it is done, and return the ids."""
+        size = min(len(data), _BYTES_FORESEEN)
+        if size > _BYTES_PER_ENTRY * self._capacity and self._capacity < _LARGEST_CACHE:
+            self._move_to(_capacity_for(size // _BYTES_PER_ENTRY))
+        record, parts = self._record, []
+        record[records.IDS_BEFORE] = 0
+        while (result := function(record.address, data, number, self._ids_address)) < 0:
+            used = record[records.IDS_USED]
+            if ~result == records.IDS_FULL and used:
+                parts.append(self._ids[:used].copy())
+                record[records.IDS_BEFORE] += used
+                record[records.IDS_USED] = 0
+            else:
+                self._enlarge(~result)
+        ids = self._ids[:result].copy()
+        return np.concatenate([*parts, ids]) if parts else ids
 
     def _enlarge(self, full: int) -> None:
         """Make room for what is full; when the cache is as large as it may be, begin anew."""
         capacity = self._capacity
-        if full == records.SCRATCH_FULL:
+        if full == records.IDS_FULL:
+            # Not even one word has room.
+            self._set_room(2 * self._record[records.IDS_ROOM])
+        elif full == records.SCRATCH_FULL:
             self._set_scratch(self._record[records.SCRATCH_NEEDED])
         elif capacity >= _LARGEST_CACHE:
             self._start_anew(capacity)
@@ -284,6 +273,11 @@ class _WordCache:
         record[records.ARENA_SIZE] = len(arena)
         record.attach(records.LONG_CODES, long_codes)
         record[records.LONG_CODES_SIZE] = len(long_codes)
+
+    def _set_room(self, num_ids: int) -> None:
+        self._ids = np.empty(num_ids + _SLACK, dtype=self._id_dtype)
+        self._ids_address = address_of(self._ids)
+        self._record[records.IDS_ROOM] = num_ids
 
     def _set_scratch(self, size: int) -> None:
         self._record.attach(records.SCRATCH, zeros_at_cache_lines(size // 8 + 8, np.uint64))

@@ -3,7 +3,7 @@
 import logging
 import sys
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain, islice, pairwise
 from typing import Literal
 
@@ -127,15 +127,6 @@ class FastPath:
     def encode(self, text: str, finder: SpecialTokenFinder) -> Ids:
         """Return the ids of a text as an array."""
         return self._ready_encoder.encode(text.encode(), finder)
-
-    def encode_blocks(self, blocks: Iterable[str], finder: SpecialTokenFinder) -> Ids:
-        """Return the ids of a text that comes in blocks, which the processor's cache can hold."""
-        encoder = self._ready_encoder
-        return np.concatenate([encoder.encode(block.encode(), finder) for block in blocks])
-
-    def encode_to_list(self, text: str, finder: SpecialTokenFinder) -> list[int]:
-        """Return the ids of a text as a list."""
-        return self._ready_encoder.encode_to_list(text.encode(), finder)
 
     def encode_batch(
         self, texts: Sequence[str], finder: SpecialTokenFinder, num_threads: int | None

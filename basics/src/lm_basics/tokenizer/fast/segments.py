@@ -18,10 +18,11 @@ import numpy as np
 import regex
 from numpy.typing import NDArray
 
+from lm_basics.tokenizer.kernels import kernel
 from lm_basics.tokenizer.kernels.records import GPT2, GPT4, LETTER, NUMBER, OTHER, WHITESPACE
 from lm_basics.tokenizer.patterns import GPT2_PATTERN, GPT4_PATTERN
 from lm_shared.files import write_bytes
-from lm_shared.machine_code import user_cache_folder
+from lm_shared.machine_code import address_of, user_cache_folder
 
 KERNEL_PATTERNS: Mapping[str, int] = {GPT2_PATTERN: GPT2, GPT4_PATTERN: GPT4}
 """What the kernels call a pattern."""
@@ -121,6 +122,15 @@ def _rarest_byte(token: bytes) -> bytes:
         (token[i : i + 1] for i in range(len(token))),
         key=lambda byte: _COMMON_BYTES.find(byte) % (len(_COMMON_BYTES) + 1),
     )
+
+
+def find_last_end(text: str, kernel_pattern: int) -> int:
+    """Return where the last pre-token ends that no text behind can change, 0 if there is none."""
+    # What is not valid is one byte and stays one; both are neither letter, digit nor white space.
+    data = text.encode("utf-8", errors="replace")
+    classes = address_of(character_classes())
+    place = kernel("scanner:find_last_end")(kernel_pattern, data, len(data), classes)
+    return len(data[:place].decode())
 
 
 @cache

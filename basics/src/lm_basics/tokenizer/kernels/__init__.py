@@ -26,8 +26,8 @@ _MODULES = (
 _RECORD = "int64*"
 _FUNCTIONS = {
     "primitives:find_invalid_utf8": ("uint8*", "int64", "int64"),
-    "scanner:find_ends": ("uint8*", "int64", "int64", "uint8*", "int64*"),
-    "scanner:find_ends_gpt4": ("uint8*", "int64", "int64", "uint8*", "int64*"),
+    "scanner:find_ends": ("int64", "uint8*", "int64", "int64", "uint8*", "int64*"),
+    "scanner:find_last_end": ("int64", "uint8*", "int64", "uint8*"),
     "words:move_entries": ("uint64*", "int64", "uint64*", "int64"),
     "word_counts:count_words": (_RECORD, "uint8*", "int64*", "int64*", "int64"),
     "word_counts:add_word_counts": (_RECORD, _RECORD),

@@ -32,6 +32,9 @@ from lm_basics.tokenizer.kernels.records import (
     CROSSINGS_SHIFT,
     DONE,
     ENTRY,
+    IDS_BEFORE,
+    IDS_FULL,
+    IDS_ROOM,
     IDS_USED,
     LONG_CODES,
     LONG_CODES_SIZE,
@@ -117,8 +120,8 @@ def encode_segments_32(record, text, num_segments, ids):
 def _encode_text(record, text, length, ids, ids_per_entry):
     """Encode ``text[:length]`` from the record's position on.
 
-    Returns the number of ids, or the complement of what is full: then the caller makes it larger
-    and calls again. ``ids`` needs room for one id a byte, and 8 bytes more.
+    Returns the number of ids, or the complement of what is full: then the caller makes it larger,
+    or takes the ids so far away, and calls again. ``ids`` needs 8 bytes more than its room.
     """
     full = _encode_segment(record, text, record[POSITION], length, ids, ids_per_entry)
     if full != DONE:
@@ -140,9 +143,11 @@ def _encode_segments(record, text, num_segments, ids, ids_per_entry):
         if full != DONE:
             return ~full
         if specials[segment] != NO_SPECIAL:
+            if record[IDS_USED] >= record[IDS_ROOM]:
+                return ~IDS_FULL
             ids[record[IDS_USED]] = specials[segment]
             record[IDS_USED] += 1
-        id_ends[segment] = record[IDS_USED]
+        id_ends[segment] = record[IDS_BEFORE] + record[IDS_USED]
         record[SEGMENT] += 1
         record[POSITION] = 0
     used = record[IDS_USED]
@@ -171,15 +176,9 @@ def _encode_segment(record, text, position, end, ids, ids_per_entry):
         )
         size = stop - position
         is_alone = size > MAX_CACHED_BYTES and count == 1
-        if is_alone and size * SCRATCH_PER_BYTE > record[SCRATCH_SIZE]:
-            record[SCRATCH_NEEDED] = size * SCRATCH_PER_BYTE
-            return _stop(record, position, used, SCRATCH_FULL)
-        room = min(
-            record[ARENA_SIZE] - record[ARENA_USED],
-            record[LONG_CODES_SIZE] - record[LONG_CODES_USED],
-        )
-        if min(size, MOST_ROOM) > room:
-            return _stop(record, position, used, ARENA_FULL)
+        full = _what_is_full(record, used, size, is_alone)
+        if full != DONE:
+            return _stop(record, position, used, full)
         if is_alone:
             cut = _first_cut(record, text, position, stop)
             used = _encode_pieces(record, text, position, size, cut, ids, used, ids_per_entry)
@@ -200,6 +199,22 @@ def _encode_segment(record, text, position, end, ids, ids_per_entry):
             used = _encode_word(record, text, notes, note, ids, used, ids_per_entry)
         position = stop
     return _stop(record, position, used, DONE)
+
+
+@njit(inline="always")
+def _what_is_full(record, used, size, is_alone):
+    """Return which array has no room for words of that many bytes, ``DONE`` if none."""
+    # A word has at most one id a byte.
+    if used + size > record[IDS_ROOM]:
+        return IDS_FULL
+    if is_alone and size * SCRATCH_PER_BYTE > record[SCRATCH_SIZE]:
+        record[SCRATCH_NEEDED] = size * SCRATCH_PER_BYTE
+        return SCRATCH_FULL
+    room = min(
+        record[ARENA_SIZE] - record[ARENA_USED],
+        record[LONG_CODES_SIZE] - record[LONG_CODES_USED],
+    )
+    return ARENA_FULL if min(size, MOST_ROOM) > room else DONE
 
 
 @njit(inline="always")

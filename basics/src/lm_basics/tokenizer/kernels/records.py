@@ -43,7 +43,17 @@ BUCKET = 8
 MAX_LOAD = 0.6
 """Fraction of a hash table that may be in use; above it, searches become long."""
 
-DONE, TABLE_FULL, ARENA_FULL, HEAP_FULL, POOL_FULL, NOTES_FULL, BYTES_FULL, SCRATCH_FULL = range(8)
+(
+    DONE,
+    TABLE_FULL,
+    ARENA_FULL,
+    HEAP_FULL,
+    POOL_FULL,
+    NOTES_FULL,
+    BYTES_FULL,
+    SCRATCH_FULL,
+    IDS_FULL,
+) = range(9)
 """What the kernels return."""
 
 # Words: their table, the arena of their bytes, and where in the text the kernel stands.
@@ -86,8 +96,10 @@ DONE, TABLE_FULL, ARENA_FULL, HEAP_FULL, POOL_FULL, NOTES_FULL, BYTES_FULL, SCRA
     SEGMENT_SPECIALS,
     SEGMENT_ID_ENDS,
     IDS_USED,
+    IDS_ROOM,
+    IDS_BEFORE,
     ENCODING_FIELDS,
-) = range(WORD_FIELDS, WORD_FIELDS + 21)
+) = range(WORD_FIELDS, WORD_FIELDS + 23)
 
 NO_SPECIAL = -1
 """Where no special token follows a segment."""

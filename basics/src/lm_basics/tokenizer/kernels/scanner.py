@@ -31,7 +31,7 @@ import numpy as np
 from numba import njit
 
 from lm_basics.tokenizer.kernels.primitives import byte_masks, count_trailing_zeros
-from lm_basics.tokenizer.kernels.records import LETTER, NUMBER, OTHER, WHITESPACE
+from lm_basics.tokenizer.kernels.records import GPT2, GPT4, LETTER, NUMBER, OTHER, WHITESPACE
 
 _ONE = np.uint64(1)
 _TWO = np.uint64(2)
@@ -41,6 +41,8 @@ _S, _D, _M, _T, _L, _V, _R, _E = (ord(letter) for letter in "sdmtlvre")
 _LOWER_CASE = 0x20
 _LONG_S_0, _LONG_S_1 = "\u017f".encode()
 _MOST_DIGITS = 3
+# Bytes of two characters.
+_LONGEST_LOOK = 8
 
 # A start is certain when the three bytes of a contraction before it and the byte behind it lie in
 # the block, too.
@@ -154,26 +156,6 @@ def _end_of_whitespace(text, start, end, classes):
     return end
 
 
-def find_ends(text, start, end, classes, ends):
-    """Write the end of every pre-token in ``text[start:end]`` and return how many there are."""
-    count = 0
-    while start < end:
-        starts = certain_starts(text, start, end)
-        if starts == _NONE:
-            start = next_start(text, start, end, classes)
-            ends[count] = start
-            count += 1
-            continue
-        place = np.int64(0)
-        while starts != _NONE:
-            place = count_trailing_zeros(starts)
-            starts &= starts - _ONE
-            ends[count] = start + place
-            count += 1
-        start += place
-    return count
-
-
 @njit
 def next_start_gpt4(text, start, end, classes):
     """Return where the pre-token that starts at ``start`` ends."""
@@ -252,11 +234,46 @@ def _end_of_whitespace_gpt4(text, start, end, classes):
     return end
 
 
-def find_ends_gpt4(text, start, end, classes, ends):
+@njit(inline="always")
+def next_end(pattern, text, start, end, classes):
+    """Return where the pre-token that starts at ``start`` ends, by the pattern of that number."""
+    if pattern == GPT4:
+        return next_start_gpt4(text, start, end, classes)
+    return next_start(text, start, end, classes)
+
+
+def find_ends(pattern, text, start, end, classes, ends):
     """Write the end of every pre-token in ``text[start:end]`` and return how many there are."""
     count = 0
     while start < end:
-        start = next_start_gpt4(text, start, end, classes)
-        ends[count] = start
-        count += 1
+        starts = certain_starts(text, start, end) if pattern == GPT2 else _NONE
+        if starts == _NONE:
+            start = next_end(pattern, text, start, end, classes)
+            ends[count] = start
+            count += 1
+            continue
+        place = np.int64(0)
+        while starts != _NONE:
+            place = count_trailing_zeros(starts)
+            starts &= starts - _ONE
+            ends[count] = start + place
+            count += 1
+        start += place
     return count
+
+
+def find_last_end(pattern, text, end, classes):
+    """Return the end of the last pre-token of a text that no text behind can change, 0 if none is.
+
+    White space may go on, and a contraction looks two characters ahead; nothing else looks further.
+    """
+    start, last = np.int64(0), np.int64(0)
+    while start < end - _LONGEST_LOOK:
+        start = next_end(pattern, text, start, end, classes)
+        place = start - 1
+        while text[place] & 0xC0 == 0x80:
+            place -= 1
+        kind, _ = classify(text, place, classes)
+        if kind != WHITESPACE and start <= end - _LONGEST_LOOK:
+            last = start
+    return last

@@ -29,7 +29,7 @@ from lm_basics.tokenizer.kernels.records import (
     MAX_CACHED_BYTES,
     TAIL,
 )
-from lm_basics.tokenizer.kernels.scanner import certain_starts, next_start, next_start_gpt4
+from lm_basics.tokenizer.kernels.scanner import certain_starts, next_end
 
 MAX_KEY_BYTES = 15
 
@@ -166,10 +166,7 @@ def _read_block(pattern, text, position, end, classes, table, mask, notes, count
     if pattern != GPT4:
         starts = certain_starts(text, position, end)
     if starts == _NONE:
-        if pattern == GPT4:
-            stop = next_start_gpt4(text, position, end, classes)
-        else:
-            stop = next_start(text, position, end, classes)
+        stop = next_end(pattern, text, position, end, classes)
         _note_word(text, position, stop, table, mask, notes, count)
         return count + 1, stop
     first = position
