@@ -74,10 +74,21 @@ def test_top_p_equals_adding_tokens_one_by_one() -> None:
         )
 
 
-def test_top_k_keeps_exactly_k_even_between_equals() -> None:
-    kept = sampling_distribution(torch.zeros(2, 10), SamplingConfig(top_k=3))
-    assert (kept > 0).sum(-1).tolist() == [3, 3]
-    assert_close(kept.amax(-1), torch.full((2,), 1 / 3))
+@pytest.mark.parametrize("top_k", [1, 2, 3, 7, 9])
+def test_top_k_keeps_exactly_k_and_of_equals_the_first(top_k: int) -> None:
+    logits = torch.randint(3, (40, 10), generator=torch.Generator().manual_seed(0)).float()
+    logits[0], logits[1, :8] = 0.0, float("-inf")
+    kept = sampling_distribution(logits, SamplingConfig(top_k=top_k))
+    for row, found in zip(logits.tolist(), kept, strict=True):
+        first = sorted(range(10), key=lambda token, row=row: (-row[token], token))[:top_k]
+        expected = torch.zeros(10)
+        expected[first] = torch.softmax(torch.tensor(row)[first], -1)
+        assert_close(found, expected)
+
+
+def test_the_truncation_of_equals_does_not_depend_on_the_size() -> None:
+    kept = sampling_distribution(torch.zeros(2, 50_000), SamplingConfig(top_k=3))
+    assert kept.nonzero()[:, 1].tolist() == [0, 1, 2] * 2
     everything = sampling_distribution(torch.zeros(2, 10), SamplingConfig(top_k=50))
     assert_close(everything, torch.full((2, 10), 0.1))
 

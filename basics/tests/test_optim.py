@@ -1,8 +1,10 @@
 """Optimizers against torch's, clipping against the formula."""
 
+import copy
 import dataclasses
 import json
 import math
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -276,6 +278,78 @@ def test_saved_in_the_middle_it_goes_on_bit_for_bit(
         for name, value in values.items():
             other = resumed_state["state"][index][name]
             assert torch.equal(torch.as_tensor(value), torch.as_tensor(other)), (index, name)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+@pytest.mark.parametrize("implementation", ["auto", "reference"])
+@pytest.mark.parametrize("config", CONFIGS, ids=CONFIG_NAMES)
+def test_a_copy_computes_as_the_original(
+    config: OptimizerConfig,
+    implementation: Implementation,
+    copied: Callable[[torch.optim.Optimizer], torch.optim.Optimizer],
+) -> None:
+    original = build_optimizer(_mixture_model(), config, implementation=implementation)
+    other = copied(original)
+    for _ in range(3):
+        for one in (original, other):
+            for number, weight in enumerate(_weights(one)):
+                weight.grad = weight.detach().cos() * number
+            one.step()
+    assert getattr(other, "implementation") == getattr(original, "implementation")  # noqa: B009
+    for a, b in zip(_weights(original), _weights(other), strict=True):
+        assert a is not b
+        assert torch.equal(a, b)
+
+
+def _weights(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+    return [weight for group in optimizer.param_groups for weight in group["params"]]
+
+
+TORCH_S = {
+    "AdamW": torch.optim.AdamW,
+    "Adam": torch.optim.Adam,
+    "SGD": lambda params: torch.optim.SGD(params, lr=0.1, momentum=0.9),
+    "RMSprop": torch.optim.RMSprop,
+    "Muon": torch.optim.Muon,
+}
+OURS = {
+    "AdamW": AdamW,
+    "SGD": lambda params: SGD(params, momentum=0.9),
+    "Muon": lambda params: Muon(params, [], MuonConfig()),
+    "SOAP": lambda params: SOAP(params, [], SOAPConfig()),
+}
+
+
+@pytest.mark.parametrize("num_steps", [0, 1])
+@pytest.mark.parametrize("name", OURS)
+def test_the_state_of_another_optimizer_is_refused(name: str, num_steps: int) -> None:
+    def stepped(make: Callable[..., torch.optim.Optimizer]) -> torch.optim.Optimizer:
+        weight = torch.nn.Parameter(torch.ones(2, 3))
+        optimizer = make([weight])
+        for _ in range(num_steps):
+            weight.grad = torch.ones(2, 3)
+            optimizer.step()
+        return optimizer
+
+    mine = stepped(OURS[name])
+    before = copy.deepcopy(mine.state_dict())
+    foreign = {other: make for other, make in OURS.items() if other != name}
+    for make in (*TORCH_S.values(), *foreign.values()):
+        with pytest.raises(ValueError, match="the state is of another optimizer than lm_basics"):
+            mine.load_state_dict(stepped(make).state_dict())
+    # What torch's schedulers note down beside the settings does not count.
+    scheduled = stepped(OURS[name])
+    torch.optim.lr_scheduler.StepLR(scheduled, 1)
+    mine.load_state_dict(scheduled.state_dict())
+    assert mine.state_dict()["state"].keys() == before["state"].keys()
+
+
+def test_moments_of_other_names_are_refused() -> None:
+    optimizer = AdamW([torch.nn.Parameter(torch.ones(2))])
+    state = optimizer.state_dict()
+    state["state"] = {0: {"step": 1, "exp_avg": torch.ones(2), "exp_avg_sq": torch.ones(2)}}
+    with pytest.raises(ValueError, match=r"has \['exp_avg', 'exp_avg_sq', 'step'\] instead of"):
+        optimizer.load_state_dict(state)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=CONFIG_NAMES)

@@ -1,5 +1,6 @@
 """Batches, checkpoints, evaluation and the loop."""
 
+import dataclasses
 import io
 import json
 import math
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from lm_basics.model_config import uniform_transformer
+from lm_basics.model_config import MixtureOfExpertsConfig, SwiGLUConfig, uniform_transformer
 from lm_basics.nn.ops import IGNORED_TARGET
 from lm_basics.optim import AdamW, AdamWConfig, ConstantSchedule, MuonConfig
 from lm_basics.training import (
@@ -131,6 +132,40 @@ def test_micro_batches_equal_one_batch() -> None:
         gradients.append([p.grad for p in model.parameters()])
     for other in gradients[1:]:
         torch.testing.assert_close(other, gradients[0])
+
+
+@pytest.mark.parametrize("balance_weight", [0.0, 1.0])
+def test_experts_balance_within_micro_batches(balance_weight: float) -> None:
+    dense = _model().config
+    experts = MixtureOfExpertsConfig(
+        num_experts=4, num_active=2, expert=SwiGLUConfig(d_ff=24), balance_weight=balance_weight
+    )
+    pattern = tuple(dataclasses.replace(block, feedforward=experts) for block in dense.pattern)
+    torch.manual_seed(0)
+    model = TransformerLM(dataclasses.replace(dense, pattern=pattern))
+    ids = torch.randint(30, (6, 8))
+
+    def gradients(micro_batch_size: int | None) -> list[torch.Tensor | None]:
+        strategy = SerialStrategy(
+            model, AdamW(model.parameters()), micro_batch_size=micro_batch_size
+        )
+        strategy.forward_backward(ids, ids)
+        found = [p.grad for p in model.parameters()]
+        strategy.skip()
+        return found
+
+    found = gradients(4)
+    # The passes' own objectives, by their shares of the sequences.
+    parts = [model.objective(part, part) * (len(part) / 6) for part in (ids[:4], ids[4:])]
+    torch.stack(parts).sum().backward()
+    torch.testing.assert_close(found, [p.grad for p in model.parameters()])
+    model.zero_grad()
+    whole = gradients(None)
+    pairs = zip(found, whole, strict=True)
+    is_equal = all(
+        torch.allclose(a, b, atol=1e-6) for a, b in pairs if a is not None and b is not None
+    )
+    assert is_equal == (balance_weight == 0)
 
 
 @pytest.mark.parametrize("stride", [None, 8, 5, 1])

@@ -119,7 +119,7 @@ class Rows(list[int]):
     ids=lambda value: type(value).__qualname__,
 )
 def test_what_would_come_back_as_something_else_is_refused_by_name(value: Any) -> None:
-    states = {"part/when/0": {"when": [value]}}
+    states: dict[str, dict[str, Any]] = {"part/when/0": {"when": [value]}}
     if isinstance(value, Hashable):
         states["part/when"] = {"when": {value: 1}}
     for place, state in states.items():

@@ -113,8 +113,9 @@ def sampling_distribution(
 ) -> Float[Tensor, "batch vocab"]:
     """Return the probabilities that tokens are drawn with.
 
-    ``top_k`` keeps exactly that many tokens, even between equals. ``top_p`` keeps the smallest set
-    of the tokens left whose share of their mass reaches it; of equals the first ones stay.
+    ``top_k`` keeps exactly that many tokens, where Hugging Face's keeps all that equal the last of
+    them. ``top_p`` keeps the smallest set of the tokens left whose share of their mass reaches it.
+    Of equals the first ones stay, in both.
     """
     logits = logits.float()
     if _is_greedy(sampling):
@@ -153,8 +154,12 @@ def _is_greedy(sampling: SamplingConfig) -> bool:
 
 def _keep_top_k(logits: Float[Tensor, "batch vocab"], top_k: int) -> Float[Tensor, "batch vocab"]:
     """Set all but the ``top_k`` largest logits to minus infinity (Fan et al., 2018)."""
-    values, index = logits.topk(top_k, dim=-1)
-    return torch.full_like(logits, float("-inf")).scatter_(-1, index, values)
+    smallest = logits.topk(top_k, dim=-1).values[:, -1:]
+    is_above, is_equal = logits > smallest, logits == smallest
+    # Which of equals topk takes depends on the device and on the size of the batch.
+    room = top_k - is_above.sum(-1, keepdim=True)
+    is_kept = is_above | (is_equal & (is_equal.cumsum(-1) <= room))
+    return logits.masked_fill(~is_kept, float("-inf"))
 
 
 def _keep_top_p(

@@ -15,7 +15,7 @@ class SamplingConfig:
     top_p: float = 1.0
     """Draw from the smallest set of tokens whose probability is at least this (Holtzman, 2020)."""
     top_k: int | None = None
-    """Draw from this many most probable tokens; None for all. Applies before ``top_p``."""
+    """Draw from so many most probable tokens, the first of equals; None: all. Before ``top_p``."""
     stop_token_ids: tuple[int, ...] = ()
     """A completion ends with the first of these that is drawn."""
     stop_strings: tuple[str, ...] = ()

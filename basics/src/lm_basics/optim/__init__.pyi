@@ -1,8 +1,7 @@
 """Optimizers, learning-rate schedules and gradient clipping."""
 
-from .adamw import AdamW as AdamW, Implementation as Implementation
+from .adamw import AdamW as AdamW
 from .build import build_optimizer as build_optimizer
-from .clipping import clip_gradients as clip_gradients, gradient_norm as gradient_norm
 from .config import (
     AdamWConfig as AdamWConfig,
     MuonConfig as MuonConfig,
@@ -11,6 +10,12 @@ from .config import (
     SOAPConfig as SOAPConfig,
 )
 from .muon import Muon as Muon
+from .optimizer import (
+    SGD as SGD,
+    Implementation as Implementation,
+    clip_gradients as clip_gradients,
+    gradient_norm as gradient_norm,
+)
 from .schedules import (
     ConstantSchedule as ConstantSchedule,
     CosineSchedule as CosineSchedule,
@@ -19,5 +24,4 @@ from .schedules import (
     WarmupStableDecaySchedule as WarmupStableDecaySchedule,
     get_lr_cosine_schedule as get_lr_cosine_schedule,
 )
-from .sgd import SGD as SGD
 from .soap import SOAP as SOAP

@@ -12,20 +12,19 @@ is that of torch with ``eps / sqrt(1 - beta2^t)``. So torch's fused kernel, whic
 numbers once where these lines pass seven times, takes it, and both agree up to rounding.
 """
 
+from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
-from typing import Any, Literal, NamedTuple
+from dataclasses import Field, fields
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.optim.adamw import adamw as torch_adamw
 
-from lm_basics.optim.config import check_adamw
-from lm_basics.optim.optimizer import Optimizer
-
-Implementation = Literal["auto", "reference"]
-"""``auto`` takes torch's fused kernel where the tensors allow it, ``reference`` never does."""
+from lm_basics.optim.config import AdamWConfig, check_adamw
+from lm_basics.optim.optimizer import Implementation, Optimizer
 
 Updated = tuple[Tensor, Tensor, dict[str, Any]]
 """A parameter, its gradient and its state."""
@@ -34,8 +33,7 @@ Updated = tuple[Tensor, Tensor, dict[str, Any]]
 class AdamW(Optimizer):
     """The course's order of operations, decay first."""
 
-    # A copied or unpickled optimizer has only what torch's base class restores.
-    implementation: Implementation = "auto"
+    state_names = frozenset({"step", "m", "v"})
 
     def __init__(
         self,
@@ -188,3 +186,62 @@ def _update_fused(updated: Sequence[Updated], t: int, group: Mapping[str, Any]) 
     )
     # Autograd cannot see these writes by itself.
     torch.autograd.graph.increment_version(parameters)
+
+
+@runtime_checkable
+class TwoRulesConfig(Protocol):
+    """Settings of the matrices' rule, and under ``others`` those of AdamW: a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    @property
+    def others(self) -> AdamWConfig:
+        """The rule for embeddings, output head, routers and vectors."""
+        ...
+
+
+Config = TypeVar("Config", bound=TwoRulesConfig)
+
+
+class TwoRulesOptimizer(Optimizer, Generic[Config]):
+    """A rule for hidden matrices and AdamW for everything else; each group names its rule."""
+
+    rule: ClassVar[str]
+    """The name of the matrices' rule."""
+
+    def __init__(
+        self,
+        matrices: Iterable[Tensor],
+        others: Iterable[dict[str, Any]],
+        config: Config,
+        *,
+        implementation: Implementation = "auto",
+    ) -> None:
+        """Build the optimizer.
+
+        Args:
+            matrices: Two-dimensional hidden parameters.
+            others: AdamW parameter groups: ``params`` and, where it differs, ``weight_decay``.
+            config: Settings of both rules.
+            implementation: Of AdamW.
+        """
+        self.implementation = implementation
+        hidden = {"params": list(matrices), "rule": self.rule, **_settings(config)}
+        super().__init__([hidden, *others], {"rule": "adamw", **_settings(config.others)})
+
+    def update(self) -> None:
+        """Update matrices by their rule, then the others by AdamW."""
+        for group in self.param_groups:
+            if group["rule"] == self.rule:
+                self.update_matrices(group)
+        others = [group for group in self.param_groups if group["rule"] == "adamw"]
+        update_adamw_groups(others, self.state, self.implementation)
+
+    @abstractmethod
+    def update_matrices(self, group: dict[str, Any]) -> None:
+        """Update the matrices of a group that have a gradient."""
+
+
+def _settings(config: TwoRulesConfig | AdamWConfig) -> dict[str, Any]:
+    """Return the settings of one rule."""
+    return {one.name: getattr(config, one.name) for one in fields(config) if one.name != "others"}

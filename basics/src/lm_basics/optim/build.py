@@ -20,10 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lm_basics.optim.adamw import AdamW, Implementation
+from lm_basics.optim.adamw import AdamW
 from lm_basics.optim.config import MuonConfig, OptimizerConfig, SGDConfig, SOAPConfig
 from lm_basics.optim.muon import Muon
-from lm_basics.optim.sgd import SGD
+from lm_basics.optim.optimizer import SGD, Implementation
 from lm_basics.optim.soap import SOAP
 
 _TABLES = re.compile(r"token_embeddings\.|lm_head\.|.*\.router\.")

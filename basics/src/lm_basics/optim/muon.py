@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lm_basics.optim.adamw import AdamW, TwoRulesOptimizer
 from lm_basics.optim.config import MuonConfig
-from lm_basics.optim.two_rules import TwoRulesOptimizer
 from lm_shared.tensors import choose_dtype
 
 # Odd polynomial a x + b x^3 + c x^5 whose iteration drives singular values towards one; tuned by
@@ -23,6 +23,7 @@ class Muon(TwoRulesOptimizer[MuonConfig]):
     """Muon for the matrices given, AdamW for the other parameters, in one optimizer."""
 
     rule = "muon"
+    state_names = frozenset({"momentum"}) | AdamW.state_names
 
     def update_matrices(self, group: dict[str, Any]) -> None:
         """Update the matrices of a group that have a gradient."""

@@ -23,9 +23,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lm_basics.optim.adamw import AdamWCoefficients, start_state
+from lm_basics.optim.adamw import AdamW, AdamWCoefficients, TwoRulesOptimizer, start_state
 from lm_basics.optim.config import SOAPConfig
-from lm_basics.optim.two_rules import TwoRulesOptimizer
 
 _SIDES = ("left", "right")
 
@@ -34,6 +33,7 @@ class SOAP(TwoRulesOptimizer[SOAPConfig]):
     """SOAP for the matrices given, AdamW for the other parameters, in one optimizer."""
 
     rule = "soap"
+    state_names = AdamW.state_names | {"left", "left_basis", "right", "right_basis"}
 
     def update_matrices(self, group: dict[str, Any]) -> None:
         """Update the matrices of a group that have a gradient."""

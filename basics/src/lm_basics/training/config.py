@@ -65,7 +65,7 @@ class TrainingConfig:
     batch_size: int = 16
     """Sequences a step."""
     micro_batch_size: int | None = None
-    """Sequences a pass; None means the whole batch at once."""
+    """Sequences a pass, within which experts balance their load; None: the whole batch at once."""
     optimizer: OptimizerConfig = field(default_factory=AdamWConfig)
     """The update rule."""
     schedule: ScheduleConfig = field(default_factory=CosineSchedule)

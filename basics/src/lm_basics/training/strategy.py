@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lm_basics.optim.build import build_optimizer
-from lm_basics.optim.clipping import clip_gradients
+from lm_basics.optim.optimizer import clip_gradients
 from lm_basics.training.config import TrainingConfig
 from lm_basics.training.snapshot import Stateful
 from lm_basics.transformer import TransformerLM
@@ -89,7 +89,7 @@ class SerialStrategy:
             model: On its device already.
             optimizer: Its groups' ``lr`` are the peak rates.
             dtype: Type of the matrix products; parameters keep theirs. float16 scales the loss.
-            micro_batch_size: Sequences per pass; gradients of several passes add up. None: all.
+            micro_batch_size: Sequences per pass, see ``forward_backward``; None: all.
         """
         self.model = model
         self.optimizer = optimizer
@@ -116,7 +116,12 @@ class SerialStrategy:
         targets: Int[Tensor, "batch seq"],
         documents: Int[Tensor, "batch seq"] | None = None,
     ) -> Float[Tensor, ""]:
-        """Accumulate gradients over micro-batches; equal to one pass over the whole batch."""
+        """Accumulate gradients over micro-batches.
+
+        Up to rounding they are those of one pass over the whole batch, with one exception: experts
+        balance their load within each pass, and the objective has the mean of these losses. Of the
+        whole batch it would need the choices of all passes before the first gradient.
+        """
         size = self.micro_batch_size or len(token_ids)
         total = torch.zeros((), device=token_ids.device)
         for first in range(0, len(token_ids), size):
