@@ -42,17 +42,16 @@ from lm_basics.training import TrainingConfig
 from lm_basics.training.evaluation import HeldOutLoss, evaluate_loss
 from lm_basics.training.loop import train
 from lm_basics.transformer import TransformerLM
-from lm_data.evaluation.baselines import ngram_bits_per_byte, xz_bits_per_byte
-from lm_data.pipeline.config import CurateConfig
+from lm_data.baselines import ngram_bits_per_byte, xz_bits_per_byte
 from lm_data.pipeline.run import curate
+from lm_data.pipeline.steps import CurateConfig
 from lm_data.sample_crawl.audit import compare_with_truth
-from lm_data.sample_crawl.config import SampleCrawlConfig
 from lm_data.sample_crawl.crawl import TRUTH_NAME, write_sample_crawl
+from lm_data.sample_crawl.pages import SampleCrawlConfig
 from lm_data.shards import iterate_texts
-from lm_scaling.backends import TrainerBackend
-from lm_scaling.experiment import effective_parameters, flops_per_token
+from lm_scaling.backends import TrainerBackend, run_sweep
+from lm_scaling.experiment import effective_parameters, flops_per_token, isoflop_experiments
 from lm_scaling.planner import Candidate, plan
-from lm_scaling.sweep import isoflop_experiments, run_sweep
 from lm_shared.command_options import Positional
 from lm_shared.config import from_dict, to_dict
 from lm_shared.display import progress

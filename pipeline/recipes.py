@@ -9,8 +9,8 @@ from lm_alignment.recipes import AlignmentRecipe
 from lm_basics.model_config import TransformerConfig, uniform_transformer
 from lm_basics.optim import AdamWConfig, MuonConfig, WarmupStableDecaySchedule
 from lm_basics.training import TrainingConfig
-from lm_data.pipeline.config import CurateConfig
-from lm_data.sample_crawl.config import SampleCrawlConfig
+from lm_data.pipeline.steps import CurateConfig
+from lm_data.sample_crawl.pages import SampleCrawlConfig
 from lm_shared.config import DeviceName
 from lm_shared.tensors import choose_device, choose_dtype
 

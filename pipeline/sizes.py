@@ -5,7 +5,7 @@ from dataclasses import replace
 from lm_alignment import recipes as alignment
 from lm_alignment.config import SFTConfig
 from lm_basics.optim.config import AdamWConfig
-from lm_data.sample_crawl.config import SampleCrawlConfig
+from lm_data.sample_crawl.pages import SampleCrawlConfig
 from pipeline.recipes import (
     AlignRecipe,
     PlanRecipe,

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from lm_data.pipeline.config import CurateConfig
 from lm_data.pipeline.run import curate
-from lm_data.sample_crawl.config import CRAWL_RECIPES
+from lm_data.pipeline.steps import CurateConfig
 from lm_data.sample_crawl.crawl import write_sample_crawl
+from lm_data.sample_crawl.pages import CRAWL_RECIPES
 
 # Real crawls lie beside the repository where there are any.
 WEB_FOLDER = Path(__file__).parents[3] / "shared" / "data" / "web"

@@ -3,9 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from lm_data.pipeline.config import CurateConfig
 from lm_data.pipeline.run import curate
-from lm_data.pipeline.steps import MEASUREMENTS
+from lm_data.pipeline.steps import MEASUREMENTS, CurateConfig
 from lm_data.sample_crawl.audit import compare_with_truth
 from lm_data.sample_crawl.pages import read_truth, write_truth
 from lm_data.shards import read_shard, write_shard

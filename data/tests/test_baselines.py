@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lm_basics.token_files.token_file import write_token_file
-from lm_data.evaluation.baselines import ngram_bits_per_byte, xz_bits_per_byte
+from lm_data.baselines import ngram_bits_per_byte, xz_bits_per_byte
 from lm_data.sample_crawl.sources import read_messages
 
 TRAINING = "\n".join(message.text for message in read_messages(8)).encode()

@@ -2,8 +2,7 @@ import pytest
 
 from lm_data.commands.main import main
 from lm_data.pipeline.receipts import read_receipt
-from lm_data.sample_crawl.config import SampleCrawlConfig
-from lm_data.sample_crawl.pages import read_truth
+from lm_data.sample_crawl.pages import SampleCrawlConfig, read_truth
 from lm_shared.config import load_config
 
 

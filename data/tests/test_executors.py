@@ -3,7 +3,7 @@ from functools import partial
 
 import pytest
 
-from lm_data.pipeline.executors import Executor, ProcessExecutor, SerialExecutor
+from lm_data.pipeline.run import Executor, ProcessExecutor, SerialExecutor
 
 
 def test_results_come_in_the_order_of_the_items():

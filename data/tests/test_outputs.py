@@ -1,9 +1,9 @@
 import pytest
 
-from lm_data.pipeline.config import CurateConfig
 from lm_data.pipeline.run import curate
-from lm_data.sample_crawl.config import CRAWL_RECIPES
+from lm_data.pipeline.steps import CurateConfig
 from lm_data.sample_crawl.crawl import write_sample_crawl
+from lm_data.sample_crawl.pages import CRAWL_RECIPES
 
 
 def test_curation_and_sample_crawl_delete_nothing_but_their_own(sample, tmp_path):

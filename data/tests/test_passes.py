@@ -2,8 +2,8 @@ import numpy as np
 
 from lm_data.deduplicate.near_duplicates import sign_texts
 from lm_data.document import Document
-from lm_data.pipeline.config import CurateConfig
 from lm_data.pipeline.passes import Shard, hash_text, remove_boilerplate
+from lm_data.pipeline.steps import CurateConfig
 from lm_data.shards import read_shard, write_shard
 
 

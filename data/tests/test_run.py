@@ -6,10 +6,9 @@ import pytest
 
 from lm_data.deduplicate.lines import LineConfig
 from lm_data.filters.language import LanguageConfig
-from lm_data.pipeline.config import CurateConfig
-from lm_data.pipeline.executors import SerialExecutor
 from lm_data.pipeline.receipts import read_receipt
-from lm_data.pipeline.run import curate
+from lm_data.pipeline.run import SerialExecutor, curate
+from lm_data.pipeline.steps import CurateConfig
 from lm_data.sample_crawl.crawl import FetchedPage, write_warc
 from lm_data.sample_crawl.sources import make_near_duplicate, read_messages
 from lm_data.shards import iterate_texts, list_shards, read_shard

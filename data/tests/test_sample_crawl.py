@@ -12,9 +12,14 @@ import pytest
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
 from lm_data.crawl.warc import CrawlCounts, iterate_responses
-from lm_data.sample_crawl.config import CRAWL_RECIPES, SampleCrawlConfig
 from lm_data.sample_crawl.crawl import FetchedPage, write_sample_crawl, write_warc
-from lm_data.sample_crawl.pages import PageTruth, read_truth, write_truth
+from lm_data.sample_crawl.pages import (
+    CRAWL_RECIPES,
+    PageTruth,
+    SampleCrawlConfig,
+    read_truth,
+    write_truth,
+)
 from lm_data.sample_crawl.sources import (
     LANGUAGES,
     list_modules,
@@ -74,7 +79,7 @@ def test_same_configuration_gives_the_same_bytes_in_another_process(tmp_path):
         f"write_sample_crawl({str(tmp_path / 'second')!r}, SMALL)\n"
     )
     (tmp_path / "test_program.py").write_text(
-        "from lm_data.sample_crawl.config import SampleCrawlConfig\n"
+        "from lm_data.sample_crawl.pages import SampleCrawlConfig\n"
         "from lm_data.sample_crawl.crawl import write_sample_crawl\n"
         f"SMALL = {SMALL!r}\n"
     )

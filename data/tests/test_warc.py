@@ -224,3 +224,23 @@ def test_padding_between_members_is_no_damage(warc_path, scan_size, monkeypatch)
     warc_path.write_bytes(data[:cut] + gzip.compress(b"", mtime=0) + bytes(512) + data[cut:])
     responses, counts = read(warc_path)
     assert (len(responses), counts.damaged) == (10, 0)
+
+
+@pytest.mark.parametrize("num_bytes", [11, 20, 40])
+def test_a_last_member_that_holds_no_whole_header_is_damage(warc_path, num_bytes):
+    data = warc_path.read_bytes()
+    warc_path.write_bytes(data[: find_members(data)[-1] + num_bytes])
+    responses, counts = read(warc_path)
+    assert len(responses) == 9
+    assert counts.damaged + counts.truncated == 1
+
+
+@pytest.mark.parametrize("kind", ["damaged", "truncated", "whole"])
+def test_what_is_lost_is_logged(warc_path, kind, caplog):
+    data = warc_path.read_bytes()
+    plain = gzip.decompress(data)
+    path = warc_path.with_name("b.warc") if kind == "truncated" else warc_path
+    path.write_bytes({"damaged": b"no crawl " * 99, "truncated": plain[:-20], "whole": data}[kind])
+    _, counts = read(path)
+    assert (counts.damaged > 0, counts.truncated > 0) == (kind == "damaged", kind == "truncated")
+    assert ("damaged" in caplog.text) == (kind != "whole")

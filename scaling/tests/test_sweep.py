@@ -4,12 +4,11 @@ import pytest
 
 from lm_basics.model_config import TransformerConfig
 from lm_basics.training.config import TrainingConfig
-from lm_scaling.backends import SimulatorBackend
-from lm_scaling.experiment import flops_per_token
+from lm_scaling.backends import SimulatorBackend, run_sweep
+from lm_scaling.experiment import flops_per_token, isoflop_experiments
 from lm_scaling.laws.isoflop import fit_isoflop
 from lm_scaling.laws.parametric import ParametricLaw
 from lm_scaling.laws.points import group_by_budget
-from lm_scaling.sweep import isoflop_experiments, run_sweep
 
 
 def training_rule(model: TransformerConfig, tokens: int) -> TrainingConfig:

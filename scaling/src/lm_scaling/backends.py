@@ -5,7 +5,7 @@ three apart.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -32,6 +32,22 @@ class Backend(Protocol):
     def run(self, config: ExperimentConfig) -> ExperimentResult:
         """Return the result of ``config``; the same configuration gives the same losses."""
         ...
+
+
+def run_sweep(
+    backend: Backend,
+    experiments: Sequence[ExperimentConfig],
+    *,
+    on_result: Callable[[ExperimentConfig, ExperimentResult], None] | None = None,
+) -> list[ExperimentResult]:
+    """Run ``experiments`` in order; ``on_result`` sees each one as it finishes."""
+    results = []
+    for config in experiments:
+        result = backend.run(config)
+        results.append(result)
+        if on_result is not None:
+            on_result(config, result)
+    return results
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,4 +1,4 @@
-"""One experiment of a scaling study: its configuration, its identity, its result.
+"""Experiments of a scaling study: configuration, identity, result, and those of an IsoFLOP sweep.
 
 N counts the parameters that multiply an activation: every matrix and gain with the output head,
 without the input table, which is only looked up. Counted so, laws of small models agree with those
@@ -6,6 +6,8 @@ of large ones (Porian et al., "Resolving Discrepancies in Compute-Optimal Scalin
 Models", 2024).
 """
 
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lm_basics.accounting import count_parameters, training_flops_per_token
@@ -13,6 +15,9 @@ from lm_basics.model_config import TransformerConfig
 from lm_basics.training.config import TrainingConfig
 from lm_scaling.laws.points import ScalingPoint
 from lm_shared.config import hash_config
+
+TrainingRule = Callable[[TransformerConfig, int], TrainingConfig]
+"""The training of a model for about that many tokens: batch, rate and steps."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,3 +81,30 @@ def effective_parameters(model: TransformerConfig) -> int:
 def flops_per_token(model: TransformerConfig) -> float:
     """Return the training FLOPs of one token in a full context."""
     return training_flops_per_token(model, model.context_length)
+
+
+def isoflop_experiments(
+    models: Sequence[TransformerConfig],
+    budgets: Sequence[float],
+    training_rule: TrainingRule,
+    *,
+    min_steps: int = 1,
+) -> list[ExperimentConfig]:
+    """Return one experiment per budget and model, each spending about the budget's FLOPs.
+
+    Combinations that leave a model fewer than ``min_steps`` steps are left out: so short a run
+    measures its warm-up, not its data.
+
+    Raises:
+        ValueError: No models, no budgets, or one that is not positive and finite.
+    """
+    if not models or not budgets or not all(0 < budget < math.inf for budget in budgets):
+        raise ValueError(f"expected models and positive budgets, got {len(models)} and {budgets}")
+    experiments = []
+    # Cheapest first: a mistake in the rule shows before the long runs start.
+    for budget in sorted(budgets):
+        for model in models:
+            training = training_rule(model, round(budget / flops_per_token(model)))
+            if training.steps >= min_steps:
+                experiments.append(ExperimentConfig(model=model, training=training))
+    return experiments

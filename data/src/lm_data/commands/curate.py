@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lm_data.pipeline.config import CORPUS_CONTENTS, CURATE_RECIPES, CurateConfig
+from lm_data.pipeline.steps import CORPUS_CONTENTS, CURATE_RECIPES, CurateConfig
 from lm_shared.command_options import Overwrite, with_recipes
 from lm_shared.files import claim_folder
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lm_data.sample_crawl.config import CRAWL_CONTENTS, CRAWL_RECIPES, SampleCrawlConfig
+from lm_data.sample_crawl.pages import CRAWL_CONTENTS, CRAWL_RECIPES, SampleCrawlConfig
 from lm_shared.command_options import Overwrite, with_recipes
 from lm_shared.files import claim_folder
 

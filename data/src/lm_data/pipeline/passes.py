@@ -18,13 +18,13 @@ from lm_data.crawl.warc import CrawlCounts, iterate_responses
 from lm_data.deduplicate.lines import LineCounts, remove_lines
 from lm_data.deduplicate.near_duplicates import sign_texts
 from lm_data.document import Document
-from lm_data.pipeline.config import CurateConfig
 from lm_data.pipeline.receipts import SPLITS, Attrition
 from lm_data.pipeline.steps import (
     EXACT,
     LINES,
     MEASUREMENTS,
     MINHASH,
+    CurateConfig,
     LanguageStep,
     RulesStep,
     apply_rules,

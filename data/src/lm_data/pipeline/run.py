@@ -6,12 +6,13 @@ number of workers.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -22,8 +23,6 @@ from lm_data.deduplicate.near_duplicates import (
     cluster_documents,
     find_candidate_rows,
 )
-from lm_data.pipeline.config import CORPUS_CONTENTS, CurateConfig
-from lm_data.pipeline.executors import Executor, ProcessExecutor, SerialExecutor
 from lm_data.pipeline.global_steps import (
     DuplicatesByShard,
     ShingleFile,
@@ -40,15 +39,54 @@ from lm_data.pipeline.passes import (
     remove_boilerplate,
 )
 from lm_data.pipeline.receipts import RECEIPT_NAME, Attrition, CurateReceipt, build_receipt
+from lm_data.pipeline.steps import CORPUS_CONTENTS, CurateConfig
 from lm_data.shards import read_shard
 from lm_shared.config import save_config
 from lm_shared.files import atomic_folder, claim_folder
+from lm_shared.processes import ProcessPool
 
 WORK_FOLDER = "work"
 CONFIG_NAME = "config.json"
 SHINGLES_NAME = "shingles.bin"
 MIN_KEPT = 2
 """A split needs a document on each side."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@runtime_checkable
+class Executor(Protocol):
+    """Runs the work on shards; results come in the order of the items."""
+
+    def map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+        """Return ``[function(item) for item in items]``; the first error is raised."""
+        ...
+
+
+class SerialExecutor:
+    """Runs everything in the calling process."""
+
+    def map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+        """Return ``[function(item) for item in items]``."""
+        return [function(item) for item in items]
+
+
+class ProcessExecutor:
+    """Runs items in processes of this machine; a context manager that ends them."""
+
+    def __init__(self, workers: int) -> None:
+        self._pool = ProcessPool(workers)
+
+    def map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+        """Return ``[function(item) for item in items]``."""
+        return list(self._pool.map(function, items))
+
+    def __enter__(self) -> "ProcessExecutor":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._pool.__exit__(*error)
 
 
 def curate(

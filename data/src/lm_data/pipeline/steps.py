@@ -1,4 +1,4 @@
-"""The steps of curation that look at one document at a time.
+"""The steps of curation that look at one document at a time, and the settings of all steps.
 
 A step is a pure function from document to document. It rejects by recording its name and a reason,
 and leaves documents alone that an earlier step rejected.
@@ -6,11 +6,13 @@ and leaves documents alone that an earlier step rejected.
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from lm_data.convert.html import HtmlConfig, extract_text, normalize_whitespace
 from lm_data.crawl.warc import Response
+from lm_data.deduplicate.lines import LineConfig
+from lm_data.deduplicate.minhash import MinHashConfig
 from lm_data.document import Document
 from lm_data.filters.language import LanguageConfig, identify_language
 from lm_data.filters.pii import mask_emails, mask_ips, mask_phone_numbers
@@ -49,6 +51,43 @@ MEASUREMENTS: dict[str, type] = {
     "num_words": int,
 }
 """Every measurement that the pipeline takes, and its type: the further columns of the shards."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CurateConfig:
+    """One configuration per step, and the split."""
+
+    html: HtmlConfig = field(default_factory=HtmlConfig)
+    """From bytes to text."""
+    language: LanguageConfig = field(default_factory=LanguageConfig)
+    """Language filter."""
+    rules: GopherConfig = field(default_factory=GopherConfig)
+    """Quality rules."""
+    lines: LineConfig = field(default_factory=LineConfig)
+    """Removal of boilerplate lines."""
+    minhash: MinHashConfig = field(default_factory=MinHashConfig)
+    """Near-duplicate detection."""
+    validation_share: float = 0.05
+    """Share of the kept bytes that goes into validation, in whole documents."""
+    split_seed: int = 0
+    """Another seed chooses other validation documents."""
+    max_body_size: int = 16 << 20
+    """Larger responses are left out, in bytes."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.validation_share < 1.0:
+            raise ValueError(f"validation_share={self.validation_share} is not between 0 and 1")
+        if self.max_body_size < 1:
+            raise ValueError(f"max_body_size={self.max_body_size} is not positive")
+
+
+CORPUS_CONTENTS = ("train", "validation", "dropped", "config.json")
+"""What the folder of a corpus holds besides its receipt."""
+
+CURATE_RECIPES: dict[str, tuple[str, CurateConfig]] = {
+    "english": ("English prose by the published rules.", CurateConfig()),
+}
+"""Curations by name: one line of help, then the configuration."""
 
 
 def convert_response(response: Response, config: HtmlConfig) -> Document:

@@ -19,8 +19,13 @@ from typing import BinaryIO
 from fastwarc.stream_io import GzipWriter
 from fastwarc.warc import WarcRecord, WarcRecordType
 
-from lm_data.sample_crawl.config import CRAWL_CONTENTS, SampleCrawlConfig
-from lm_data.sample_crawl.pages import SamplePage, make_sample_pages, write_truth
+from lm_data.sample_crawl.pages import (
+    CRAWL_CONTENTS,
+    SampleCrawlConfig,
+    SamplePage,
+    make_sample_pages,
+    write_truth,
+)
 from lm_data.sample_crawl.templates import ServedPage
 from lm_shared.config import save_config
 from lm_shared.files import atomic_folder, atomic_path, claim_folder

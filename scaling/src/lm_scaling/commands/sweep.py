@@ -92,9 +92,9 @@ def sweep(
         overwrite: Replace the tables of another sweep.
     """
     from lm_basics.default_corpus import prepare_default_corpus
-    from lm_scaling.backends import TrainerBackend
+    from lm_scaling.backends import TrainerBackend, run_sweep
+    from lm_scaling.experiment import isoflop_experiments
     from lm_scaling.laws.points import write_points
-    from lm_scaling.sweep import isoflop_experiments, run_sweep
     from lm_shared.display import progress
     from lm_shared.tensors import choose_device
 

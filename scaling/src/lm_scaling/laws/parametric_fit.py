@@ -19,7 +19,7 @@ with replacement and the law refitted from the full fit's optimum (Efron, 1979; 
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,8 +32,7 @@ from lm_scaling.laws.robust_least_squares import (
     minimize_batch,
     residuals_and_jacobian,
 )
-from lm_shared import intervals
-from lm_shared.intervals import Interval
+from lm_shared.intervals import resampled_counts
 
 MIN_POINTS = 5
 """The law has five unknowns."""
@@ -126,6 +125,8 @@ def bootstrap_laws(
 ) -> list[ParametricLaw]:
     """Return the laws of ``num_samples`` resampled tables; the same for the same seed.
 
+    ``lm_shared.intervals.percentile_interval`` makes an interval of a quantity of all of them.
+
     Raises:
         ValueError: ``num_samples`` is not positive, or the table cannot be fitted.
     """
@@ -135,7 +136,7 @@ def bootstrap_laws(
     table = LogTable.from_points(points)
     start = table.theta(fit_parametric(points, config).law)
     # Counts instead of copies: one table serves all samples.
-    all_counts = intervals.resampled_counts(len(points), num_samples, seed=seed)
+    all_counts = resampled_counts(len(points), num_samples, seed=seed)
     laws: list[ParametricLaw] = []
     for first in range(0, num_samples, _SAMPLES_PER_BATCH):
         counts = all_counts[first : first + _SAMPLES_PER_BATCH]
@@ -150,20 +151,6 @@ def bootstrap_laws(
         )
         laws.extend(table.law(theta) for theta in thetas)
     return laws
-
-
-def percentile_interval(
-    laws: Sequence[ParametricLaw],
-    quantity: Callable[[ParametricLaw], float],
-    *,
-    level: float = 0.95,
-) -> Interval:
-    """Return the central range of ``quantity`` over bootstrapped laws.
-
-    Raises:
-        ValueError: There are no laws, one has no finite value, or ``level`` is not in (0, 1).
-    """
-    return intervals.percentile_interval([quantity(law) for law in laws], level=level)
 
 
 def check_spread(points: Sequence[ScalingPoint], min_points: int) -> None:

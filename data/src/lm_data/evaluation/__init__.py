@@ -1,1 +1,0 @@
-"""Evaluation of base models, and the baselines that they have to beat."""
