@@ -3,30 +3,24 @@
 import importlib.util
 import logging
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from lm_basics import default_corpus
 from lm_basics.commands import training_watch
 from lm_basics.commands.main import main
 from lm_basics.commands.train_recipes import RECIPES
 from lm_basics.commands.training_watch import (
-    LateSink,
-    TrainingDisplay,
     TrainingWatch,
-    describe_progress,
 )
 from lm_basics.export import load_model
 from lm_basics.reports import load_setting, read_run
 from lm_basics.token_files import encode_documents, write_token_file
 from lm_basics.tokenizer import END_OF_TEXT, Tokenizer
 from lm_basics.training import evaluate_loss
-from lm_basics.training.progress import ProgressNumbers
-from lm_basics.training.samples import Sample, read_samples
+from lm_basics.training.samples import read_samples
 from lm_basics.transformer import TransformerLM
 from lm_shared import display
 from lm_shared.files import read_json
@@ -35,19 +29,6 @@ from lm_shared.metrics import read_metrics
 pytestmark = pytest.mark.usefixtures("momentary")
 
 Capture = pytest.CaptureFixture[str]
-NUMBERS = ProgressNumbers(
-    step=30,
-    steps=1_000,
-    tokens=61_440,
-    loss=3.25,
-    bits_per_byte=1.5,
-    tokens_per_s=12_345.6,
-    mfu=0.25,
-    elapsed_s=5.0,
-    remaining_s=3_723.4,
-    validation={"val_loss": 3.5},
-    validated_at=20,
-)
 
 
 def run(*arguments: object) -> int:
@@ -137,7 +118,7 @@ def test_a_part_of_the_held_out_tokens_may_do(
     # A byte a token: the end of the document is not among the first hundred.
     assert line["val_bits_per_byte"] == pytest.approx(line["val_loss"] / math.log(2))
     assert run(*train, "--output", tmp_path / "x", *options, "--validation-tokens", 0) == 2
-    assert "--validation-tokens must be positive or None, got 0" in capsys.readouterr().err
+    assert "--validation-tokens must be at least 1, got 0" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
 
 
@@ -225,7 +206,7 @@ def test_a_depth_is_enough(tmp_path: Path, data: tuple[object, ...]) -> None:
         (("--sample-every", 2), "--sample-every 2 needs a --prompt"),
         (
             ("--sample-every", -2, "--prompt", "a"),
-            "--sample-every must be positive or None, got -2",
+            "--sample-every must be at least 1, got -2",
         ),
         (("--prompt", ""), "expected prompts that are not empty, got ['']"),
     ],
@@ -333,68 +314,6 @@ def test_progress_is_logged_where_there_is_no_terminal(
     assert any(one.startswith("sample after 4 steps: to be|") for one in caplog.messages)
 
 
-def test_the_log_line_tells_everything_that_is_known() -> None:
-    assert describe_progress(NUMBERS) == (
-        "train: 30 of 1,000 steps, loss 3.2500 nats per token, bits per byte 1.5000, speed 12,346 "
-        "tokens/s, MFU 25.0%, validation val_loss 3.5000 at step 20, 1:02:03 left"
-    )
-    unknown = replace(
-        NUMBERS, bits_per_byte=None, mfu=None, remaining_s=None, validated_at=None, validation={}
-    )
-    assert describe_progress(unknown) == (
-        "train: 30 of 1,000 steps, loss 3.2500 nats per token, speed 12,346 tokens/s, time left "
-        "unknown"
-    )
-
-
-def test_the_live_view_shows_numbers_and_samples() -> None:
-    console = Console(width=100, record=True, force_terminal=True, quiet=False)
-    shown = TrainingDisplay(is_live=True)
-    with console.capture() as capture:
-        console.print(shown)
-        shown.show_numbers(NUMBERS)
-        shown.show_samples([Sample(step=30, prompt="to be", continuation=" [or]\nnot")])
-        console.print(shown)
-    text = capture.get()
-    for part in (
-        "the first step",
-        "30/1,000",
-        "1:02:03 left",
-        "12,346 tokens/s",
-        "25.0%",
-        "1.5000",
-    ):
-        assert part in text
-    # Brackets are text, not markup, and a line break does not break the view.
-    assert "to be| [or] not" in text
-
-
-def test_a_sink_is_opened_by_its_first_line(tmp_path: Path) -> None:
-    opened: list[int] = []
-    written: list[object] = []
-
-    class Memory:
-        def write(self, step: int, values: object) -> None:
-            written.append((step, values))
-
-        def close(self) -> None:
-            written.append("closed")
-
-    def open_sink(step: int) -> Memory:
-        opened.append(step)
-        return Memory()
-
-    unused = LateSink(open_sink)
-    unused.close()
-    assert opened == []
-    sink = LateSink(open_sink)
-    sink.write(5, {"loss": 1.0})
-    sink.write(6, {"loss": 0.5})
-    sink.close()
-    assert opened == [4]
-    assert written == [(5, {"loss": 1.0}), (6, {"loss": 0.5}), "closed"]
-
-
 @pytest.mark.parametrize("name", ["model.safetensors", ".git", "thesis.tex"])
 def test_a_folder_with_settings_of_its_own_is_no_run(
     tmp_path: Path, data: tuple[object, ...], name: str
@@ -415,6 +334,21 @@ def test_the_corpus_is_not_written_beside_a_run_on_other_tokens(
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
     assert run("train", "default", "--output", tmp_path / "run") == 2
     assert "holds a run of another configuration (" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before
+
+
+def test_the_corpus_is_not_written_beside_a_run_of_the_same_settings_on_other_tokens(
+    tmp_path: Path, data: tuple[object, ...], capsys: Capture
+) -> None:
+    settings = ("train", "tiny", "--steps", 1, "--output", tmp_path / "run")
+    # As the default corpus has: the model is the same then.
+    vocab = {i: bytes([i]) for i in range(256)} | {256: b"<|endoftext|>"}
+    vocab |= {i: b"%d" % i for i in range(257, 4_096)}
+    encode_documents(Tokenizer(vocab, [], [END_OF_TEXT]), ["to be " * 200], tmp_path / "a.bin")
+    assert run(*settings, "--tokens", tmp_path / "a.bin") == 0
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+    assert run(*settings) == 2
+    assert "holds a run of another configuration (data" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before
 
 

@@ -208,6 +208,19 @@ def test_a_folder_with_settings_of_its_own_is_no_sweep(run, tmp_path: Path, name
     assert (tmp_path / "config.json").read_text() == "[]"
 
 
+@pytest.mark.parametrize("settings", ["[]", "{", '{"model_type": "qwen3"}'])
+def test_settings_of_something_else_alone_are_no_sweep(run, tmp_path: Path, settings: str) -> None:
+    (tmp_path / "config.json").write_text(settings)
+    assert run("sweep", "--output", tmp_path, "--overwrite") == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+    assert (tmp_path / "config.json").read_text() == settings
+
+
+def test_sizes_that_do_not_go_together_leave_no_trace(run, tmp_path: Path) -> None:
+    assert run("sweep", "--d-models", 9, "--output", tmp_path / "sweep") == 2
+    assert not (tmp_path / "sweep").exists()
+
+
 def test_a_sweep_leaves_other_folders_alone(run, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("work")
     assert run("sweep", "--output", tmp_path) == 2

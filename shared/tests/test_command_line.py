@@ -1,129 +1,43 @@
-import errno
-import importlib
 import inspect
 import logging
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Annotated, Any
 
 import pytest
 import tyro
 
-from lm_shared.command_line import SPIN_COUNT, load_command, run_command, run_unit
-from lm_shared.command_options import _take_recipe, name_options, suggest, with_recipes
-from lm_shared.processes import WorkerDiedError
-from lm_shared.testing.processes import run_python
-
-seen: list[object] = []
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Sgd:
-    """Plain."""
-
-    lr: float = 1.0
-    """Learning rate."""
-    nesterov: bool = False
-    """Whether to look ahead."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AdamW:
-    """Adaptive."""
-
-    lr: float = 1e-3
-    """Peak learning rate."""
-    eps: float = 1e-8
-    """Added."""
-    amsgrad: bool = False
-    """Whether the largest second moment counts."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Training:
-    """A training run."""
-
-    optimizer: AdamW | Sgd = field(default_factory=AdamW)
-    """The optimizer."""
-    steps: int = 10
-    """Optimizer steps."""
-    compile: bool = False
-    """Whether to compile."""
-    seed: int = 0
-    """Of the model."""
-    batch_size: int = 1
-    """Sequences per step."""
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size must be positive, got {self.batch_size}")
-        if self.steps < 1:
-            raise ValueError(f"steps must be positive, got {self.steps}")
-
-
-def train(config: Training, *, folder: Path = Path("runs"), sample_every: int = 1) -> None:
-    """Train a model."""
-    if sample_every < 1:
-        raise ValueError(f"sample_every={sample_every} must be positive, other_words too")
-    seen.append((config, folder))
-
-
-def show(path: Path) -> None:
-    """Show a file."""
-    seen.append(path.read_text())
-
-
-def fail(kind: str) -> None:
-    """Fail in one of several ways."""
-    raise {
-        "value": ValueError("two\n  lines"),
-        "empty": ValueError(),
-        "interrupt": KeyboardInterrupt(),
-        "told interrupt": KeyboardInterrupt("step 3 is kept"),
-        "defect": TypeError("a defect"),
-        "full": OSError(errno.ENOSPC, "No space left on device", "x.bin"),
-        "full by its text": OSError("Error writing. [errno 28] No space left on device"),
-        "worker": WorkerDiedError("process 3 was killed"),
-        "pipe of another": BrokenPipeError(errno.EPIPE, "Broken pipe"),
-    }[kind]
-
-
-def need_extra() -> None:
-    """Need a package that is not there."""
-    try:
-        importlib.import_module("no_such_bells")
-    except ImportError as error:
-        raise ImportError("chimes need bells: install toy[chimes]") from error
-
-
-RECIPES = {
-    "tiny": ("Seconds on a CPU.", Training(steps=1)),
-    "small": ("Minutes on a CPU.", Training(steps=100, optimizer=AdamW(lr=0.5))),
-}
-train_by_recipe = with_recipes(train, RECIPES)
-study_by_name = with_recipes(train, RECIPES, kind="study", default="small")
-only_one = with_recipes(train, {"tiny": RECIPES["tiny"]})
-COMMANDS = {
-    "train": ("commands:train_by_recipe", "Train a model."),
-    "study": ("commands:study_by_name", "Study a model."),
-    "only": ("commands:only_one", "Train the one model that there is."),
-    "show": ("commands:show", "Show a file."),
-    "fail": ("commands:fail", "Fail in one of several ways."),
-    "bare": ("commands:need_extra", "Need an extra."),
-    "unlisted": ("extra:run", "Need an extra at once."),
-    "missing": ("absent:run", "Cannot be imported."),
-}
+from lm_shared.command_line import SPIN_COUNT, load_command, run_command
+from lm_shared.command_options import (
+    _take_recipe,
+    name_options,
+    suggest,
+)
+from shared.tests import toy_commands
+from shared.tests.toy_commands import (
+    COMMANDS,
+    RECIPES,
+    AdamW,
+    Extra,
+    Sgd,
+    Training,
+    refuse,
+    run,
+    seen,
+    show,
+    train,
+    train_by_recipe,
+)
 
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let this module be the unit's, forget earlier calls, and restore the log handlers."""
-    monkeypatch.setitem(sys.modules, "toys.commands", sys.modules[__name__])
+    monkeypatch.setitem(sys.modules, "toys.commands", toy_commands)
     monkeypatch.setitem(sys.modules, "toys.extra", Extra("toys.extra"))
     seen.clear()
     root = logging.getLogger()
@@ -131,31 +45,6 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
-
-
-class Extra(ModuleType):
-    """A module that needs an extra as soon as something of it is asked for."""
-
-    def __getattr__(self, name: str) -> object:
-        if name == "run":
-            need_extra()
-        raise AttributeError(name)
-
-
-def run(*arguments: object) -> int:
-    return run_unit("toy", "A toy.", "toys", COMMANDS, [str(one) for one in arguments])
-
-
-def refuse(*arguments: object, capsys: pytest.CaptureFixture[str]) -> str:
-    """Return what is said about arguments that cannot be understood."""
-    try:
-        code = run(*arguments)
-    except SystemExit as stopped:
-        code = stopped.code
-    assert (code, seen) == (2, [])
-    output = capsys.readouterr()
-    assert output.out == ""
-    return output.err
 
 
 def test_a_recipe_is_a_whole_config_with_single_fields_overridden() -> None:
@@ -312,12 +201,22 @@ def test_a_defect_keeps_its_traceback() -> None:
     ("arguments", "hint"),
     [
         (["trian"], "toy: error: no command 'trian': did you mean train?\n"),
-        (["xyz", "--steps", "3"], "no command 'xyz': there are train, study, only, show, fail, "),
+        (["xyz", "--steps", "3"], "no command 'xyz': there are train, study, only, show, bound, "),
         (["--steps", "3"], "toy: error: --steps stands before the command: put options behind it"),
         (["train", "tinny"], "toy: error: no recipe 'tinny': did you mean tiny?\n"),
         (["study", "huge"], "no study 'huge': there are tiny, small"),
-        (["train", "tiny", "--stepz", "3"], "--steps"),
-        (["train", "tiny", "--lr", "3"], "--optimizer.lr"),
+        (
+            ["train", "tiny", "--stepz", "3"],
+            "toy: error: no option --stepz: did you mean --steps? toy train tiny --help lists all",
+        ),
+        (["train", "tiny", "--lr", "3"], "no option --lr: did you mean --optimizer.lr? toy train "),
+        (["train", "--optimizer_lrr=3"], "no option --optimizer-lrr: did you mean --optimizer.lr?"),
+        (["show", "--xyz"], "toy: error: no option --xyz: toy show --help lists all"),
+        (["train", "tiny", "--no-folder"], "toy: error: no option --no-folder: "),
+        (["bound", "--counts", "1", "-2"], "toy: error: --counts must be at least 1, got -2\n"),
+        (["bound", "--share", "0"], "toy: error: --share must be more than 0, got 0.0\n"),
+        (["bound", "--share", "nan"], "toy: error: --share must be more than 0, got nan\n"),
+        (["bound", "--width", "0"], "toy: error: --width must be at least 1, got 0\n"),
         (["train", "tiny", "--steps", "many"], "many"),
         (["train", "tiny", "--steps", "0"], "toy: error: --steps must be positive, got 0\n"),
         (["train", "tiny", "--batch-size", "0"], "error: --batch-size must be positive, got 0\n"),
@@ -333,6 +232,12 @@ def test_what_cannot_be_understood_exits_with_2_and_a_hint(
     capsys: pytest.CaptureFixture[str], arguments: list[str], hint: str
 ) -> None:
     assert hint in refuse(*arguments, capsys=capsys)
+
+
+def test_numbers_within_their_bounds_are_taken() -> None:
+    assert run("bound", "--counts", 1, 3, "--share", 0.5) == 0
+    assert run("bound") == 0
+    assert seen == [(1, (1, 3), 0.5), (1, (), None)]
 
 
 def test_help_names_commands_recipes_and_fields(capsys: pytest.CaptureFixture[str]) -> None:
@@ -376,51 +281,6 @@ def test_a_program_that_is_one_command_explains_too(capsys: pytest.CaptureFixtur
     with pytest.raises(SystemExit):
         run_command("toy", look, ["--pth", "x"])
     assert "--path" in capsys.readouterr().err
-
-
-CHATTY = """
-import sys
-from lm_shared.command_line import run_command
-from rich.console import Console
-
-
-def talk(how: str = "print") -> None:
-    \"\"\"Talk.\"\"\"
-    for number in range(100_000):
-        print(number) if how == "print" else Console().print(number)
-
-
-sys.exit(run_command("toy", talk))
-"""
-
-
-@pytest.mark.parametrize("arguments", ["--how print", "--how rich", "--help"])
-def test_a_pipe_that_nobody_reads_is_no_error(arguments: str, tmp_path: Path) -> None:
-    (tmp_path / "chatty.py").write_text(CHATTY)
-    # The reader leaves at once, or after one line.
-    for reader in ("true", "head -1"):
-        script = (
-            f"{sys.executable} chatty.py {arguments} 2> told | {reader}; echo ${{PIPESTATUS[0]}}"
-        )
-        code = f"import subprocess; subprocess.run(['bash', '-c', {script!r}], check=True)"
-        assert run_python(["-c", code], folder=tmp_path).stdout.splitlines()[-1] == "0"
-        assert (tmp_path / "told").read_text() == ""
-
-
-@pytest.mark.parametrize(
-    ("where", "told"), [(">&-", "standard output is closed"), ("> /dev/full", "No space left on")]
-)
-@pytest.mark.parametrize("arguments", ["--how print", "--how rich", "--help"])
-def test_output_that_cannot_be_written_is_told(
-    arguments: str, where: str, told: str, tmp_path: Path
-) -> None:
-    (tmp_path / "chatty.py").write_text(CHATTY)
-    script = f"{sys.executable} chatty.py {arguments} {where} 2> told; echo $?"
-    code = f"import subprocess; subprocess.run(['bash', '-c', {script!r}], check=True)"
-    assert run_python(["-c", code], folder=tmp_path).stdout == "2\n"
-    lines = (tmp_path / "told").read_text().splitlines()
-    assert all(line.startswith("toy: error: ") and told in line for line in lines)
-    assert 1 <= len(lines) <= 2
 
 
 def test_all_names_are_told_where_none_is_near() -> None:

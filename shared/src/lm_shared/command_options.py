@@ -33,6 +33,21 @@ given is added to the default.
 PATH = tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: none)")
 """Describes a path that may be left out: ``Annotated[Path | None, PATH]``."""
 
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Least:
+    """Marks an option with the least number that it may be: ``Annotated[int, Least(1)]``."""
+
+    number: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Above:
+    """Marks an option that must be more than a number: ``Annotated[float, Above(0)]``."""
+
+    number: float
+
+
 _QUOTED = r"(?<!\w)'[^']*'(?!\w)|\"[^\"]*\"|\{[^{}]*\}"
 _VERBS = r" (?:must|is|are|needs?|has|have|cannot|can|may|lies?|exceeds?|takes?|does|and|or)\b"
 
@@ -88,11 +103,13 @@ def parse(program: str, command: Any, words: Sequence[str]) -> partial[Any]:
         SystemExit: help was asked for (code 0), or the words cannot be understood (code 2).
     """
     if not isinstance(command, RecipeCommand):
+        _refuse_unknown(program, command, words)
         return _parse(program, command, inspect.signature(command, eval_str=True), words)
     function = command.function
     signature = inspect.signature(function, eval_str=True)
     first, *others = signature.parameters.values()
     name, words = _take_recipe(program, command, words)
+    _refuse_unknown(program if name is None else f"{program} {name}", command, words)
     if name is None and any(word in ("--help", "-h") for word in words):
         signature = signature.replace(parameters=others)
         return _parse(program, function, signature, words, _list_recipes(program, command))
@@ -128,7 +145,8 @@ def name_options(call: partial[Any] | RecipeCommand | Callable[..., object], mes
     """
     options: dict[str, set[str]] = {}
     if isinstance(call, partial):
-        found = ((name, option) for name, (option, _) in _walk(call.func, call.keywords))
+        walked = (option for option, _, _ in _walk(call.func, call.keywords))
+        found = ((_field_of(option), option) for option in walked)
     else:
         found = ((name, option) for name, option, _ in _declared_options(call))
     for name, option in found:
@@ -177,7 +195,40 @@ def _parse(
     defer.__annotations__ = {one.name: one.annotation for one in signature.parameters.values()}
     # Options of a command may follow words such as optimizer:muon-config.
     config = (tyro.conf.CascadeSubcommandArgs,)
-    return tyro.cli(defer, prog=program, description=description, args=words, config=config)
+    call = tyro.cli(defer, prog=program, description=description, args=words, config=config)
+    for option, hint, value in _walk(function, call.keywords):
+        _check_bounds(option, hint, value)
+    return call
+
+
+def _refuse_unknown(program: str, command: Any, words: Sequence[str]) -> None:
+    """Name the nearest option where one is misspelt, in a line instead of the parser's page."""
+    kinds = {option: kind for _, option, kind in _declared_options(command)}
+    known = {"--help", *kinds, *(_negated(one) for one, kind in kinds.items() if kind is bool)}
+    for word in words:
+        option = word.partition("=")[0].replace("_", "-")
+        if not (word.startswith("--") and _is_option(word)) or option in known:
+            continue
+        inner = [one for one in known if one.endswith(f".{option.removeprefix('--')}")]
+        nearest = inner[:1] or difflib.get_close_matches(option, known, n=1, cutoff=0.7)
+        hint = f"did you mean {nearest[0]}? " if nearest else ""
+        raise refuse(program, f"no option {option}: {hint}{program} --help lists all")
+
+
+def _negated(flag: str) -> str:
+    path, dot, name = flag.removeprefix("--").rpartition(".")
+    return f"--{path}{dot}no-{name}"
+
+
+def _check_bounds(option: str, hint: Any, value: Any) -> None:
+    """Raise ``ValueError`` for a number that is out of the bounds of its annotation."""
+    marks = [one for one in getattr(hint, "__metadata__", ()) if isinstance(one, Least | Above)]
+    for mark in marks:
+        for number in value if isinstance(value, tuple) else () if value is None else (value,):
+            if isinstance(mark, Least) and not number >= mark.number:
+                raise ValueError(f"{option} must be at least {mark.number}, got {number}")
+            if isinstance(mark, Above) and not number > mark.number:
+                raise ValueError(f"{option} must be more than {mark.number}, got {number}")
 
 
 def _take_recipe(
@@ -206,9 +257,7 @@ def _is_value(flags: Collection[str], before: Sequence[str]) -> bool:
     """Tell whether a word behind others is what an option is set to."""
     if not before or not _is_option(before[-1]) or "=" in before[-1]:
         return False
-    option = before[-1].replace("_", "-")
-    path, dot, name = option.removeprefix("--").rpartition(".")
-    return not {option, f"--{path}{dot}{name.removeprefix('no-')}"} & {*flags}
+    return before[-1].replace("_", "-") not in {*flags, *map(_negated, flags)}
 
 
 def _is_option(word: str) -> bool:
@@ -272,17 +321,21 @@ def _is_bare(hint: Any) -> bool:
 
 def _walk(
     owner: Any, values: Mapping[str, Any], prefix: str = "", *, is_recipe: bool = True
-) -> Iterator[tuple[str, tuple[str, Any]]]:
-    """Yield name -> (option, value) of parameters and of the fields of configurations in them."""
+) -> Iterator[tuple[str, Any, Any]]:
+    """Yield option, annotation and value of parameters and of the fields of configurations."""
     hints = typing.get_type_hints(owner, include_extras=True)
     for name, value in values.items():
         option = f"{prefix}{name.replace('_', '-')}"
         if not dataclasses.is_dataclass(value) or isinstance(value, type):
-            yield name, (f"--{option}", value)
+            yield f"--{option}", hints.get(name), value
             continue
         is_bare = is_recipe or _is_bare(hints.get(name))
         fields = {one.name: getattr(value, one.name) for one in dataclasses.fields(value)}
         yield from _walk(type(value), fields, prefix if is_bare else f"{option}.", is_recipe=False)
+
+
+def _field_of(option: str) -> str:
+    return option.removeprefix("--").rpartition(".")[2].replace("-", "_")
 
 
 def _list_recipes(program: str, command: RecipeCommand) -> str:

@@ -31,12 +31,14 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     """Yield a temporary sibling to write to; it becomes ``path`` if the block succeeds.
 
     The sibling keeps the suffix of ``path``, because some writers choose their format by it.
-    Missing parent folders are made.
+    Missing parent folders are made. Of a link, the file that it leads to is replaced.
 
     Raises:
         FileNotFoundError: the block wrote nothing to the temporary path.
     """
     path = Path(path)
+    if path.is_symlink():
+        path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(path)
     temporary = _temporary_sibling(path)

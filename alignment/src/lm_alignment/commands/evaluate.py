@@ -1,15 +1,20 @@
 """``alignment evaluate``: the mean reward of a model on held-out questions."""
 
 from pathlib import Path
+from typing import Annotated
 
 from lm_alignment.commands.problems import TaskName, load_problems
 from lm_alignment.config import EvaluationConfig
 from lm_alignment.recipes import EVALUATION_RECIPES
-from lm_shared.command_options import with_recipes
+from lm_shared.command_options import Least, with_recipes
 
 
 def evaluate(
-    config: EvaluationConfig, *, model: Path, task: TaskName = "sort", show: int = 5
+    config: EvaluationConfig,
+    *,
+    model: Path,
+    task: TaskName = "sort",
+    show: Annotated[int, Least(0)] = 5,
 ) -> None:
     """Answer held-out questions and print the mean reward with its 95% interval.
 
@@ -25,8 +30,6 @@ def evaluate(
     from lm_systems.inference.engine import Engine
     from lm_systems.kernels.ops import get_ops
 
-    if show < 0:
-        raise ValueError(f"show must not be negative, got {show}")
     loaded = load_text_model(model, ops=get_ops("fused"))
     policy, tokenizer = loaded.model, loaded.tokenizer
     engine = Engine(policy, tokenizer, max_batch_size=256)

@@ -8,7 +8,7 @@ import tyro
 
 from lm_basics.ablation import STUDIES, BaseRecipe
 from lm_basics.ablation.study import Budget, StudyName
-from lm_shared.command_options import Overwrite, with_recipes
+from lm_shared.command_options import Above, Least, Overwrite, with_recipes
 from lm_shared.config import DeviceName
 from lm_shared.files import claim_folder, clear_folder
 
@@ -29,7 +29,7 @@ class AblationRecipe:
     """Which study."""
     budget: Budget = "flops"
     """What variants have in common with the base."""
-    validation_tokens: int = 32_768
+    validation_tokens: Annotated[int, Least(1)] = 32_768
     """Held-out tokens that losses are measured on."""
 
 
@@ -45,12 +45,14 @@ def ablate(
     recipe: AblationRecipe,
     *,
     output: Path = Path("runs/ablate-{recipe}"),
-    seeds: int = 5,
+    seeds: Annotated[int, Least(1)] = 5,
     detect: Annotated[
-        float | None, tyro.conf.arg(metavar="NATS", help_behavior_hint="(default: none)")
+        float | None,
+        Above(0),
+        tyro.conf.arg(metavar="NATS", help_behavior_hint="(default: none)"),
     ] = None,
-    max_seeds: int = 64,
-    jobs: int = 1,
+    max_seeds: Annotated[int, Least(1)] = 64,
+    jobs: Annotated[int, Least(1)] = 1,
     device: DeviceName = "cpu",
     overwrite: Overwrite = False,
 ) -> None:

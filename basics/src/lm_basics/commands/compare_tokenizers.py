@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from lm_basics.commands.inputs import check_text_files, load_tokenizer, parse_named
-from lm_shared.command_options import Each, Overwrite
+from lm_shared.command_options import Above, Each, Least, Overwrite
 from lm_shared.config import to_dict
 from lm_shared.files import claim_folder, write_json
 
@@ -41,8 +41,8 @@ def compare_on_text(
         Each,
         tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: none, repeatable)"),
     ] = (),
-    vocab_sizes: tuple[int, ...] = (512, 1024, 4096),
-    held_out_share: float = 0.1,
+    vocab_sizes: Annotated[tuple[int, ...], Least(256)] = (512, 1024, 4096),
+    held_out_share: Annotated[float, Above(0)] = 0.1,
     text_column: str = "text",
     output: Path = Path("runs/tokenizers"),
     overwrite: Overwrite = False,

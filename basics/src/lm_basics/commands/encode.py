@@ -9,7 +9,7 @@ import tyro
 from lm_basics.commands.inputs import TextFiles, check_text_files, find_folder
 from lm_basics.tokenizer.patterns import END_OF_TEXT
 from lm_basics.tokenizer.texts import OnInvalid
-from lm_shared.command_options import Overwrite
+from lm_shared.command_options import Least, Overwrite
 
 _LEAST_TIMED_BYTES = 1_000_000
 
@@ -31,7 +31,9 @@ def encode(
     on_invalid: OnInvalid = "strict",
     overwrite: Overwrite = False,
     workers: Annotated[
-        int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all cores)")
+        int | None,
+        Least(1),
+        tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all cores)"),
     ] = None,
 ) -> None:
     r"""Encode documents, each followed by the end-of-text token; go on where a kill stopped it.

@@ -15,7 +15,7 @@ from lm_basics.leaderboard.divisions import RECIPE_NAME
 from lm_basics.optim import AdamWConfig, MuonConfig, WarmupStableDecaySchedule
 from lm_basics.training import StepReport, TrainingConfig
 from lm_basics.training.progress import TrainingProgress
-from lm_shared.command_options import PATH, with_recipes
+from lm_shared.command_options import PATH, Least, with_recipes
 from lm_shared.config import DeviceName, load_config
 from lm_shared.files import claim_folder
 from lm_shared.leaderboard.commands import (
@@ -67,9 +67,9 @@ class VerifyTraining(Verify):
     data: Annotated[Path | None, PATH] = None
     """The verifier's own folder with train.bin, validation.bin and tokenizer; the laptop's is made
     where none is given."""
-    steps: int = 10
+    steps: Annotated[int, Least(1)] = 10
     """Steps that are replayed from the start and from every checkpoint."""
-    parts: int = 2
+    parts: Annotated[int, Least(1)] = 2
     """Of the eight parts of the run, how many are followed to their end: the last, and others that
     chance chooses."""
     full: bool = False
@@ -220,9 +220,6 @@ def _verify(action: VerifyTraining) -> None:
     from lm_basics.leaderboard import EntryRecipe, verify_entry
     from lm_shared.leaderboard import division_of
 
-    for name, value in (("steps", action.steps), ("parts", action.parts)):
-        if value < 1:
-            raise ValueError(f"{name} must be positive, got {value}")
     division = division_of(action.entry, DIVISIONS.values())
     recipe = load_config(EntryRecipe, action.entry / RECIPE_NAME)
     with _division_data(division, action.data, recipe.model.vocab_size) as data:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from lm_shared.command_options import PATH, Overwrite
+from lm_shared.command_options import PATH, Least, Overwrite
 from lm_shared.config import to_dict
 from lm_shared.files import claim_file, write_json
 
@@ -21,7 +21,7 @@ def compare_ngram_models(
     *,
     tokens: Path,
     validation: Path,
-    orders: tuple[int, ...] = (1, 2, 3, 4, 5),
+    orders: Annotated[tuple[int, ...], Least(1)] = (1, 2, 3, 4, 5),
     output: Annotated[Path | None, PATH] = None,
     overwrite: Overwrite = False,
 ) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from lm_basics.commands.inputs import load_tokenizer, parse_named
-from lm_shared.command_options import Each
+from lm_shared.command_options import Each, Least
 
 if TYPE_CHECKING:
     from lm_basics.tokenizer.text_tokenizer import TextTokenizer
@@ -27,7 +27,7 @@ def serve_tokenizer_page(
         tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: none, repeatable)"),
     ] = (),
     host: str = "127.0.0.1",
-    port: int = 8000,
+    port: Annotated[int, Least(0)] = 8000,
 ) -> None:
     """Show the tokens of any text side by side on a web page; Ctrl-C ends it.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from lm_basics.commands.inputs import TextFiles, check_text_files, load_tokenizer, parse_named
-from lm_shared.command_options import Overwrite
+from lm_shared.command_options import Least, Overwrite
 from lm_shared.config import save_config
 from lm_shared.files import claim_folder
 
@@ -30,7 +30,7 @@ def report_tokenizer(
         str | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: none)")
     ] = None,
     text_column: str = "text",
-    num_listed: int = 40,
+    num_listed: Annotated[int, Least(1)] = 40,
     output: Path = Path("runs/tokenizer-report"),
     overwrite: Overwrite = False,
 ) -> None:

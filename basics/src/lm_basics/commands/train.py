@@ -10,9 +10,9 @@ import tyro
 from lm_basics.commands.train_recipes import RECIPES, DepthRecipe, TrainRecipe
 from lm_basics.model_config import TransformerConfig
 from lm_basics.training.progress import TrainingProgress
-from lm_shared.command_options import PATH, Each, Overwrite, with_recipes
+from lm_shared.command_options import PATH, Each, Least, Overwrite, with_recipes
 from lm_shared.config import DeviceName, describe_changes, to_dict
-from lm_shared.files import clear_folder, read_json
+from lm_shared.files import atomic_folder, clear_folder, read_json
 from lm_shared.metrics import read_metrics
 from lm_shared.runs import CONFIG_NAME, METRICS_NAME, RUN_PARTS, claim_run
 
@@ -38,7 +38,7 @@ def train_model(
     output: Path = Path("runs/train-{recipe}"),
     tokens: Annotated[Path | None, PATH] = None,
     validation: Annotated[Path | None, PATH] = None,
-    validation_tokens: int | None = None,
+    validation_tokens: Annotated[int | None, Least(1)] = None,
     tokenizer: Annotated[Path | None, PATH] = None,
     device: DeviceName = "auto",
     prompt: Annotated[
@@ -46,7 +46,7 @@ def train_model(
         Each,
         tyro.conf.arg(metavar="STR", help_behavior_hint="(default: none, repeatable)"),
     ] = (),
-    sample_every: int | None = None,
+    sample_every: Annotated[int | None, Least(1)] = None,
     overwrite: Overwrite = False,
     tensorboard: bool = False,
     wandb: Annotated[
@@ -82,7 +82,6 @@ def train_model(
     from lm_shared.tensors import choose_device, choose_dtype, require_determinism, seed_everything
 
     chosen_device = choose_device(device)
-    _check_counts(validation_tokens=validation_tokens, sample_every=sample_every)
     given = [path for path in (tokens, validation, tokenizer) if path is not None]
     # A run that is there goes on; what is not a run is left alone.
     claim_run(output, parts=PARTS, contents=CONTENTS, inputs=given if overwrite else ())
@@ -144,13 +143,6 @@ def train_model(
         print(f'next: basics generate "The people" --model {output}')
 
 
-def _check_counts(**counts: int | None) -> None:
-    """Refuse numbers that are not positive."""
-    for name, count in counts.items():
-        if count is not None and count <= 0:
-            raise ValueError(f"{name} must be positive or None, got {count}")
-
-
 def _progress(shape: TransformerConfig, setting: "RunSetting") -> TrainingProgress:
     from lm_basics.accounting import training_flops_per_token
 
@@ -171,6 +163,7 @@ def _open_data(
     overwrite: bool,
 ) -> "TrainingTokens":
     from lm_basics.commands.training_tokens import DEFAULT_VOCAB_SIZE, default_tokens, open_tokens
+    from lm_basics.training.data import fingerprint
 
     if tokens is not None:
         return open_tokens(tokens, validation, tokenizer)
@@ -184,15 +177,19 @@ def _open_data(
             raise ValueError(f"--{name} {path} needs --tokens: the default corpus has its own")
     # Sizes that do not go together are found before the corpus is encoded.
     shape, config = recipe.resolve(DEFAULT_VOCAB_SIZE)
-    if not (overwrite or (output / "data").exists()):
-        _refuse_other_run(output, {"model": to_dict(shape), "training": to_dict(config)})
+    if (output / CONFIG_NAME).exists() and not (overwrite or (output / "data").exists()):
+        settings = {"model": to_dict(shape), "training": to_dict(config)}
+        _refuse_other_run(output, settings)
+        with atomic_folder(output / "data") as partial:
+            tokens_hash = fingerprint(default_tokens(partial).train.tokens)
+            _refuse_other_run(output, {**settings, "data": tokens_hash})
     return default_tokens(output / "data")
 
 
 def _refuse_other_run(folder: Path, settings: dict[str, Any]) -> None:
     """Raise ``ValueError`` where the corpus would be written beside a run of other settings."""
     path = folder / CONFIG_NAME
-    recorded = read_json(path) if path.exists() else settings
+    recorded = read_json(path)
     if isinstance(recorded, dict):
         recorded = {name: recorded.get(name) for name in settings}
     changes = describe_changes(recorded, settings)

@@ -10,7 +10,7 @@ from lm_basics.commands.inputs import TextFiles, check_text_files
 from lm_basics.tokenizer.learning import TieBreaking
 from lm_basics.tokenizer.patterns import END_OF_TEXT, GPT2_PATTERN, GPT4_PATTERN, O200K_PATTERN
 from lm_basics.tokenizer.texts import OnInvalid
-from lm_shared.command_options import Each, Overwrite
+from lm_shared.command_options import Each, Least, Overwrite
 from lm_shared.files import claim_folder
 
 _PATTERNS = {"gpt2": GPT2_PATTERN, "gpt4": GPT4_PATTERN, "gpt4o": O200K_PATTERN}
@@ -42,7 +42,9 @@ def train_tokenizer(
     on_invalid: OnInvalid = "strict",
     overwrite: Overwrite = False,
     workers: Annotated[
-        int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all cores)")
+        int | None,
+        Least(1),
+        tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all cores)"),
     ] = None,
 ) -> None:
     """Train byte-level BPE and write a tokenizer folder in the Hugging Face layout.

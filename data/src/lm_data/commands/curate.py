@@ -1,9 +1,10 @@
 """``data curate``: turn a crawl into a corpus."""
 
 from pathlib import Path
+from typing import Annotated
 
 from lm_data.pipeline.steps import CORPUS_CONTENTS, CURATE_RECIPES, CurateConfig
-from lm_shared.command_options import Overwrite, with_recipes
+from lm_shared.command_options import Least, Overwrite, with_recipes
 from lm_shared.files import claim_folder
 
 
@@ -12,7 +13,7 @@ def curate_crawl(
     *,
     crawl: Path = Path("runs/crawl"),
     output: Path = Path("runs/documents"),
-    workers: int = 1,
+    workers: Annotated[int, Least(1)] = 1,
     overwrite: Overwrite = False,
 ) -> None:
     """Curate a crawl into documents with a reason for every drop.

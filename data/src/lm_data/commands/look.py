@@ -3,7 +3,9 @@
 import textwrap
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from lm_shared.command_options import Least
 
 if TYPE_CHECKING:
     from lm_data.pipeline.receipts import CurateReceipt
@@ -12,7 +14,10 @@ EXCERPT_SIZE = 240
 
 
 def look_at_documents(
-    folder: Path = Path("runs/documents"), *, examples: int = 2, truth: Path | None = None
+    folder: Path = Path("runs/documents"),
+    *,
+    examples: Annotated[int, Least(0)] = 2,
+    truth: Path | None = None,
 ) -> None:
     """Print the attrition and a few documents: kept ones, and dropped ones of every reason.
 

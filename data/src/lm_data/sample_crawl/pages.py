@@ -70,7 +70,7 @@ class SampleCrawlConfig:
     """WARC files over which the pages are dealt."""
 
     def __post_init__(self) -> None:
-        for name in ("num_modules", "num_foreign_pages", "num_junk_pages"):
+        for name in ("seed", "num_modules", "num_foreign_pages", "num_junk_pages"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} is negative")
         for name in ("exact_duplicate", "near_duplicate", "changed_word", "personal_data"):

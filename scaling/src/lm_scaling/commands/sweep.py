@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from lm_shared.command_options import Overwrite, with_recipes
-from lm_shared.config import DeviceName, save_config, to_dict
-from lm_shared.files import claim_folder, read_json, write_json
+from lm_shared.command_options import Above, Least, Overwrite, with_recipes
+from lm_shared.config import DeviceName, load_config, save_config
+from lm_shared.files import claim_folder, write_json
 
 if TYPE_CHECKING:
     from lm_basics.model_config import TransformerConfig
@@ -22,27 +22,27 @@ CONTENTS = (POINTS_NAME, CANDIDATES_NAME, "corpus-*", "runs")
 class SweepRecipe:
     """Which models a sweep trains on the default corpus, and for how long."""
 
-    d_models: tuple[int, ...] = (8, 16, 32)
+    d_models: Annotated[tuple[int, ...], Least(1)] = (8, 16, 32)
     """Widths of the models."""
-    candidate_d_models: tuple[int, ...] = (16, 32, 64)
+    candidate_d_models: Annotated[tuple[int, ...], Least(1)] = (16, 32, 64)
     """Widths from which ``scaling plan`` is to choose."""
-    budgets: tuple[float, ...] = (3e9, 6e9, 1.2e10)
+    budgets: Annotated[tuple[float, ...], Above(0)] = (3e9, 6e9, 1.2e10)
     """Training FLOPs that are spent on every model."""
-    num_layers: int = 1
+    num_layers: Annotated[int, Least(1)] = 1
     """Blocks of each model."""
-    d_head: int = 8
+    d_head: Annotated[int, Least(1)] = 8
     """Width of a head."""
-    context_length: int = 64
+    context_length: Annotated[int, Least(1)] = 64
     """Tokens that a model sees."""
-    vocab_size: int = 512
+    vocab_size: Annotated[int, Least(256)] = 512
     """Tokens of the vocabulary, trained on the corpus."""
-    batch_size: int = 8
+    batch_size: Annotated[int, Least(1)] = 8
     """Sequences of a step."""
-    lr: float = 1e-2
+    lr: Annotated[float, Above(0)] = 1e-2
     """Highest learning rate."""
-    validation_tokens: int = 16_384
+    validation_tokens: Annotated[int, Least(1)] = 16_384
     """Held-out tokens on which the loss is measured."""
-    seed: int = 0
+    seed: Annotated[int, Least(0)] = 0
     """Seed of weights and data."""
 
     def shape(self, d_model: int) -> "TransformerConfig":
@@ -98,14 +98,17 @@ def sweep(
     from lm_shared.display import progress
     from lm_shared.tensors import choose_device
 
+    # Sizes that do not go together leave no trace.
+    shapes = [recipe.shape(d_model) for d_model in recipe.d_models]
+    experiments = isoflop_experiments(shapes, recipe.budgets, recipe.training)
     config_path = output / CONFIG_NAME
-    is_same = config_path.is_file() and read_json(config_path) == to_dict(recipe)
+    earlier = _read_recipe(config_path)
     claim_folder(
         output,
         "a sweep",
-        markers=[CONFIG_NAME],
+        markers=() if earlier is None else [CONFIG_NAME],
         contents=CONTENTS,
-        overwrite=overwrite or is_same,
+        overwrite=overwrite or earlier == recipe,
     )
     # Written first, so that an interrupted sweep is known again; its finished runs stay.
     save_config(recipe, config_path)
@@ -119,8 +122,6 @@ def sweep(
         data_hash=data.train.vocab_hash,
         device=choose_device(device),
     )
-    shapes = [recipe.shape(d_model) for d_model in recipe.d_models]
-    experiments = isoflop_experiments(shapes, recipe.budgets, recipe.training)
     with progress("sweep", len(experiments)) as advance:
         results = run_sweep(backend, experiments, on_result=lambda *_: advance())
     points = [result.point() for result in results]
@@ -133,6 +134,14 @@ def sweep(
             f"{point.loss:>9.4f}"
         )
     print(f"{POINTS_NAME} and {CANDIDATES_NAME} in {output}")
+
+
+def _read_recipe(path: Path) -> SweepRecipe | None:
+    """Return what an earlier sweep recorded; the ``config.json`` of anything else is none."""
+    try:
+        return load_config(SweepRecipe, path)
+    except (ValueError, OSError):
+        return None
 
 
 def _candidates(recipe: SweepRecipe, results: "list[ExperimentResult]") -> list[dict[str, object]]:

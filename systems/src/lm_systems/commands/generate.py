@@ -12,6 +12,7 @@ from lm_basics.commands.generation_options import (
     print_json,
     read_prompt,
 )
+from lm_shared.command_options import Least
 
 if TYPE_CHECKING:
     from lm_systems.inference.protocol import Completion
@@ -28,7 +29,7 @@ def generate_text(
     /,
     *,
     options: Annotated[GenerationOptions, tyro.conf.arg(name="")],
-    batch_size: int = 64,
+    batch_size: Annotated[int, Least(1)] = 64,
 ) -> None:
     """Continue texts with a model, many at once; the model's own end always ends one.
 

@@ -1,0 +1,92 @@
+"""What ``basics train`` shows, and its second places for metrics."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from lm_basics.commands.training_watch import (
+    LateSink,
+    TrainingDisplay,
+    describe_progress,
+)
+from lm_basics.training.progress import ProgressNumbers
+from lm_basics.training.samples import Sample
+
+Capture = pytest.CaptureFixture[str]
+NUMBERS = ProgressNumbers(
+    step=30,
+    steps=1_000,
+    tokens=61_440,
+    loss=3.25,
+    bits_per_byte=1.5,
+    tokens_per_s=12_345.6,
+    mfu=0.25,
+    elapsed_s=5.0,
+    remaining_s=3_723.4,
+    validation={"val_loss": 3.5},
+    validated_at=20,
+)
+
+
+def test_the_log_line_tells_everything_that_is_known() -> None:
+    assert describe_progress(NUMBERS) == (
+        "train: 30 of 1,000 steps, loss 3.2500 nats per token, bits per byte 1.5000, speed 12,346 "
+        "tokens/s, MFU 25.0%, validation val_loss 3.5000 at step 20, 1:02:03 left"
+    )
+    unknown = replace(
+        NUMBERS, bits_per_byte=None, mfu=None, remaining_s=None, validated_at=None, validation={}
+    )
+    assert describe_progress(unknown) == (
+        "train: 30 of 1,000 steps, loss 3.2500 nats per token, speed 12,346 tokens/s, time left "
+        "unknown"
+    )
+
+
+def test_the_live_view_shows_numbers_and_samples() -> None:
+    console = Console(width=100, record=True, force_terminal=True, quiet=False)
+    shown = TrainingDisplay(is_live=True)
+    with console.capture() as capture:
+        console.print(shown)
+        shown.show_numbers(NUMBERS)
+        shown.show_samples([Sample(step=30, prompt="to be", continuation=" [or]\nnot")])
+        console.print(shown)
+    text = capture.get()
+    for part in (
+        "the first step",
+        "30/1,000",
+        "1:02:03 left",
+        "12,346 tokens/s",
+        "25.0%",
+        "1.5000",
+    ):
+        assert part in text
+    # Brackets are text, not markup, and a line break does not break the view.
+    assert "to be| [or] not" in text
+
+
+def test_a_sink_is_opened_by_its_first_line(tmp_path: Path) -> None:
+    opened: list[int] = []
+    written: list[object] = []
+
+    class Memory:
+        def write(self, step: int, values: object) -> None:
+            written.append((step, values))
+
+        def close(self) -> None:
+            written.append("closed")
+
+    def open_sink(step: int) -> Memory:
+        opened.append(step)
+        return Memory()
+
+    unused = LateSink(open_sink)
+    unused.close()
+    assert opened == []
+    sink = LateSink(open_sink)
+    sink.write(5, {"loss": 1.0})
+    sink.write(6, {"loss": 0.5})
+    sink.close()
+    assert opened == [4]
+    assert written == [(5, {"loss": 1.0}), (6, {"loss": 0.5}), "closed"]
