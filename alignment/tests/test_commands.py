@@ -42,7 +42,7 @@ def test_sft_grpo_and_evaluate_work_on_the_command_line(base, tmp_path, capsys):
         (("sft", "smoke", "--task", "sum"), "--num-examples=2000 must lie between 1 and 802"),
         (("grpo", "smoke", "--skip-examples", -5), "--skip-examples=-5 must lie between 0 and"),
         (("grpo", "smoke", "--task", "sum"), "--skip-examples=2000 must lie between 0 and 801"),
-        (("evaluate", "greedy", "--show", -3), "show must not be negative, got -3"),
+        (("evaluate", "greedy", "--show", -3), "--show must be at least 0, got -3"),
     ],
 )
 def test_counts_are_checked_against_the_task(
