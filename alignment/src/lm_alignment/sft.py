@@ -3,7 +3,7 @@
 The loss of a batch is the mean of ``-log p`` over all response tokens in it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,20 +97,14 @@ def train_sft(
         steps=config.steps,
         max_grad_norm=config.max_grad_norm,
     )
-    plan = RunPlan(
-        steps=config.steps,
-        checkpoint_every=config.checkpoint_every,
-        keep_checkpoints=config.keep_checkpoints,
-    )
     device = model.output_weight.device
 
     def do_step(step: int) -> dict[str, Any]:
         drawn = draw_examples(fitting, config.batch_size, seed=config.seed, step=step - 1)
-        return _imitate(
-            model, updates, encode_examples(tokenizer, drawn, template).to(device), step
-        )
+        batch = encode_examples(tokenizer, drawn, template).to(device)
+        return _imitate(model, updates, batch, step)
 
-    run_config = SFTRunConfig(start=start, sft=config)
+    run_config, plan = SFTRunConfig(start=start, sft=config), RunPlan.from_config(config)
     if on_ready is not None:
         on_ready()
     with open_run(folder, run_config, plan, updates.parts(), device=device) as loop:
@@ -119,13 +113,7 @@ def train_sft(
         lines = loop.lines()
         tokens = sum(line["tokens"] for line in lines)
         loop.record.add(tokens=tokens, flops=tokens * training_flops_per_token(model.config, 1))
-    last = lines[-max(1, len(lines) // 10) :]
-    return SFTResult(
-        steps=len(lines),
-        final_loss=sum(line["loss"] for line in last) / len(last),
-        elapsed_s=loop.record.wall_s,
-        num_too_long=num_too_long,
-    )
+    return _result(lines, elapsed_s=loop.record.wall_s, num_too_long=num_too_long)
 
 
 def encode_examples(
@@ -142,6 +130,18 @@ def encode_examples(
 def _count_tokens(example: Example, tokenizer: Tokenizer, template: ChatTemplate) -> int:
     prompt = template.encode_prompt(tokenizer, example.question)
     return len(prompt) + len(template.encode_answer(tokenizer, example.answer))
+
+
+def _result(
+    lines: Sequence[Mapping[str, Any]], *, elapsed_s: float, num_too_long: int
+) -> SFTResult:
+    last = lines[-max(1, len(lines) // 10) :]
+    return SFTResult(
+        steps=len(lines),
+        final_loss=sum(line["loss"] for line in last) / len(last),
+        elapsed_s=elapsed_s,
+        num_too_long=num_too_long,
+    )
 
 
 def _imitate(

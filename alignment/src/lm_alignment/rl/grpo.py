@@ -96,12 +96,7 @@ def train_grpo(
         KeyboardInterrupt: Ctrl-C, after the step that was under way and its checkpoint.
     """
     steps = _Steps(model, tokenizer, generator, examples, reward_function, config, template)
-    plan = RunPlan(
-        steps=config.steps,
-        checkpoint_every=config.checkpoint_every,
-        keep_checkpoints=config.keep_checkpoints,
-        validate_every=config.validate_every,
-    )
+    plan = RunPlan.from_config(config)
     device = model.output_weight.device
     if on_ready is not None:
         on_ready()

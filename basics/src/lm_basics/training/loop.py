@@ -114,16 +114,8 @@ def train(
         documents=None if starts is None else fingerprint(starts),
     )
     steps = _Steps(model, loader, config, strategy(model, config))
-    plan = RunPlan(
-        steps=config.steps,
-        checkpoint_every=config.checkpoint_every,
-        keep_checkpoints=config.keep_checkpoints,
-        keep_best=config.keep_best,
-        validate_every=config.validate_every,
-    )
-    with open_run(
-        folder, run_config, plan, steps.parts(), device=loader.device, sinks=sinks
-    ) as loop:
+    plan, parts = RunPlan.from_config(config), steps.parts()
+    with open_run(folder, run_config, plan, parts, device=loader.device, sinks=sinks) as loop:
         validation = loop.run(
             steps.do_step,
             on_step=lambda step, values: steps.report(step, values, loop.record, on_step),

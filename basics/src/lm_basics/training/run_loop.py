@@ -11,7 +11,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -57,6 +57,12 @@ class RunPlan:
     """Whether the checkpoint with the lowest validation loss stays, too."""
     validate_every: int | None = None
     """Steps between validations; None means only after the last step."""
+
+    @classmethod
+    def from_config(cls, config: Any) -> "RunPlan":
+        """Return the plan of a training's settings: those of the same names, as far as it has."""
+        names = [one.name for one in fields(cls) if hasattr(config, one.name)]
+        return cls(**{name: getattr(config, name) for name in names})
 
 
 @contextmanager
