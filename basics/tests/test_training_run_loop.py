@@ -192,7 +192,9 @@ def test_an_error_in_a_validation_does_not_take_the_checkpoint_with_it(
     assert checkpoints(tmp_path / "cut") == checkpoints(tmp_path / "whole")
 
 
-def test_a_display_that_fails_at_ctrl_c_costs_no_step(tmp_path: Path) -> None:
+def test_a_display_that_fails_at_ctrl_c_costs_no_step(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     def fail(step: int, _: Any) -> None:
         if step == 3:
             signal.raise_signal(signal.SIGINT)
@@ -201,6 +203,7 @@ def test_a_display_that_fails_at_ctrl_c_costs_no_step(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), opened(tmp_path) as (loop, counter):
         loop.run(counter.do_step, on_step=fail)
     assert checkpoints(tmp_path) == ["step-00000003.safetensors"]
+    assert "step 3 of 10 is kept: the same command goes on from it" in caplog.text
 
 
 def test_the_best_checkpoint_stays(tmp_path: Path) -> None:

@@ -202,9 +202,7 @@ class RunLoop:
         if is_due or is_stopping or self._checkpoints.is_cut_short:
             self._save(val_loss=val_loss, is_extra=not is_due)
         if is_stopping and not is_finished:
-            raise KeyboardInterrupt(
-                f"step {step} of {self.plan.steps} is kept: the same command goes on from it"
-            )
+            raise KeyboardInterrupt(self._kept)
         return validation
 
     @contextmanager
@@ -220,7 +218,14 @@ class RunLoop:
             if is_interrupted() or _is_due(self.steps_done, self.plan.checkpoint_every):
                 self._random.load_state_dict(before)
                 self._save(is_extra=True, is_cut_short=True)
+                _logger.warning(self._kept)
             raise
+
+    @property
+    def _kept(self) -> str:
+        return (
+            f"step {self.steps_done} of {self.plan.steps} is kept: the same command goes on from it"
+        )
 
     def _save(self, **about: Any) -> None:
         self.record.metrics.sync()
