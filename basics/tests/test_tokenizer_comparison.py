@@ -48,7 +48,6 @@ def test_rows_equal_a_comparison_by_hand() -> None:
     assert (word.num_tokens, word.vocab_size, word.used_share) == (3, 4, 3 / 4)
     assert math.isclose(word.attention_cost, 9 / 64)
     assert (word.unknown_share, word.is_lossless) == (1 / 3, False)
-    assert word.embedding_parameters(128) == 4 * 128
 
 
 def test_smaller_encodings_are_those_trained_alone() -> None:

@@ -61,8 +61,9 @@ def test_every_token_knows_its_place(tokenizer: TextTokenizer, text: str) -> Non
 def test_a_token_is_a_fragment_if_and_only_if_it_is_no_utf8(text: str) -> None:
     for token in inspect_text(BYTE_PAIRS, text).tokens:
         is_text = token.data.decode(errors="replace").encode() == token.data
-        assert token.is_fragment == (not is_text)
-        assert token.is_fragment == any(piece.kind == "bytes" for piece in token.pieces)
+        is_fragment = bool(token.cut_characters)
+        assert is_fragment == (not is_text)
+        assert is_fragment == any(piece.kind == "bytes" for piece in token.pieces)
 
 
 def test_parts_of_a_character_are_shown_as_bytes() -> None:

@@ -44,10 +44,6 @@ class TokenizerComparison:
     is_lossless: bool
     """Whether decoding gives the text back."""
 
-    def embedding_parameters(self, d_model: int) -> int:
-        """Return the parameters of an embedding of this vocabulary at a width of ``d_model``."""
-        return self.vocab_size * d_model
-
 
 def compare_tokenizers(
     tokenizers: Mapping[str, TextTokenizer], text: str

@@ -64,11 +64,6 @@ class InspectedToken:
         """What a reader sees of the token."""
         return "".join(piece.shown for piece in self.pieces)
 
-    @property
-    def is_fragment(self) -> bool:
-        """Whether a character is cut between this token and a neighbour."""
-        return bool(self.cut_characters)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inspection:
