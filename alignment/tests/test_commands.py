@@ -1,9 +1,13 @@
 import shutil
 
 import pytest
+import torch
 
 from lm_alignment.commands.main import main
-from lm_basics.export import save_model
+from lm_basics.export import load_text_model, save_model
+from lm_basics.model_config import uniform_transformer
+from lm_basics.tokenizer import Tokenizer, train_bpe_from_texts
+from lm_basics.transformer import TransformerLM
 from lm_shared.runs import load_receipt
 
 
@@ -30,6 +34,32 @@ def test_sft_grpo_and_evaluate_work_on_the_command_line(base, tmp_path, capsys):
     options = ("--num-examples", 4, "--show", 1)
     assert run("evaluate", "greedy", "--model", grpo / "model", *options) == 0
     assert "reward 0." in capsys.readouterr().out
+
+
+def test_a_model_of_another_tokenizer_learns_the_tokens_of_the_chat(tmp_path, capsys):
+    end = "<|endoftext|>"
+    tokenizer = Tokenizer(*train_bpe_from_texts(["Sort 1 2 3. " * 9], 262, [end]), [end])
+    shape = uniform_transformer(
+        vocab_size=tokenizer.vocab_size, context_length=32, d_model=16, num_layers=1, num_heads=2
+    )
+    base = TransformerLM(shape)
+    save_model(base, tmp_path / "base", tokenizer=tokenizer)
+    sft = ("--output", tmp_path / "sft", "--steps", 1, "--optimizer.lr", 1e-9)
+    assert run("sft", "smoke", "--model", tmp_path / "base", *sft) == 0
+    assert f"next: uv run alignment grpo --model {tmp_path / 'sft'}\n" in capsys.readouterr().out
+    taught = load_text_model(tmp_path / "sft")
+    known = tokenizer.vocab_size
+    assert taught.tokenizer.special_token_ids.keys() == {end, "<|user|>", "<|assistant|>"}
+    assert taught.model.config.vocab_size == taught.tokenizer.vocab_size == known + 2
+    # Texts of before are encoded as before, and the model says the same about them.
+    ids = tokenizer.encode("Sort 3 2 1.")
+    assert taught.tokenizer.encode("Sort 3 2 1.") == ids
+    found = taught.model(torch.tensor([ids]))[..., :known]
+    torch.testing.assert_close(found, base(torch.tensor([ids])), atol=1e-4, rtol=1e-4)
+    evaluate = ("--model", tmp_path / "sft", "--num-examples", 2)
+    assert run("evaluate", *evaluate) == 0
+    assert run("grpo", "smoke", "--model", tmp_path / "base", "--output", tmp_path / "grpo") == 2
+    assert "alignment sft teaches a model all of them" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -173,7 +173,10 @@ def test_a_sweep_makes_what_fit_and_plan_need(run, tmp_path: Path, capsys) -> No
     budgets = ("--budgets", 2e7, 4e7)
     options = (*budgets, "--vocab-size", 300, "--batch-size", 2, "--validation-tokens", 200)
     assert run("sweep", *options, "--output", folder) == 0
-    assert f"points.json and candidates.json in {folder}" in capsys.readouterr().out
+    assert (
+        f"next: uv run scaling fit {folder / 'points.json'} --law small-sample"
+        in capsys.readouterr().out
+    )
     points = read_points(folder / "points.json")
     assert len(points) == 6
     assert {point.parameters for point in points[:3]} == {point.parameters for point in points[3:]}

@@ -1,15 +1,20 @@
 """The identity of what a run starts from: without it two runs could share a folder unnoticed."""
 
 import hashlib
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 from torch import nn
 
 from lm_alignment.examples import Example, hash_examples
 from lm_alignment.templates import ChatTemplate
 from lm_basics.model_config import TransformerConfig
+from lm_basics.tokenizer import Tokenizer
 from lm_basics.transformer import TransformerLM
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +55,36 @@ class StartingPoint:
             examples_hash=hash_examples(examples),
             num_too_long=num_too_long,
         )
+
+
+def add_chat_tokens(
+    model: TransformerLM, tokenizer: Tokenizer, template: ChatTemplate
+) -> tuple[TransformerLM, Tokenizer]:
+    """Return model and tokenizer with the template's special tokens; those it has are kept.
+
+    The rows of new tokens begin as the mean of all rows, so that the model neither expects nor
+    rules them out (Hewitt, "Initializing New Word Embeddings", 2021).
+    """
+    known = tokenizer.special_token_ids
+    missing = [token for token in template.special_tokens if token not in known]
+    if not missing:
+        return model, tokenizer
+    grown = Tokenizer(
+        tokenizer.vocab, tokenizer.merges, [*known, *missing], pattern=tokenizer.pattern
+    )
+    logger.info("The tokenizer lacks %s: added, and learned from here on.", ", ".join(missing))
+    num_new = grown.vocab_size - model.config.vocab_size
+    if num_new <= 0:
+        return model, grown
+    config = replace(model.config, vocab_size=grown.vocab_size)
+    wider = TransformerLM(config, ops=model.ops).to(model.output_weight.device)
+    weights = dict(model.state_dict())
+    for name, value in wider.state_dict().items():
+        if value.shape != weights[name].shape:
+            rows = weights[name]
+            weights[name] = torch.cat([rows, rows.mean(0, keepdim=True).expand(num_new, -1)])
+    wider.load_state_dict(weights)
+    return wider, grown
 
 
 def hash_weights(model: nn.Module) -> str:

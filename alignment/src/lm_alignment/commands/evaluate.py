@@ -3,16 +3,19 @@
 from pathlib import Path
 from typing import Annotated
 
-from lm_alignment.commands.problems import TaskName, load_problems
+from lm_alignment.commands.problems import TaskName, load_policy, load_problems
 from lm_alignment.config import EvaluationConfig
 from lm_alignment.recipes import EVALUATION_RECIPES
-from lm_shared.command_options import Least, with_recipes
+from lm_shared.command_options import PATH, Least, with_recipes
+from lm_shared.config import DeviceName
 
 
 def evaluate(
     config: EvaluationConfig,
     *,
     model: Path,
+    tokenizer: Annotated[Path | None, PATH] = None,
+    device: DeviceName = "cpu",
     task: TaskName = "sort",
     show: Annotated[int, Least(0)] = 5,
 ) -> None:
@@ -20,21 +23,20 @@ def evaluate(
 
     Args:
         config: How many questions, and how answers are drawn.
-        model: Folder with the model and its tokenizer.
+        model: A training run, a model folder or a Hugging Face folder.
+        tokenizer: Folder with a tokenizer.json, for a model that was saved without.
+        device: Where to compute; models this small are fastest on a CPU.
         task: Where the questions come from.
         show: Answers to print.
     """
     from lm_alignment.evaluation import evaluate_reward
     from lm_alignment.verifiers.exact import ExactAnswer
-    from lm_basics.export import load_text_model
     from lm_systems.inference.engine import Engine
-    from lm_systems.kernels.ops import get_ops
 
-    loaded = load_text_model(model, ops=get_ops("fused"))
-    policy, tokenizer = loaded.model, loaded.tokenizer
-    engine = Engine(policy, tokenizer, max_batch_size=256)
+    loaded = load_policy(model, tokenizer, device)
+    engine = Engine(loaded.model, loaded.tokenizer, max_batch_size=256)
     result = evaluate_reward(
-        engine, tokenizer, load_problems(task).validation, ExactAnswer(), config
+        engine, loaded.tokenizer, load_problems(task).validation, ExactAnswer(), config
     )
     print(
         f"reward {result.reward:.3f} [{result.low:.3f}, {result.high:.3f}], format "
@@ -45,5 +47,5 @@ def evaluate(
         print(f"  {rollout.example.question!r} -> {rollout.text!r}: {verdict}")
 
 
-evaluate_by_recipe = with_recipes(evaluate, EVALUATION_RECIPES)
+evaluate_by_recipe = with_recipes(evaluate, EVALUATION_RECIPES, default="sampled")
 """``alignment evaluate``: a recipe by its name, and the options of ``evaluate``."""

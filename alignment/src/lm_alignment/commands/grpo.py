@@ -1,20 +1,25 @@
 """``alignment grpo``: let a fine-tuned model learn from verified answers."""
 
 from pathlib import Path
+from typing import Annotated
 
-from lm_alignment.commands.problems import TaskName, check_count, load_problems
+from lm_alignment.commands.problems import TaskName, check_count, load_policy, load_problems
 from lm_alignment.config import GRPOConfig
 from lm_alignment.recipes import GRPO_RECIPES, LAPTOP
-from lm_shared.command_options import Overwrite, with_recipes
+from lm_shared.command_options import PATH, Overwrite, with_recipes
+from lm_shared.config import DeviceName
 from lm_shared.display import progress
 from lm_shared.files import clear_folder
 from lm_shared.runs import RUN_PARTS, claim_run
+from lm_shared.wording import wrote
 
 
 def reinforce(
     config: GRPOConfig,
     *,
     model: Path,
+    tokenizer: Annotated[Path | None, PATH] = None,
+    device: DeviceName = "cpu",
     output: Path = Path("runs/grpo-{recipe}"),
     overwrite: Overwrite = False,
     task: TaskName = "sort",
@@ -24,7 +29,9 @@ def reinforce(
 
     Args:
         config: Settings of the run.
-        model: Folder with the model and its tokenizer, as ``alignment sft`` leaves it.
+        model: A training run, a model folder or a Hugging Face folder.
+        tokenizer: Folder with a tokenizer.json, for a model that was saved without.
+        device: Where to compute; models this small are fastest on a CPU.
         output: Run folder; the new model goes to its subfolder ``model``.
         overwrite: Whether to begin anew where an earlier run is.
         task: Where the questions come from.
@@ -33,10 +40,9 @@ def reinforce(
     from lm_alignment.rl.grpo import train_grpo
     from lm_alignment.templates import ChatTemplate
     from lm_alignment.verifiers.exact import ExactAnswer
-    from lm_basics.export import load_text_model, save_model
+    from lm_basics.export import save_model
     from lm_shared.tensors import require_determinism
     from lm_systems.inference.engine import Engine
-    from lm_systems.kernels.ops import get_ops
 
     train = load_problems(task).train
     check_count("skip_examples", skip_examples, least=0, most=len(train) - 1, task=task)
@@ -47,13 +53,13 @@ def reinforce(
         clear_folder(output, RUN_PARTS)
 
     require_determinism()
-    loaded = load_text_model(model, ops=get_ops("fused"))
-    policy, tokenizer = loaded.model, loaded.tokenizer
-    engine = Engine(policy, tokenizer, max_batch_size=config.rollouts_per_step)
+    loaded = load_policy(model, tokenizer, device)
+    policy, encoder = loaded.model, loaded.tokenizer
+    engine = Engine(policy, encoder, max_batch_size=config.rollouts_per_step)
     with progress("reinforcement learning", config.steps) as advance:
         result = train_grpo(
             policy,
-            tokenizer,
+            encoder,
             engine,
             train[skip_examples:],
             ExactAnswer(),
@@ -63,13 +69,13 @@ def reinforce(
             on_ready=begin_anew if overwrite else None,
         )
     template = ChatTemplate().to_jinja()
-    save_model(policy, output / "model", tokenizer=tokenizer, chat_template=template)
+    save_model(policy, output / "model", tokenizer=encoder, chat_template=template)
     print(
         f"training reward {result.rewards[0]:.3f} at first, {result.rewards[-1]:.3f} after "
         f"{result.steps} steps, {result.elapsed_s:.0f} s"
     )
-    print(f"model in {output / 'model'}")
+    print(wrote(output / "model", then=("alignment", "evaluate", "--model", output)))
 
 
-reinforce_by_recipe = with_recipes(reinforce, GRPO_RECIPES)
+reinforce_by_recipe = with_recipes(reinforce, GRPO_RECIPES, default="laptop")
 """``alignment grpo``: a recipe by its name, and the options of ``reinforce``."""

@@ -1,20 +1,25 @@
 """``alignment sft``: teach a pretrained model to answer."""
 
 from pathlib import Path
+from typing import Annotated
 
-from lm_alignment.commands.problems import TaskName, check_count, load_problems
+from lm_alignment.commands.problems import TaskName, check_count, load_policy, load_problems
 from lm_alignment.config import SFTConfig
 from lm_alignment.recipes import LAPTOP, SFT_RECIPES
-from lm_shared.command_options import Overwrite, with_recipes
+from lm_shared.command_options import PATH, Overwrite, with_recipes
+from lm_shared.config import DeviceName
 from lm_shared.display import progress
 from lm_shared.files import clear_folder
 from lm_shared.runs import RUN_PARTS, claim_run
+from lm_shared.wording import wrote
 
 
 def fine_tune(
     config: SFTConfig,
     *,
     model: Path,
+    tokenizer: Annotated[Path | None, PATH] = None,
+    device: DeviceName = "cpu",
     output: Path = Path("runs/sft-{recipe}"),
     overwrite: Overwrite = False,
     task: TaskName = "sort",
@@ -24,17 +29,19 @@ def fine_tune(
 
     Args:
         config: Settings of the run.
-        model: Folder with the model and its tokenizer.
+        model: A training run, a model folder or a Hugging Face folder.
+        tokenizer: Folder with a tokenizer.json, for a model that was saved without.
+        device: Where to compute; models this small are fastest on a CPU.
         output: Run folder; the new model goes to its subfolder ``model``.
         overwrite: Whether to begin anew where an earlier run is.
         task: Where the examples come from.
         num_examples: Examples to imitate.
     """
     from lm_alignment.sft import train_sft
+    from lm_alignment.starting_point import add_chat_tokens
     from lm_alignment.templates import ChatTemplate
-    from lm_basics.export import load_text_model, save_model
+    from lm_basics.export import save_model
     from lm_shared.tensors import require_determinism
-    from lm_systems.kernels.ops import get_ops
 
     train = load_problems(task).train
     check_count("num_examples", num_examples, least=1, most=len(train), task=task)
@@ -45,12 +52,12 @@ def fine_tune(
         clear_folder(output, RUN_PARTS)
 
     require_determinism()
-    loaded = load_text_model(model, ops=get_ops("fused"))
-    policy, tokenizer = loaded.model, loaded.tokenizer
+    loaded = load_policy(model, tokenizer, device)
+    policy, encoder = add_chat_tokens(loaded.model, loaded.tokenizer, ChatTemplate())
     with progress("fine-tuning", config.steps) as advance:
         result = train_sft(
             policy,
-            tokenizer,
+            encoder,
             train[:num_examples],
             config,
             folder=output,
@@ -58,10 +65,10 @@ def fine_tune(
             on_ready=begin_anew if overwrite else None,
         )
     template = ChatTemplate().to_jinja()
-    save_model(policy, output / "model", tokenizer=tokenizer, chat_template=template)
+    save_model(policy, output / "model", tokenizer=encoder, chat_template=template)
     print(f"loss {result.final_loss:.3f} after {result.steps} steps, {result.elapsed_s:.0f} s")
-    print(f"model in {output / 'model'}")
+    print(wrote(output / "model", then=("alignment", "grpo", "--model", output)))
 
 
-fine_tune_by_recipe = with_recipes(fine_tune, SFT_RECIPES)
+fine_tune_by_recipe = with_recipes(fine_tune, SFT_RECIPES, default="laptop")
 """``alignment sft``: a recipe by its name, and the options of ``fine_tune``."""

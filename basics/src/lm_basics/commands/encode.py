@@ -10,6 +10,7 @@ from lm_basics.commands.inputs import TextFiles, check_text_files, find_folder
 from lm_basics.tokenizer.patterns import END_OF_TEXT
 from lm_basics.tokenizer.texts import OnInvalid
 from lm_shared.command_options import Least, Overwrite
+from lm_shared.wording import wrote
 
 _LEAST_TIMED_BYTES = 1_000_000
 
@@ -91,4 +92,5 @@ def encode(
     done_bytes = (1 - first_shares[0]) * num_bytes
     if done_bytes >= _LEAST_TIMED_BYTES:
         print(f"{done_bytes / elapsed_s / 1e6:.1f} MB/s{watch.remark()}")
-    print(f"wrote {output}")
+    then = ("basics", "train", "tiny", "--tokens", output, "--tokenizer", tokenizer)
+    print(wrote(output, then=then))

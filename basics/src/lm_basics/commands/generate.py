@@ -53,7 +53,7 @@ def generate_text(
     from lm_shared.tensors import choose_device
 
     loaded = load_text_model(options.model, tokenizer=options.tokenizer)
-    loaded.model.to(choose_device())
+    loaded.model.to(choose_device(options.device))
     if interactive:
         answer_lines(_Dialogue(loaded, options, keeps_history=keep_history).answer)
         return

@@ -10,6 +10,7 @@ import tyro
 
 from lm_basics.sampling_config import SamplingConfig
 from lm_shared.command_options import PATH, Each
+from lm_shared.config import DeviceName
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
@@ -40,6 +41,8 @@ class GenerationOptions:
     """string that ends a text, beside the model's own end; it is left out."""
     seed: int = 0
     """decides the samples: the same in both commands."""
+    device: DeviceName = "auto"
+    """where to compute; auto takes a GPU if there is one."""
     num_samples: int = 1
     """continuations of each prompt."""
     chat: Flag = False

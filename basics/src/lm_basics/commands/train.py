@@ -15,6 +15,7 @@ from lm_shared.config import DeviceName, describe_changes, to_dict
 from lm_shared.files import atomic_folder, clear_folder, read_json
 from lm_shared.metrics import read_metrics
 from lm_shared.runs import CONFIG_NAME, METRICS_NAME, RUN_PARTS, claim_run
+from lm_shared.wording import wrote
 
 if TYPE_CHECKING:
     import torch
@@ -138,9 +139,9 @@ def train_model(
         line = [one for one in read_metrics(output / METRICS_NAME) if one["step"] == best_step][-1]
         _print_numbers({name: line[name] for name in result.validation})
     write_report([output], output)
-    print(f"wrote {model_folder} and {output / 'report.html'}")
-    if data.tokenizer is not None:
-        print(f'next: basics generate "The people" --model {output}')
+    then = ("basics", "generate", "The people", "--model", output)
+    places = (model_folder, output / "report.html")
+    print(wrote(*places, then=() if data.tokenizer is None else then))
 
 
 def _progress(shape: TransformerConfig, setting: "RunSetting") -> TrainingProgress:

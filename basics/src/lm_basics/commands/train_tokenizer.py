@@ -12,6 +12,7 @@ from lm_basics.tokenizer.patterns import END_OF_TEXT, GPT2_PATTERN, GPT4_PATTERN
 from lm_basics.tokenizer.texts import OnInvalid
 from lm_shared.command_options import Each, Least, Overwrite
 from lm_shared.files import claim_folder
+from lm_shared.wording import wrote
 
 _PATTERNS = {"gpt2": GPT2_PATTERN, "gpt4": GPT4_PATTERN, "gpt4o": O200K_PATTERN}
 _UNITS = {"counting": ("MB counted", 1e6), "merging": ("merges", 1)}
@@ -99,7 +100,7 @@ def train_tokenizer(
     if merges:
         longest = max((left + right for left, right in merges), key=len)
         print(f"the longest token is {shortened(longest)}")
-    print(f"wrote {output}")
+    print(wrote(output, then=("basics", "encode", *files, "--tokenizer", output)))
 
 
 def _find_pattern(name: str) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated
 from lm_data.pipeline.steps import CORPUS_CONTENTS, CURATE_RECIPES, CurateConfig
 from lm_shared.command_options import Least, Overwrite, with_recipes
 from lm_shared.files import claim_folder
+from lm_shared.wording import wrote
 
 
 def curate_crawl(
@@ -36,6 +37,7 @@ def curate_crawl(
         overwrite=overwrite,
     )
     print_attrition(curate(crawl, output, config, workers=workers))
+    print(wrote(output, then=("data", "inspect", "--folder", output)))
 
 
 curate_by_recipe = with_recipes(curate_crawl, CURATE_RECIPES)

@@ -5,6 +5,7 @@ from pathlib import Path
 from lm_data.sample_crawl.pages import CRAWL_CONTENTS, CRAWL_RECIPES, SampleCrawlConfig
 from lm_shared.command_options import Overwrite, with_recipes
 from lm_shared.files import claim_folder
+from lm_shared.wording import wrote
 
 
 def sample_crawl(
@@ -30,9 +31,10 @@ def sample_crawl(
         overwrite=overwrite,
     )
     receipt = write_sample_crawl(output, config)
-    print(f"{receipt.num_pages} pages, {receipt.num_bytes / 1e6:.1f} MB of WARC in {output}")
+    print(f"{receipt.num_pages} pages, {receipt.num_bytes / 1e6:.1f} MB of WARC")
     for kind, count in receipt.pages_by_kind.items():
         print(f"  {kind:<16} {count:>6}")
+    print(wrote(output, then=("data", "curate", "--crawl", output)))
 
 
 sample_crawl_by_recipe = with_recipes(sample_crawl, CRAWL_RECIPES)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from lm_shared.command_options import Above, Least, Overwrite, with_recipes
 from lm_shared.config import DeviceName, load_config, save_config
 from lm_shared.files import claim_folder, write_json
+from lm_shared.wording import wrote
 
 if TYPE_CHECKING:
     from lm_basics.model_config import TransformerConfig
@@ -133,7 +134,8 @@ def sweep(
             f"{point.parameters:>12,.0f}{point.tokens:>12,.0f}{point.flops:>11.2e}"
             f"{point.loss:>9.4f}"
         )
-    print(f"{POINTS_NAME} and {CANDIDATES_NAME} in {output}")
+    tables = (output / POINTS_NAME, output / CANDIDATES_NAME)
+    print(wrote(*tables, then=("scaling", "fit", tables[0], "--law", "small-sample")))
 
 
 def _read_recipe(path: Path) -> SweepRecipe | None:

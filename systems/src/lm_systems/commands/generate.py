@@ -49,7 +49,9 @@ def generate_text(
     from lm_systems.kernels.ops import get_ops
 
     loaded = load_text_model(options.model, tokenizer=options.tokenizer, ops=get_ops("fused"))
-    engine = Engine(loaded.model.to(choose_device()), loaded.tokenizer, max_batch_size=batch_size)
+    engine = Engine(
+        loaded.model.to(choose_device(options.device)), loaded.tokenizer, max_batch_size=batch_size
+    )
     texts = [text for prompt in prompts for text in [read_prompt(prompt)] * options.num_samples]
     ids = [
         loaded.encode_chat([{"role": "user", "content": text}])
