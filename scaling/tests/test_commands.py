@@ -200,6 +200,13 @@ def test_a_sweep_makes_what_fit_and_plan_need(run, tmp_path: Path, capsys) -> No
     assert run("sweep", *options, "--seed", 1, "--output", folder) == 2
     assert read_points(folder / "points.json") == points
     assert "--overwrite replaces it" in capsys.readouterr().err
+    # On request its tables are replaced; the finished runs of before stay.
+    assert run("sweep", *options, "--seed", 1, "--output", folder, "--overwrite") == 0
+    assert read_points(folder / "points.json") != points
+    assert (
+        results.items()
+        <= {path: path.stat().st_mtime_ns for path in folder.rglob("result.json")}.items()
+    )
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", ".git"])

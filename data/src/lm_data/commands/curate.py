@@ -1,12 +1,19 @@
-"""``data curate``: turn a crawl into a corpus."""
+"""``data curate`` and ``data inspect``: turn a crawl into a corpus, and look at the outcome."""
 
+import textwrap
+from collections import defaultdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from lm_data.pipeline.steps import CORPUS_CONTENTS, CURATE_RECIPES, CurateConfig
 from lm_shared.command_options import Least, Overwrite, with_recipes
 from lm_shared.files import claim_folder
 from lm_shared.wording import wrote
+
+if TYPE_CHECKING:
+    from lm_data.pipeline.receipts import CurateReceipt
+
+EXCERPT_SIZE = 240
 
 
 def curate_crawl(
@@ -26,7 +33,6 @@ def curate_crawl(
         workers: Processes; their number does not change the result.
         overwrite: Replace earlier documents, as a whole.
     """
-    from lm_data.commands.look import print_attrition
     from lm_data.pipeline.run import curate
 
     claim_folder(
@@ -42,3 +48,55 @@ def curate_crawl(
 
 curate_by_recipe = with_recipes(curate_crawl, CURATE_RECIPES)
 """``data curate``: a recipe by its name, and the options of ``curate_crawl``."""
+
+
+def look_at_documents(
+    folder: Path = Path("runs/documents"),
+    *,
+    examples: Annotated[int, Least(0)] = 2,
+    truth: Path | None = None,
+) -> None:
+    """Print the attrition and a few documents: kept ones, and dropped ones of every reason.
+
+    Args:
+        folder: Outcome of ``data curate``.
+        examples: Documents per reason.
+        truth: ``truth.jsonl`` of a sample crawl, to compare with.
+    """
+    from lm_data.pipeline.receipts import read_receipt
+    from lm_data.sample_crawl.audit import compare_with_truth
+    from lm_data.shards import list_shards, read_shard
+
+    print_attrition(read_receipt(folder))
+    if truth is not None:
+        audit = compare_with_truth(folder, truth)
+        print(f"\nprecision {audit.precision:.4f}, recall {audit.recall:.4f}")
+        for kind in audit.kinds:
+            print(
+                f"  {kind.kind:<16} {kind.pages:>5} pages {kind.kept:>5} kept {kind.wrong:>4} wrong"
+            )
+    groups: defaultdict[str, list[Any]] = defaultdict(list)
+    for split in ("train", "dropped"):
+        for path in list_shards(folder, split):
+            for document in read_shard(path):
+                title = split if document.is_kept else f"{document.dropped_by}: {document.reason}"
+                if len(groups[title]) < examples:
+                    groups[title].append(document)
+    for title, documents in groups.items():
+        print(f"\n== {title}")
+        for document in documents:
+            excerpt = textwrap.shorten(document.text, EXCERPT_SIZE, placeholder=" [...]")
+            print(f"{document.url}\n    {excerpt or '(no text)'}")
+
+
+def print_attrition(receipt: "CurateReceipt") -> None:
+    """Print what entered, what each step dropped and why, and what is left."""
+    print(f"{'documents in':<18} {receipt.documents_in:>7}")
+    for step, num_dropped, left in receipt.waterfall:
+        print(f"{step:<18} {-num_dropped:>7} {left:>8} left")
+        for reason, count in receipt.dropped.get(step, {}).items():
+            print(f"    {reason:<22} {count:>6}")
+    for split in ("train", "validation"):
+        size = receipt.text_bytes[split] / 1e6
+        print(f"{split:<18} {receipt.documents[split]:>7} {size:>8.2f} MB")
+    print(f"masked: {receipt.masked}; boilerplate lines removed: {receipt.removed_lines}")

@@ -17,7 +17,7 @@ COMMANDS: Commands = {
         "Curate a crawl into documents with a reason for every drop.",
     ),
     "inspect": (
-        "look:look_at_documents",
+        "curate:look_at_documents",
         "Print the attrition and a few documents: kept ones, and dropped ones of every reason.",
     ),
 }
