@@ -9,7 +9,7 @@ from lm_basics.commands.inputs import load_tokenizer, parse_named
 from lm_shared.command_options import Each, Least
 
 if TYPE_CHECKING:
-    from lm_basics.tokenizer.text_tokenizer import TextTokenizer
+    from lm_basics.tokenizer.simple import TextTokenizer
 
 
 _VOCAB_SIZE = 4096
@@ -44,7 +44,7 @@ def serve_tokenizer_page(
     """
     from lm_basics.tokenizer.bpe import Tokenizer
     from lm_basics.tokenizer.patterns import END_OF_TEXT
-    from lm_basics.tokenizer.text_tokenizer import TextTokenizer
+    from lm_basics.tokenizer.simple import TextTokenizer
     from lm_basics.tokenizer.tiktoken_file import load_published
     from lm_basics.tokenizer_views.inspector_app import inspector_app
     from lm_shared.web import WebServer

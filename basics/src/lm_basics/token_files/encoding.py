@@ -75,22 +75,11 @@ def encode_files(
             no special token of ``tokenizer``, another process writes ``path``, or it would replace
             other work.
     """
-    if end_of_text not in tokenizer.special_token_ids:
-        known = ", ".join(map(repr, tokenizer.special_token_ids)) or "none"
-        raise ValueError(
-            f"end of text {end_of_text!r} is not among the tokenizer's special tokens ({known})"
-        )
-    if num_workers is not None and num_workers < 1:
-        raise ValueError(f"num_workers={num_workers} leaves nobody to encode")
+    _check_arguments(tokenizer, end_of_text, num_workers)
     path, report = Path(path), report or _ignore
     paths = [Path(file) for file in files]
     check_output(path, paths)
-    inputs = InputFiles(
-        paths,
-        separator=separator,
-        text_column=text_column,
-        on_invalid=on_invalid,
-    )
+    inputs = InputFiles(paths, separator=separator, text_column=text_column, on_invalid=on_invalid)
     encoder = PartEncoder(
         tokenizer=tokenizer, separator=separator, end_of_text=end_of_text, on_invalid=on_invalid
     )
@@ -105,6 +94,17 @@ def encode_files(
             _write(partial, encoded, end_id, inputs, report)
         partial.publish(vocab_size=tokenizer.vocab_size, vocab_hash=tokenizer.vocab_hash)
     return open_token_file(path)
+
+
+def _check_arguments(tokenizer: Tokenizer, end_of_text: str, num_workers: int | None) -> None:
+    """Raise before any file is touched."""
+    if end_of_text not in tokenizer.special_token_ids:
+        known = ", ".join(map(repr, tokenizer.special_token_ids)) or "none"
+        raise ValueError(
+            f"end of text {end_of_text!r} is not among the tokenizer's special tokens ({known})"
+        )
+    if num_workers is not None and num_workers < 1:
+        raise ValueError(f"num_workers={num_workers} leaves nobody to encode")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,9 +11,10 @@ from .patterns import (
 from .simple import (
     ByteTokenizer as ByteTokenizer,
     CharacterTokenizer as CharacterTokenizer,
+    TextTokenizer as TextTokenizer,
     WordTokenizer as WordTokenizer,
+    compression_ratio as compression_ratio,
 )
-from .text_tokenizer import TextTokenizer as TextTokenizer, compression_ratio as compression_ratio
 from .tiktoken_file import (
     load_published as load_published,
     ranks_from_tokenizer as ranks_from_tokenizer,

@@ -37,7 +37,7 @@ from lm_basics.tokenizer.tokenizer_json import (
     read_tokenizer_folder,
     write_tokenizer_folder,
 )
-from lm_basics.tokenizer.vocabulary import check_ids, load_vocabulary, number_merges
+from lm_basics.tokenizer.vocabulary import check_ids, load_vocabulary, no_such_id, number_merges
 from lm_shared.config import check_choice
 
 _BLOCK_CHARACTERS = 1 << 17
@@ -322,9 +322,7 @@ class Tokenizer:
         try:
             return b"".join([self.vocab[index(token_id)] for token_id in listed])
         except KeyError as error:
-            raise ValueError(
-                f"token id {error.args[0]} is not in the vocabulary of {self.vocab_size} tokens"
-            ) from error
+            raise no_such_id(error.args[0], self.vocab_size) from error
 
     def decode(self, ids: Iterable[int] | NDArray[np.integer]) -> str:
         """Return the text of ``ids``; bytes that are not UTF-8 become U+FFFD."""

@@ -9,6 +9,7 @@ They are the corners between which byte-pair encoding lies (Stanford CS336, lect
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import regex
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from lm_basics.tokenizer.patterns import GPT2_PATTERN
 from lm_basics.tokenizer.text_stream import cut_safely
+from lm_basics.tokenizer.vocabulary import no_such_id
 
 UNKNOWN_WORD = "<unk>"
 """How a ``WordTokenizer`` writes a word that it does not know."""
@@ -26,6 +28,28 @@ _SURROGATES = range(0xD800, 0xE000)
 
 Ids = Iterable[int] | NDArray[np.integer]
 """Token ids to decode."""
+
+
+@runtime_checkable
+class TextTokenizer(Protocol):
+    """What every tokenizer of this package has, and all that a model needs of one."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids; all of them are below it."""
+        ...
+
+    def encode(self, text: str) -> list[int]:
+        """Return the token ids of ``text``."""
+        ...
+
+    def encode_iterable(self, pieces: Iterable[str]) -> Iterator[int]:
+        """Yield the ids of the joined ``pieces``, lazily, however the text is cut into pieces."""
+        ...
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Return the text of ``ids``."""
+        ...
 
 
 class CharacterTokenizer:
@@ -39,13 +63,13 @@ class CharacterTokenizer:
         Raises:
             ValueError: the text holds half of a surrogate pair, which is no character.
         """
-        _encode_utf8(text)
+        encode_utf8(text)
         return list(map(ord, text))
 
     def encode_iterable(self, pieces: Iterable[str]) -> Iterator[int]:
         """Yield the ids of the joined ``pieces``, lazily."""
         for piece in pieces:
-            _encode_utf8(piece)
+            encode_utf8(piece)
             yield from map(ord, piece)
 
     def decode(self, ids: Ids) -> str:
@@ -72,12 +96,12 @@ class ByteTokenizer:
         Raises:
             ValueError: the text holds half of a surrogate pair, which UTF-8 cannot write.
         """
-        return list(_encode_utf8(text))
+        return list(encode_utf8(text))
 
     def encode_iterable(self, pieces: Iterable[str]) -> Iterator[int]:
         """Yield the ids of the joined ``pieces``, lazily."""
         for piece in pieces:
-            yield from _encode_utf8(piece)
+            yield from encode_utf8(piece)
 
     def decode(self, ids: Ids) -> str:
         """Return the text; bytes that are not UTF-8 become U+FFFD.
@@ -156,7 +180,7 @@ class WordTokenizer:
         compiled = _compile_words(pattern)
         counts: Counter[str] = Counter()
         for text in texts:
-            _encode_utf8(text)
+            encode_utf8(text)
             counts.update(_split_words(text, compiled))
         counts.pop(unknown, None)
         words = sorted(counts, key=lambda word: (-counts[word], word))
@@ -191,8 +215,31 @@ class WordTokenizer:
         return "".join([self.words[token_id] for token_id in _check_ids(ids, self.vocab_size)])
 
     def _iterate_ids(self, text: str) -> Iterator[int]:
-        _encode_utf8(text)
+        encode_utf8(text)
         return (self._ids.get(word, self.unknown_id) for word in _split_words(text, self._pattern))
+
+
+def compression_ratio(tokenizer: TextTokenizer, text: str) -> float:
+    """Return the UTF-8 bytes of ``text`` per token: the higher, the shorter the sequence of ids.
+
+    Raises:
+        ValueError: there is no text.
+    """
+    if not text:
+        raise ValueError("a compression ratio needs text, got an empty string")
+    num_tokens = sum(1 for _ in tokenizer.encode_iterable([text]))
+    return len(text.encode()) / num_tokens
+
+
+def encode_utf8(text: str) -> bytes:
+    """Return the bytes of ``text``, or raise ``ValueError`` for half of a surrogate pair."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"surrogates not allowed: the text holds half of a surrogate pair, "
+            f"U+{ord(text[error.start]):04X}, at character {error.start}"
+        ) from error
 
 
 def _split_words(text: str, pattern: regex.Pattern[str]) -> Iterator[str]:
@@ -226,16 +273,5 @@ def _check_ids(ids: Ids, vocab_size: int) -> list[int]:
     listed: list[int] = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
     for token_id in listed:
         if not 0 <= token_id < vocab_size:
-            raise ValueError(f"token id {token_id} is not in the vocabulary of {vocab_size} tokens")
+            raise no_such_id(token_id, vocab_size)
     return listed
-
-
-def _encode_utf8(text: str) -> bytes:
-    """Return the bytes of ``text``, or raise for half of a surrogate pair."""
-    try:
-        return text.encode()
-    except UnicodeEncodeError as error:
-        surrogate = text[error.start]
-        raise ValueError(
-            f"surrogates not allowed: the text holds {surrogate!r} at character {error.start}"
-        ) from error

@@ -37,6 +37,11 @@ def check_ids(vocab: Mapping[int, Any]) -> None:
             raise ValueError(f"ids must be integers from 0 to {_LARGEST_ID}, got {token_id!r}")
 
 
+def no_such_id(token_id: int, vocab_size: int) -> ValueError:
+    """Return the error to raise for an id that stands for no token."""
+    return ValueError(f"token id {token_id} is not in the vocabulary of {vocab_size} tokens")
+
+
 def number_merges(
     merges: Sequence[tuple[bytes, bytes]], ids: Mapping[bytes, int]
 ) -> tuple[list[tuple[int, int]], list[int]]:

@@ -16,8 +16,12 @@ from pydoc_data.topics import topics
 
 from lm_basics.tokenizer.bpe import Tokenizer
 from lm_basics.tokenizer.patterns import GPT2_PATTERN
-from lm_basics.tokenizer.simple import ByteTokenizer, CharacterTokenizer, WordTokenizer
-from lm_basics.tokenizer.text_tokenizer import TextTokenizer
+from lm_basics.tokenizer.simple import (
+    ByteTokenizer,
+    CharacterTokenizer,
+    TextTokenizer,
+    WordTokenizer,
+)
 from lm_basics.tokenizer.training import train_bpe_from_texts
 
 _NUM_BYTES = 256

@@ -14,8 +14,7 @@ from typing import Literal, cast
 import regex
 
 from lm_basics.tokenizer.bpe import Tokenizer
-from lm_basics.tokenizer.simple import ByteTokenizer
-from lm_basics.tokenizer.text_tokenizer import TextTokenizer
+from lm_basics.tokenizer.simple import ByteTokenizer, TextTokenizer, encode_utf8
 
 PieceKind = Literal["text", "space", "newline", "combining", "hidden", "bytes"]
 """``combining`` begins with a mark that would sit on the character before the token; ``hidden`` is
@@ -106,7 +105,7 @@ def inspect_text(
     Raises:
         ValueError: the text holds half of a surrogate pair, which is no character.
     """
-    text_bytes = _encode_utf8(text)
+    text_bytes = encode_utf8(text)
     special_ids: set[int] = set()
     if isinstance(tokenizer, Tokenizer):
         special_ids.update(tokenizer.special_token_ids.values())
@@ -124,16 +123,6 @@ def inspect_text(
         vocab_size=tokenizer.vocab_size,
         is_lossless=data == text_bytes,
     )
-
-
-def _encode_utf8(text: str) -> bytes:
-    try:
-        return text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"the text holds half of a surrogate pair, U+{ord(text[error.start]):04X}, at "
-            f"character {error.start}; it is no character, and UTF-8 cannot write it"
-        ) from error
 
 
 def _token_bytes(tokenizer: TextTokenizer, token_id: int) -> bytes:

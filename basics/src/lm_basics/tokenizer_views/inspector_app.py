@@ -10,7 +10,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 
-from lm_basics.tokenizer.text_tokenizer import TextTokenizer
+from lm_basics.tokenizer.simple import TextTokenizer
 from lm_basics.tokenizer_views.inspector import Inspection, inspect_text
 from lm_shared.web import json_route, make_app, page_route
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from lm_basics.decoding import generate
 from lm_basics.sampling_config import SamplingConfig
-from lm_basics.tokenizer.text_tokenizer import TextTokenizer
+from lm_basics.tokenizer.simple import TextTokenizer
 from lm_basics.transformer import TransformerLM
 from lm_shared.config import from_dict, to_dict
 from lm_shared.files import read_json_lines, write_text

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from lm_basics.tokenizer.fast.segments import Segments, SpecialTokenFinder, character_classes
 from lm_basics.tokenizer.kernels import kernel, records
 from lm_basics.tokenizer.kernels.records import Record
+from lm_basics.tokenizer.vocabulary import no_such_id
 from lm_shared.machine_code import Function, address_of, zeros_at_cache_lines
 
 Ids = NDArray[np.unsignedinteger]
@@ -79,7 +80,7 @@ class EncodingTables:
         self.crossing_kinds = np.zeros(1 << 16, dtype=np.uint16)
         record = Record(records.ENCODING_FIELDS)
         self.attach_to(record)
-        kernel("word_cuts:enter_crossings")(
+        kernel("words:enter_crossings")(
             record.address,
             token_bytes,
             address_of(spans),
@@ -353,7 +354,7 @@ class FastDecoder:
             address_of(numbers), len(numbers), spans, self._vocab_size
         )
         if size < 0:
-            raise self._no_token(int(numbers[~size]))
+            raise no_such_id(int(numbers[~size]), self._vocab_size)
         out = np.empty(size + _SLACK, dtype=np.uint8)
         kernel("encoding:copy_tokens")(
             address_of(numbers), len(numbers), spans, self._token_bytes, address_of(out)
@@ -365,15 +366,10 @@ class FastDecoder:
             try:
                 return np.frombuffer(array("I", ids), dtype=np.uint32)
             except OverflowError:
-                raise self._no_token(_first_too_large(ids)) from None
+                raise no_such_id(_first_too_large(ids), self._vocab_size) from None
         if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) <= _LARGEST_ID:
-            raise self._no_token(_first_too_large(ids.tolist()))
+            raise no_such_id(_first_too_large(ids.tolist()), self._vocab_size)
         return np.ascontiguousarray(ids, dtype=np.uint32)
-
-    def _no_token(self, token_id: int) -> ValueError:
-        return ValueError(
-            f"token id {token_id} is not in the vocabulary of {self._vocab_size} tokens"
-        )
 
 
 def _first_too_large(ids: Iterable[int]) -> int:

@@ -19,7 +19,6 @@ _MODULES = (
     "records",
     "scanner",
     "word_counts",
-    "word_cuts",
     "word_merging",
     "words",
 )
@@ -36,7 +35,7 @@ _FUNCTIONS = {
     "merge_loop:enter_byte_pairs": (_RECORD, "int64", "int64*", "int64*"),
     "merge_loop:move_pairs": (_RECORD, "uint64*", "int64"),
     "merge_loop:merge_pairs": (_RECORD, "int64"),
-    "word_cuts:enter_crossings": (_RECORD, "uint8*", "int32*", "uint32*", "uint32*", "int64"),
+    "words:enter_crossings": (_RECORD, "uint8*", "int32*", "uint32*", "uint32*", "int64"),
     "word_merging:enter_ranks": (_RECORD, "uint32*", "uint32*", "int64"),
     "encoding:encode_text_16": (_RECORD, "uint8*", "int64", "uint16*"),
     "encoding:encode_text_32": (_RECORD, "uint8*", "int64", "uint32*"),

@@ -60,7 +60,6 @@ from lm_basics.tokenizer.kernels.records import (
     WORDS_LIMIT,
     WORDS_USED,
 )
-from lm_basics.tokenizer.kernels.word_cuts import next_cut
 from lm_basics.tokenizer.kernels.word_merging import (
     SCRATCH_PER_BYTE,
     merge_word,
@@ -76,6 +75,7 @@ from lm_basics.tokenizer.kernels.words import (
     copy_tail,
     is_long,
     length_of,
+    next_cut,
     read_words,
     same_bytes,
     slot_of,

@@ -112,22 +112,11 @@ def enter_ranks(record, lefts, rights, num_merges):
 @njit
 def _merge_short_word(record, text, start, length, out, used):
     """Write the ids of a word of at most 30 bytes to ``out[used:]``; return the new end."""
-    byte_ids, byte_ranks = uint32_at(record[BYTE_IDS]), uint32_at(record[BYTE_RANKS])
     merged_ids, pair_ranks = uint32_at(record[MERGED_IDS]), uint64_at(record[PAIR_RANKS])
     shift, mask = np.uint64(record[PAIR_RANKS_SHIFT]), np.uint64(record[PAIR_RANKS_MASK])
     numbers = uint32_at(record[SCRATCH])
     ids = uint32_at(record[SCRATCH] + 4 * NUM_LANES)
-    for slot in range(NUM_LANES):
-        numbers[slot] = _NO_LANE
-    ids[0] = NO_ID
-    ids[length + 1] = NO_ID
-    byte = np.int64(text[start])
-    ids[1] = byte_ids[byte]
-    for slot in range(1, length):
-        after = np.int64(text[start + slot])
-        numbers[slot] = byte_ranks[byte << 8 | after] << _SLOT_BITS | slot
-        ids[slot + 1] = byte_ids[after]
-        byte = after
+    _fill_lanes(record, text, start, length, numbers, ids, NUM_LANES, _SLOT_BITS)
     lanes = load_lanes(numbers, 0)
     starts = (_ONE << np.uint64(length + 2)) - _ONE
     while True:
@@ -176,7 +165,13 @@ def _merge_medium_word(record, text, start, length, out, used):
     shift, mask = np.uint64(record[PAIR_RANKS_SHIFT]), np.uint64(record[PAIR_RANKS_MASK])
     lanes, ids = uint32_at(record[SCRATCH]), uint32_at(record[SCRATCH] + 20 * _LANES)
     following, preceding = _following(record), uint32_at(record[SCRATCH] + 12 * _LANES)
-    num_groups = _fill_lanes(record, text, start, length, lanes, ids, following, preceding)
+    # Behind the groups of lanes lies one more without any rank.
+    num_groups = (length >> _SLOT_BITS) + 1
+    num_lanes = (num_groups + 1) * NUM_LANES
+    _fill_lanes(record, text, start, length, lanes, ids, num_lanes, _PLACE_BITS)
+    for slot in range(1, length + 1):
+        following[slot] = slot + 1
+        preceding[slot] = slot - 1
     smallest = load_lanes(lanes, num_groups * NUM_LANES)
     for group in range(num_groups):
         smallest = set_lane(smallest, group, smallest_lane(load_lanes(lanes, group * NUM_LANES)))
@@ -210,15 +205,11 @@ def _merge_medium_word(record, text, start, length, out, used):
     return used
 
 
-@njit
-def _fill_lanes(record, text, start, length, lanes, ids, following, preceding):
-    """Begin with the bytes of a word; return how many groups of lanes they take.
-
-    Behind these lies one more group without any rank.
-    """
+@njit(inline="always")
+def _fill_lanes(record, text, start, length, lanes, ids, num_lanes, place_bits):
+    """Begin with the bytes of a word; lanes without a pair have no rank."""
     byte_ids, byte_ranks = uint32_at(record[BYTE_IDS]), uint32_at(record[BYTE_RANKS])
-    num_groups = (length >> _SLOT_BITS) + 1
-    for slot in range((num_groups + 1) * NUM_LANES):
+    for slot in range(num_lanes):
         lanes[slot] = _NO_LANE
     ids[0] = NO_ID
     ids[length + 1] = NO_ID
@@ -226,13 +217,9 @@ def _fill_lanes(record, text, start, length, lanes, ids, following, preceding):
     ids[1] = byte_ids[byte]
     for slot in range(1, length):
         after = np.int64(text[start + slot])
-        lanes[slot] = byte_ranks[byte << 8 | after] << _PLACE_BITS | slot
+        lanes[slot] = byte_ranks[byte << 8 | after] << place_bits | slot
         ids[slot + 1] = byte_ids[after]
         byte = after
-    for slot in range(1, length + 1):
-        following[slot] = slot + 1
-        preceding[slot] = slot - 1
-    return num_groups
 
 
 @njit(inline="always")
