@@ -332,7 +332,7 @@ class Tokens:
 def main(
     size: Positional[SizeName] = "laptop",
     *,
-    folder: Path = Path("runs/speedrun"),
+    output: Path = Path("runs/speedrun"),
     seed: int = 0,
     fresh: bool = False,
     resume: bool = False,
@@ -341,7 +341,7 @@ def main(
 
     Args:
         size: smoke takes about a minute, laptop at most ten on two cores, gpu wants a GPU.
-        folder: Where everything goes.
+        output: Where everything goes.
         seed: Decides every random choice.
         fresh: Delete what earlier runs of this size left, and start over.
         resume: Reuse finished stages and go on with interrupted ones; so does leaving it out.
@@ -352,13 +352,13 @@ def main(
     # Here and not after minutes: a seed or a device that cannot be.
     seed_everything(seed)
     choose_device(recipe.plan.device)
-    if fresh and (folder / size).exists():
-        shutil.rmtree(folder / size)
+    if fresh and (output / size).exists():
+        shutil.rmtree(output / size)
     require_determinism()
-    stages = run_pipeline(recipe, folder / size)
+    stages = run_pipeline(recipe, output / size)
     summary = summarize(stages, size=size, seed=seed)
-    write_summary(summary, folder)
-    path = write_report(stages, summary, folder)
+    write_summary(summary, output)
+    path = write_report(stages, summary, output)
     _logger.info("%.0f s in all; the report is %s", summary.total_s, path)
 
 

@@ -276,8 +276,8 @@ def _add_commands(report: Report, stages: dict[str, Stage]) -> None:
     documents = stages["curate_pages"].folder / "documents"
     report.section("Where to go on").text_block(
         f'uv run systems generate "The state of the Union is" --model {model}\n'
-        f"uv run data inspect --folder {documents}\n"
-        "uv run speedrun.py --seed 1 --folder runs/another\n",
+        f"uv run data inspect --documents {documents}\n"
+        "uv run speedrun.py --seed 1 --output runs/another\n",
         "Talk to the model, look at the documents, try another seed.",
     )
 

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def _command(folder: Path, *options: str) -> list[str]:
-    return [sys.executable, "speedrun.py", "smoke", "--folder", str(folder), *options]
+    return [sys.executable, "speedrun.py", "smoke", "--output", str(folder), *options]
 
 
 def _environment() -> dict[str, str]:

@@ -22,7 +22,7 @@ def test_crawl_curate_and_inspect_work_on_the_command_line(tmp_path, capsys):
     assert run("curate", "english", "--crawl", crawl, "--output", documents) == 0
     assert read_receipt(documents).documents_kept >= 6
     assert "documents in" in capsys.readouterr().out
-    assert run("inspect", "--folder", documents, "--truth", crawl / "truth.jsonl") == 0
+    assert run("inspect", "--documents", documents, "--truth", crawl / "truth.jsonl") == 0
     output = capsys.readouterr().out
     assert "recall 1.0000" in output
     assert "== language: other_language" in output

@@ -43,7 +43,7 @@ def curate_crawl(
         overwrite=overwrite,
     )
     print_attrition(curate(crawl, output, config, workers=workers))
-    print(wrote(output, then=("data", "inspect", "--folder", output)))
+    print(wrote(output, then=("data", "inspect", "--documents", output)))
 
 
 curate_by_recipe = with_recipes(curate_crawl, CURATE_RECIPES)
@@ -51,7 +51,7 @@ curate_by_recipe = with_recipes(curate_crawl, CURATE_RECIPES)
 
 
 def look_at_documents(
-    folder: Path = Path("runs/documents"),
+    documents: Path = Path("runs/documents"),
     *,
     examples: Annotated[int, Least(0)] = 2,
     truth: Path | None = None,
@@ -59,7 +59,7 @@ def look_at_documents(
     """Print the attrition and a few documents: kept ones, and dropped ones of every reason.
 
     Args:
-        folder: Outcome of ``data curate``.
+        documents: Outcome of ``data curate``.
         examples: Documents per reason.
         truth: ``truth.jsonl`` of a sample crawl, to compare with.
     """
@@ -67,9 +67,9 @@ def look_at_documents(
     from lm_data.sample_crawl.audit import compare_with_truth
     from lm_data.shards import list_shards, read_shard
 
-    print_attrition(read_receipt(folder))
+    print_attrition(read_receipt(documents))
     if truth is not None:
-        audit = compare_with_truth(folder, truth)
+        audit = compare_with_truth(documents, truth)
         print(f"\nprecision {audit.precision:.4f}, recall {audit.recall:.4f}")
         for kind in audit.kinds:
             print(
@@ -77,14 +77,14 @@ def look_at_documents(
             )
     groups: defaultdict[str, list[Any]] = defaultdict(list)
     for split in ("train", "dropped"):
-        for path in list_shards(folder, split):
+        for path in list_shards(documents, split):
             for document in read_shard(path):
                 title = split if document.is_kept else f"{document.dropped_by}: {document.reason}"
                 if len(groups[title]) < examples:
                     groups[title].append(document)
-    for title, documents in groups.items():
+    for title, chosen in groups.items():
         print(f"\n== {title}")
-        for document in documents:
+        for document in chosen:
             excerpt = textwrap.shorten(document.text, EXCERPT_SIZE, placeholder=" [...]")
             print(f"{document.url}\n    {excerpt or '(no text)'}")
 
