@@ -30,7 +30,7 @@ from lm_alignment.rl.grpo import train_grpo
 from lm_alignment.sft import train_sft
 from lm_alignment.tasks import split_task
 from lm_alignment.templates import ChatTemplate
-from lm_alignment.verifiers.exact import ExactAnswer
+from lm_alignment.verifiers import ExactAnswer
 from lm_basics.accounting import count_parameters
 from lm_basics.export import load_model, save_model
 from lm_basics.model_config import TransformerConfig

@@ -5,7 +5,7 @@ import pytest
 from lm_alignment.config import EvaluationConfig
 from lm_alignment.evaluation import evaluate_reward
 from lm_alignment.tasks import SortTask, split_task
-from lm_alignment.verifiers.exact import ExactAnswer
+from lm_alignment.verifiers import ExactAnswer
 from lm_systems.inference.engine import Engine
 
 

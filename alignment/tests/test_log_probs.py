@@ -3,8 +3,12 @@ import math
 import pytest
 import torch
 
-from lm_alignment.log_probs import compute_entropy, gather_log_probs, response_log_probs
-from lm_alignment.masking import join_responses
+from lm_alignment.masking import (
+    compute_entropy,
+    gather_log_probs,
+    join_responses,
+    response_log_probs,
+)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from lm_alignment.rl.gauges import (
     summarize_rollouts,
 )
 from lm_alignment.rl.rollouts import Rollout
-from lm_alignment.verifiers.reward import Reward
+from lm_alignment.verifiers import Reward
 
 
 def make_rollout(value: float, log_probs: list[float], *, is_truncated: bool = False) -> Rollout:

@@ -11,8 +11,7 @@ from lm_alignment.config import (
     SequenceMean,
     TokenClipped,
 )
-from lm_alignment.log_probs import response_log_probs
-from lm_alignment.masking import join_responses
+from lm_alignment.masking import join_responses, response_log_probs
 from lm_alignment.rl.grpo_step import PolicyBatch, accumulate_policy_gradient
 from lm_alignment.rl.losses import aggregate_by_constant, aggregate_by_sequence, token_losses
 from lm_basics.optim import AdamW, ConstantSchedule

@@ -4,7 +4,7 @@ from alignment.tests.reference import PlainGenerator
 from lm_alignment.examples import Example
 from lm_alignment.rl.rollouts import collect_rollouts
 from lm_alignment.templates import ChatTemplate
-from lm_alignment.verifiers.reward import Reward
+from lm_alignment.verifiers import Reward
 from lm_basics.sampling_config import SamplingConfig
 from lm_systems.inference.engine import Engine
 

@@ -6,7 +6,7 @@ import torch
 
 from lm_alignment.config import SFTConfig
 from lm_alignment.examples import Example, draw_examples
-from lm_alignment.log_probs import gather_log_probs
+from lm_alignment.masking import gather_log_probs
 from lm_alignment.sft import SFTRunConfig, encode_examples, train_sft
 from lm_alignment.templates import ChatTemplate
 from lm_basics.optim.config import AdamWConfig

@@ -3,7 +3,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import given, strategies as st
 
-from lm_alignment.verifiers.exact import (
+from lm_alignment.verifiers import (
     AFTER_HASHES,
     ANSWER_TAGS,
     BOXED,

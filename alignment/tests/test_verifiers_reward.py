@@ -1,7 +1,6 @@
 import pytest
 
-from lm_alignment.verifiers.exact import BOXED, ExactAnswer
-from lm_alignment.verifiers.reward import Reward, describe_verifier
+from lm_alignment.verifiers import BOXED, ExactAnswer, Reward, describe_verifier
 
 
 def judge(prompt: str, completion: str, reference: str) -> Reward:
@@ -16,7 +15,7 @@ class Judge:
 def test_settings_tell_verifiers_apart():
     assert describe_verifier(ExactAnswer()) == describe_verifier(ExactAnswer())
     assert describe_verifier(ExactAnswer()) != describe_verifier(ExactAnswer(pattern=BOXED))
-    assert describe_verifier(ExactAnswer()).startswith("lm_alignment.verifiers.exact.ExactAnswer {")
+    assert describe_verifier(ExactAnswer()).startswith("lm_alignment.verifiers.ExactAnswer {")
 
 
 @pytest.mark.parametrize(("verifier", "name"), [(judge, "judge"), (Judge(), "Judge")])

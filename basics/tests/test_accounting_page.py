@@ -13,7 +13,15 @@ from lm_basics.accounting import (
     count_parameters,
     forward_flops_per_token,
 )
-from lm_basics.accounting.account import Account, AccountConfig, account_for
+from lm_basics.accounting.account import (
+    Account,
+    AccountConfig,
+    account_for,
+    in_bytes,
+    in_count,
+    in_flops,
+    in_time,
+)
 from lm_basics.accounting.page import (
     account_page,
     growing_models,
@@ -21,7 +29,6 @@ from lm_basics.accounting.page import (
     share_by_size_figure,
 )
 from lm_basics.accounting.published import find_model
-from lm_basics.accounting.quantities import in_bytes, in_count, in_flops, in_time
 from lm_basics.commands.main import main
 from lm_basics.export import save_model
 from lm_basics.transformer import TransformerLM

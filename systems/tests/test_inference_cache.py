@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from lm_basics.model_config import uniform_transformer
-from lm_systems.inference.cache import KeyValueCache
+from lm_systems.inference.engine import KeyValueCache
 
 CONFIG = uniform_transformer(
     vocab_size=5, context_length=16, d_model=16, num_layers=2, num_heads=4, num_kv_heads=2

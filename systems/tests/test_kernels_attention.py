@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from lm_basics.nn.ops import attention as reference
 from lm_shared.testing.tolerances import assert_error_within_twice
-from lm_systems.kernels.attention import attention
+from lm_systems.kernels.ops import attention
 
 KV_HEADS = [4, 2, 1]
 

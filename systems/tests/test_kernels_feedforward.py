@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from lm_basics.nn.ops import swiglu as reference
 from lm_shared.testing.tolerances import assert_error_within_twice
-from lm_systems.kernels.feedforward import swiglu
+from lm_systems.kernels.ops import swiglu
 from systems.tests.reference import value_and_gradients
 
 

@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from lm_basics.nn.ops import rms_norm as reference
 from lm_shared.testing.tolerances import assert_error_within_twice
-from lm_systems.kernels.norm import rms_norm
+from lm_systems.kernels.ops import rms_norm
 from systems.tests.reference import value_and_gradients
 
 EPS = 1e-5

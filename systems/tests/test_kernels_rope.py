@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from lm_basics.nn.ops import rope as reference
 from lm_shared.testing.tolerances import assert_error_within_twice
-from lm_systems.kernels.rope import rope
+from lm_systems.kernels.ops import rope
 
 
 @pytest.fixture

@@ -18,5 +18,8 @@ from .tasks import (
     split_task as split_task,
 )
 from .templates import ChatTemplate as ChatTemplate, Message as Message
-from .verifiers.exact import ExactAnswer as ExactAnswer
-from .verifiers.reward import Reward as Reward, RewardFunction as RewardFunction
+from .verifiers import (
+    ExactAnswer as ExactAnswer,
+    Reward as Reward,
+    RewardFunction as RewardFunction,
+)

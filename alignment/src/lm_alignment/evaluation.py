@@ -8,7 +8,7 @@ from lm_alignment.examples import Example
 from lm_alignment.rl.gauges import summarize_rollouts
 from lm_alignment.rl.rollouts import Rollout, collect_rollouts
 from lm_alignment.templates import ChatTemplate
-from lm_alignment.verifiers.reward import RewardFunction
+from lm_alignment.verifiers import RewardFunction
 from lm_basics.sampling_config import SamplingConfig
 from lm_basics.tokenizer import Tokenizer
 from lm_shared.intervals import wilson_interval

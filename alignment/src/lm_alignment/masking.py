@@ -2,17 +2,18 @@
 
 For the tokens ``p1 p2 r1 r2`` the row holds inputs ``p1 p2 r1``, labels ``p2 r1 r2`` and the mask
 ``0 1 1``: the last prompt token predicts the first response token, and no prompt token is a
-target.
+target. The log-probabilities of the labels, and the entropy of the choices, have the same places.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lm_basics.tokenizer import Tokenizer
+from lm_basics.transformer import TransformerLM
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,3 +91,55 @@ def join_responses(
         labels=token_ids[:, 1:],
         response_mask=is_response[:, 1:],
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResponseLogProbs:
+    """What a model says about the responses of a batch."""
+
+    log_probs: Float[Tensor, "batch seq"]
+    """``log p(label | tokens before it)`` in nats; 0 outside of the responses."""
+    entropy: Float[Tensor, "batch seq"] | None
+    """Entropy in nats of the distribution that the label was drawn from; 0 outside."""
+
+
+def gather_log_probs(
+    logits: Float[Tensor, "*batch vocab"], labels: Int[Tensor, "*batch"]
+) -> Float[Tensor, "*batch"]:
+    """Return ``log softmax(logits)[label]`` in nats, computed in float32."""
+    # In bfloat16 the ratio of two policies would be lost in rounding.
+    logits = logits.float()
+    chosen = logits.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
+    return chosen - torch.logsumexp(logits, dim=-1)
+
+
+def compute_entropy(logits: Float[Tensor, "*batch vocab"]) -> Float[Tensor, "*batch"]:
+    """Return ``-sum p log p`` in nats, with ``p = softmax(logits)``, computed in float32."""
+    log_probs = torch.log_softmax(logits.float(), dim=-1)
+    return -(log_probs.exp() * log_probs).sum(-1)
+
+
+def response_log_probs(
+    model: TransformerLM, batch: ResponseBatch, *, with_entropy: bool = False
+) -> ResponseLogProbs:
+    """Score the responses; gradients flow into the log-probabilities, not into the entropy.
+
+    The output head is a large part of a small model, and most positions are prompt or padding, so
+    only the response's positions go through it.
+    """
+    mask = batch.response_mask
+    hidden = model.hidden(batch.input_ids)[mask]
+    logits = hidden @ model.output_weight.T
+    entropy = None
+    if with_entropy:
+        with torch.no_grad():
+            entropy = _scatter(compute_entropy(logits), batch)
+    return ResponseLogProbs(
+        log_probs=_scatter(gather_log_probs(logits, batch.labels[mask]), batch), entropy=entropy
+    )
+
+
+def _scatter(values: Float[Tensor, " tokens"], batch: ResponseBatch) -> Float[Tensor, "batch seq"]:
+    """Put one value per response token back in its place."""
+    zeros = torch.zeros(batch.response_mask.shape, device=values.device)
+    return zeros.masked_scatter(batch.response_mask, values)

@@ -10,8 +10,7 @@ from typing import Any
 
 from lm_alignment.config import SFTConfig
 from lm_alignment.examples import Example, draw_examples, keep_those_that_fit
-from lm_alignment.log_probs import response_log_probs
-from lm_alignment.masking import ResponseBatch, join_responses
+from lm_alignment.masking import ResponseBatch, join_responses, response_log_probs
 from lm_alignment.starting_point import StartingPoint
 from lm_alignment.templates import ChatTemplate
 from lm_basics.accounting import training_flops_per_token

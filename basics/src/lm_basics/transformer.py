@@ -19,10 +19,8 @@ from lm_basics.model_config import (
     TransformerConfig,
 )
 from lm_basics.nn.attention import LayerCache, MultiHeadSelfAttention
-from lm_basics.nn.feedforward import MLP, SwiGLU
-from lm_basics.nn.linear import Embedding, Linear
-from lm_basics.nn.moe import MixtureOfExperts
-from lm_basics.nn.norm import RMSNorm
+from lm_basics.nn.feedforward import MLP, MixtureOfExperts, SwiGLU
+from lm_basics.nn.layers import Embedding, Linear, RMSNorm
 from lm_basics.nn.ops import REFERENCE_OPS, Ops
 from lm_basics.nn.rope import SinusoidalPositionalEmbedding
 

@@ -30,7 +30,7 @@ def evaluate(
         show: Answers to print.
     """
     from lm_alignment.evaluation import evaluate_reward
-    from lm_alignment.verifiers.exact import ExactAnswer
+    from lm_alignment.verifiers import ExactAnswer
     from lm_systems.inference.engine import Engine
 
     loaded = load_policy(model, tokenizer, device)

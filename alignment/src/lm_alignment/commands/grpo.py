@@ -39,7 +39,7 @@ def reinforce(
     """
     from lm_alignment.rl.grpo import train_grpo
     from lm_alignment.templates import ChatTemplate
-    from lm_alignment.verifiers.exact import ExactAnswer
+    from lm_alignment.verifiers import ExactAnswer
     from lm_basics.export import save_model
     from lm_shared.tensors import require_determinism
     from lm_systems.inference.engine import Engine

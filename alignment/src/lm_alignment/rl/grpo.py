@@ -15,7 +15,7 @@ from lm_alignment.rl.grpo_step import learn_from_rollouts
 from lm_alignment.rl.rollouts import Rollout, collect_rollouts
 from lm_alignment.starting_point import StartingPoint
 from lm_alignment.templates import ChatTemplate
-from lm_alignment.verifiers.reward import RewardFunction, describe_verifier
+from lm_alignment.verifiers import RewardFunction, describe_verifier
 from lm_basics.accounting import forward_flops_per_token, training_flops_per_token
 from lm_basics.model_config import TransformerConfig
 from lm_basics.optim.build import build_optimizer

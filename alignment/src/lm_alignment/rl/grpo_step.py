@@ -16,8 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lm_alignment.config import Aggregation, GRPOConfig, Objective
-from lm_alignment.log_probs import response_log_probs
-from lm_alignment.masking import ResponseBatch, join_responses
+from lm_alignment.masking import ResponseBatch, join_responses, response_log_probs
 from lm_alignment.rl.advantages import normalize_groups
 from lm_alignment.rl.gauges import estimate_kl, informative_fraction, summarize_rollouts
 from lm_alignment.rl.losses import add_up, token_losses

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from lm_alignment.examples import Example
 from lm_alignment.templates import ChatTemplate
-from lm_alignment.verifiers.reward import Reward, RewardFunction
+from lm_alignment.verifiers import Reward, RewardFunction
 from lm_basics.sampling_config import SamplingConfig
 from lm_basics.tokenizer import Tokenizer
 from lm_systems.inference.protocol import Generator

@@ -8,10 +8,10 @@ in float32.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from lm_basics.accounting.account import in_bytes, in_flops
 from lm_basics.accounting.cost import TrainingBudget, training_cost
 from lm_basics.accounting.counts import ForwardFlops, count_parameters, forward_flops
 from lm_basics.accounting.memory import StepConfig, largest_batch, training_memory
-from lm_basics.accounting.quantities import in_bytes, in_flops
 from lm_basics.model_config import SwiGLUConfig, TransformerConfig, uniform_transformer
 from lm_shared.devices import DEVICES
 from lm_shared.report import Report

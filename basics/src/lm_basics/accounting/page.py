@@ -6,11 +6,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from lm_basics.accounting.account import Account
+from lm_basics.accounting.account import Account, in_bytes, in_count, in_flops, in_time
 from lm_basics.accounting.counts import ForwardFlops, count_parameters, forward_flops
 from lm_basics.accounting.coursework import add_coursework
 from lm_basics.accounting.published import PUBLISHED
-from lm_basics.accounting.quantities import in_bytes, in_count, in_flops, in_time
 from lm_basics.model_config import TransformerConfig, uniform_transformer
 from lm_shared.figures import figure_svg, line_figure
 from lm_shared.report import Report

@@ -62,7 +62,7 @@ def account_for_model(
 
 
 def _advice(account: Account) -> str:
-    from lm_basics.accounting.quantities import in_bytes
+    from lm_basics.accounting.account import in_bytes
 
     needed, there = in_bytes(account.memory.total), in_bytes(account.device_memory_bytes)
     options = account.options
@@ -86,7 +86,7 @@ def _advice(account: Account) -> str:
 def _table(account: Account) -> "Table":
     from rich.table import Table
 
-    from lm_basics.accounting.quantities import in_bytes, in_count, in_flops, in_time
+    from lm_basics.accounting.account import in_bytes, in_count, in_flops, in_time
 
     options, training, inference = account.options, account.training, account.inference
     memory, flops = account.memory, account.forward

@@ -72,7 +72,7 @@ def train_model(
         wandb: Project at Weights & Biases that gets the metrics as well.
     """
     from lm_basics.accounting import count_parameters
-    from lm_basics.accounting.quantities import in_count
+    from lm_basics.accounting.account import in_count
     from lm_basics.commands.report import write_report
     from lm_basics.commands.training_tokens import DEFAULT_VALIDATION_TOKENS
     from lm_basics.commands.training_watch import TrainingWatch, chosen_sinks, training_display

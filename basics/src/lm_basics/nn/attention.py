@@ -14,8 +14,7 @@ from lm_basics.model_config import (
     RopeConfig,
     SlidingWindowAttention,
 )
-from lm_basics.nn.linear import Linear
-from lm_basics.nn.norm import RMSNorm
+from lm_basics.nn.layers import Linear, RMSNorm
 from lm_basics.nn.ops import REFERENCE_OPS, Ops
 from lm_basics.nn.rope import RotaryPositionalEmbedding, fitting
 

@@ -1,4 +1,4 @@
-"""Hands out the implementations of ``lm_basics.nn.ops.Ops``.
+"""Faster operations, and the records of ``lm_basics.nn.ops.Ops`` that hand them out.
 
 =============  ==================================================================================
 ``reference``  Plain PyTorch, as the equations read.
@@ -15,17 +15,143 @@ from functools import cache, wraps
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
 
-from lm_basics.nn.ops import REFERENCE_OPS, Ops, TensorFunction
+from lm_basics.nn.ops import REFERENCE_OPS, Ops, TensorFunction, causal_mask
 from lm_shared.tensors import compile_for_one_shape
-from lm_systems.kernels.attention import attention
-from lm_systems.kernels.feedforward import swiglu
 from lm_systems.kernels.linear_cross_entropy import linear_cross_entropy
-from lm_systems.kernels.norm import rms_norm
-from lm_systems.kernels.rope import rope
 
 OpsName = Literal["reference", "fused", "compiled"]
+
+# The axis of the heads in "batch heads seq d_head".
+_HEADS, _SEQ = 1, 2
+
+
+def rms_norm(
+    x: Float[Tensor, "*batch d_model"], gain: Float[Tensor, " d_model"], eps: float
+) -> Float[Tensor, "*batch d_model"]:
+    """Normalize in float32 and return ``x``'s dtype, with a hand-written backward pass.
+
+    Forward, with ``r = (mean(x^2) + eps)^(-1/2)``::
+
+        y = r x * gain
+
+    Backward, for an upstream gradient ``g`` (Appendix A of Zhang & Sennrich, 2019, has the idea)::
+
+        dgain = sum over rows of r (g * x)
+        dx    = r (g * gain) - x r^3 / d <g * gain, x>
+
+    Both sums over ``g * x`` are matrix-vector products, so the whole backward takes four passes
+    over memory where autograd's takes about ten.
+    """
+    if not torch.is_grad_enabled() and x.dtype == gain.dtype:
+        # Half the calls of the function below: what counts for the small tensors of decoding.
+        return functional.rms_norm(x, gain.shape, gain, eps)
+    if x.dim() == 4 and not x.is_contiguous():
+        # Heads split from a projection lie in memory as "batch seq heads d_head": work in that
+        # order, where rows are views and nothing is copied.
+        y: Tensor = _RMSNorm.apply(x.transpose(_HEADS, _SEQ), gain, eps)
+        return y.transpose(_HEADS, _SEQ)
+    return _RMSNorm.apply(x, gain, eps)
+
+
+class _RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gain: Tensor, eps: float) -> Tensor:
+        wide = x.float()
+        # vector_norm squares and sums in one pass, without a square the size of x.
+        norm = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+        r = norm.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+        ctx.save_for_backward(x, gain, r)
+        return torch.mul(wide, r).mul_(gain).to(x.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        x, gain, r = ctx.saved_tensors
+        d = x.shape[-1]
+        g, x_wide, gain_wide = g.float(), x.float(), gain.float()
+        products = (g * x_wide).reshape(-1, d)
+        d_gain = r.reshape(-1) @ products
+        along_x = (products @ gain_wide).view(r.shape) * r.pow(3).div_(-d)
+        d_x = (g * gain_wide).mul_(r).addcmul_(x_wide, along_x)
+        return d_x.to(x.dtype), d_gain.to(gain.dtype), None
+
+
+def swiglu(
+    gate: Float[Tensor, "*batch d_ff"], up: Float[Tensor, "*batch d_ff"]
+) -> Float[Tensor, "*batch d_ff"]:
+    """Return ``silu(gate) * up``; the backward pass recomputes the activation."""
+    if not torch.is_grad_enabled():
+        return functional.silu(gate).mul_(up)
+    return _SwiGLU.apply(gate, up)
+
+
+class _SwiGLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
+        ctx.save_for_backward(gate, up)
+        return functional.silu(gate).mul_(up)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        gate, up = ctx.saved_tensors
+        d_up = functional.silu(gate).mul_(g)
+        d_gate = torch.ops.aten.silu_backward(g * up, gate)
+        return d_gate, d_up
+
+
+def rope(
+    x: Float[Tensor, "*batch seq d_k"],
+    cos: Float[Tensor, "*#batch seq half"],
+    sin: Float[Tensor, "*#batch seq half"],
+) -> Float[Tensor, "*batch seq d_k"]:
+    """Rotate the interleaved pairs of ``x`` in float32 and return its dtype.
+
+    The pair ``(x[2i], x[2i+1])`` is in memory exactly the complex number ``x[2i] + j x[2i+1]``, and
+    rotating it by an angle is a product with ``cos + j sin`` (Su et al., 2021, Section 3.2.1). The
+    view costs nothing, so each direction is one pass over memory.
+    """
+    pairs = x.float().unflatten(-1, (-1, 2))
+    if not _can_be_complex(pairs):
+        # Not contiguous(), which leaves what only begins at an odd place where it is.
+        pairs = pairs.clone(memory_format=torch.contiguous_format)
+    rotated = torch.view_as_complex(pairs) * torch.complex(cos, sin)
+    return torch.view_as_real(rotated).flatten(-2).to(x.dtype)
+
+
+def _can_be_complex(pairs: Tensor) -> bool:
+    """Return whether every pair is adjacent and starts at an even place in its storage."""
+    *outer, inner = pairs.stride()
+    return inner == 1 and not any(place % 2 for place in (pairs.storage_offset(), *outer))
+
+
+def attention(
+    q: Float[Tensor, "batch heads queries d_head"],
+    k: Float[Tensor, "batch kv_heads keys d_head"],
+    v: Float[Tensor, "batch kv_heads keys d_head"],
+    query_positions: Int[Tensor, "batch queries"] | None = None,
+    *,
+    window: int | None = None,
+    documents: Int[Tensor, "batch keys"] | None = None,
+) -> Float[Tensor, "batch heads queries d_head"]:
+    """Attend causally by torch's fused kernels, which never write the scores to memory.
+
+    Arguments are those of ``lm_basics.nn.ops.AttentionOp``.
+    """
+    is_grouped = q.shape[1] != k.shape[1]
+    if query_positions is None and window is None and documents is None:
+        return functional.scaled_dot_product_attention(
+            q, k, v, is_causal=True, enable_gqa=is_grouped
+        )
+    if query_positions is None:
+        query_positions = torch.arange(q.shape[2], device=q.device).expand(q.shape[0], -1)
+    mask = causal_mask(query_positions, k.shape[2], window=window, documents=documents)
+    return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=is_grouped)
 
 
 def get_ops(name: OpsName) -> Ops:

@@ -1,14 +1,16 @@
-r"""Verifier for answers that are right or wrong: find the answer, compare it with the reference.
+"""Verdicts on completions: what a verifier is, and the one for answers that are right or wrong.
 
-Two answers are equal when they spell the same number ("1,072" and "1072", "0.5" and "1/2") or are
-the same text after trimming.
+The latter finds the answer and compares it with the reference. Two answers are equal when they
+spell the same number ("1,072" and "1072", "0.5" and "1/2") or are the same text after trimming.
 """
 
+import json
 import re
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, is_dataclass
 from fractions import Fraction
 
-from lm_alignment.verifiers.reward import Reward
+from lm_shared.config import to_dict
 
 INTEGERS_ONLY = r"\A\s*(-?[0-9]+(?: -?[0-9]+)*)\s*\Z"
 """The completion is one integer, or several with single spaces between, and nothing else."""
@@ -42,6 +44,41 @@ _SPELLINGS = {
 }
 _UNKNOWN = re.compile(r"\A[a-zA-Z]\s*=\s*")
 _BOXES_AND_BRACES = re.compile(r"\\boxed\{|\\[{}]|[{}]")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reward:
+    """A verdict on one completion."""
+
+    value: float
+    """What reinforcement learning maximizes."""
+    parts: Mapping[str, float]
+    """What the value is made of, by name; ``format`` says whether an answer could be read."""
+    reason: str
+    """Why, for people."""
+
+
+RewardFunction = Callable[[str, str, str], Reward]
+"""(prompt, completion, reference) -> reward; must be pure, and never raise on a completion."""
+
+
+def describe_verifier(reward_function: RewardFunction) -> str:
+    """Return what tells one verifier from another, for a run's record.
+
+    A dataclass object is described by its class and its fields, a function by its name, any other
+    object by its class alone.
+
+    Raises:
+        TypeError: a field of the dataclass has no JSON form.
+    """
+    if is_dataclass(reward_function) and not isinstance(reward_function, type):
+        return f"{_name(type(reward_function))} {json.dumps(to_dict(reward_function))}"
+    named = hasattr(reward_function, "__qualname__")
+    return _name(reward_function if named else type(reward_function))
+
+
+def _name(thing: Callable[..., object]) -> str:
+    return f"{thing.__module__}.{thing.__qualname__}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

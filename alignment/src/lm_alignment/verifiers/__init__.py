@@ -1,1 +1,0 @@
-"""Verifiers: functions that say whether a completion is right."""
