@@ -8,6 +8,7 @@ from typing import Any
 from lm_basics.token_files import encode_documents
 from lm_basics.tokenizer import Tokenizer, train_bpe_from_texts
 from lm_basics.tokenizer.texts import read_documents
+from lm_shared.files import read_json
 
 END = "<|endoftext|>"
 PROSE = "The cat sat on the mat; the dog, it's said, ate 1234 rats.\n\n  Über 日本語で書く 🙂 <|end"
@@ -36,14 +37,15 @@ def write_files(folder: Path) -> list[Path]:
     return paths
 
 
-def read_all(path: Path) -> list[bytes]:
-    """Return the content of the three files of a token file."""
-    return [path.with_suffix(suffix).read_bytes() for suffix in SUFFIXES]
+def read_all(path: Path) -> list[Any]:
+    """Return the content of the three files of a token file, without the key of what made them."""
+    arrays = [path.with_suffix(suffix).read_bytes() for suffix in (".bin", ".offsets.bin")]
+    return [*arrays, {**read_json(path.with_suffix(".json")), "key": None}]
 
 
 def encode_plainly(
     files: list[Path], path: Path, *, separator: str = END, end_of_text: str = END
-) -> list[bytes]:
+) -> list[Any]:
     """Encode documents one by one and return the content of the token file."""
     texts = chain.from_iterable(read_documents(file, separator) for file in files)
     encode_documents(TOKENIZER, texts, path, end_of_text=end_of_text)

@@ -70,6 +70,20 @@ def test_the_tokenizers_own_end_of_text_is_taken_everywhere(
     assert run("generate", "to be", "--model", model, "--max-new-tokens", 1) == 0
 
 
+def test_encoding_what_is_encoded_says_so_and_is_no_error(
+    text: Path, tokenizer: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    encode = ("encode", text, "--tokenizer", tokenizer, "--output", tmp_path / "train.bin")
+    assert run(*encode) == 0
+    first = capsys.readouterr().out
+    assert run(*encode) == 0
+    assert capsys.readouterr().out == f"already finished: {first}"
+    assert run(*encode, "--overwrite") == 0
+    assert capsys.readouterr().out == first
+    assert run(*encode, "--separator", "be") == 2
+    assert "train.bin exists: --overwrite replaces it" in capsys.readouterr().err
+
+
 def test_another_special_token_may_end_documents(
     text: Path, tokenizer: Path, tmp_path: Path, capsys: Capture
 ) -> None:
@@ -369,6 +383,7 @@ def test_earlier_work_is_replaced_on_request(
     words = [one.format(text=text, tokenizer=tokenizer) for one in command]
     output = ("--output", tmp_path / "out.bin")
     assert run(*words, *output) == 0
+    text.write_text("that is another question. " * 20)
     assert run(*words, *output) == 2
     assert "--overwrite replaces it" in capsys.readouterr().err
     assert run(*words, *output, "--overwrite") == 0

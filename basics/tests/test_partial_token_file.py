@@ -25,6 +25,7 @@ from basics.tests.encoding_samples import (
 from lm_basics.token_files import encode_documents, open_token_file, partial_token_file
 from lm_basics.token_files.encoding import encode_files
 from lm_basics.tokenizer import Tokenizer
+from lm_shared.files import read_json, write_json
 
 
 @pytest.fixture
@@ -134,8 +135,57 @@ def test_other_inputs_or_settings_are_refused_or_start_anew(
     call["overwrite"] = True
     encode_files(path=path, report=lambda done, total: done_bytes.append(done), **call)
     assert done_bytes[0] == 0
+    call["overwrite"] = False
+    encode_files(path=path, **call)
     encode_files(path=tmp_path / "straight.bin", **call)
     assert read_all(path) == read_all(tmp_path / "straight.bin")
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_finished_file_is_that_of_its_inputs_and_settings_alone(
+    files: list[Path], tmp_path: Path, change: str
+) -> None:
+    path = tmp_path / "tokens.bin"
+    call: dict[str, Any] = {"tokenizer": TOKENIZER, "files": files}
+    encode_files(path=path, **call)
+    times = [one.stat().st_mtime_ns for one in tmp_path.glob("tokens.*")]
+    reports: list[tuple[int, int]] = []
+    encode_files(
+        path=path, report=lambda done, total: reports.append((done, total)), num_workers=2, **call
+    )
+    assert reports == [(sum(file.stat().st_size for file in files),) * 2]
+    assert [one.stat().st_mtime_ns for one in tmp_path.glob("tokens.*")] == times
+    CHANGES[change](call)
+    with pytest.raises(ValueError, match=r"tokens\.bin exists: --overwrite replaces it"):
+        encode_files(path=path, **call)
+    assert not (tmp_path / "tokens.bin.partial").exists()
+
+
+def test_a_finished_file_without_a_key_is_opened_but_not_taken_for_done(
+    files: list[Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "tokens.bin"
+    written = encode_files(TOKENIZER, files, path)
+    sidecar = read_json(path.with_suffix(".json"))
+    del sidecar["key"]
+    write_json(path.with_suffix(".json"), sidecar)
+    assert open_token_file(path).num_tokens == written.num_tokens
+    with pytest.raises(ValueError, match=r"tokens\.bin exists: --overwrite replaces it"):
+        encode_files(TOKENIZER, files, path)
+    write_json(path.with_suffix(".json"), {**sidecar, "key": 3})
+    with pytest.raises(ValueError, match=r"tokens\.json is damaged"):
+        open_token_file(path)
+
+
+@pytest.mark.parametrize("name", ["tokens.bin", "tokens.offsets.bin", "tokens.json"])
+def test_a_finished_file_of_which_a_part_is_gone_is_not_taken_for_done(
+    files: list[Path], tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / "tokens.bin"
+    encode_files(TOKENIZER, files, path)
+    (tmp_path / name).unlink()
+    with pytest.raises(ValueError, match="exists: --overwrite replaces it"):
+        encode_files(TOKENIZER, files, path)
 
 
 @pytest.fixture

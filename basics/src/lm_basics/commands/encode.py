@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -11,6 +11,10 @@ from lm_basics.tokenizer.patterns import END_OF_TEXT
 from lm_basics.tokenizer.texts import OnInvalid
 from lm_shared.command_options import Least, Overwrite
 from lm_shared.wording import wrote
+
+if TYPE_CHECKING:
+    from lm_basics.commands.long_work import Stopwatch
+    from lm_basics.token_files import TokenFile
 
 _LEAST_TIMED_BYTES = 1_000_000
 
@@ -55,7 +59,6 @@ def encode(
     from lm_basics.token_files.encoding import encode_files
     from lm_basics.tokenizer.bpe import Tokenizer
     from lm_basics.tokenizer.tokenizer_json import read_end_of_text
-    from lm_shared.wording import counted
 
     check_text_files(files)
     folder = find_folder(tokenizer)
@@ -81,16 +84,24 @@ def encode(
             num_workers=workers,
             report=report,
         )
-    elapsed_s, num_bytes = watch.elapsed_s(), written.num_bytes or 0
     if separator != END_OF_TEXT and written.num_documents <= len(files):
         logger.warning("The separator %r is between no two texts of a file.", separator)
-    print(
-        f"{counted(written.num_documents, 'document')}, {counted(written.num_tokens, 'token')}, "
-        f"{num_bytes / written.num_tokens:.3f} bytes per token, end-of-text tokens counted"
-    )
     # What an interrupted run had done before is not this one's speed.
-    done_bytes = (1 - first_shares[0]) * num_bytes
-    if done_bytes >= _LEAST_TIMED_BYTES:
-        print(f"{done_bytes / elapsed_s / 1e6:.1f} MB/s{watch.remark()}")
+    _print_result(written, done_share=1 - first_shares[0], watch=watch)
     then = ("basics", "train", "tiny", "--tokens", output, "--tokenizer", tokenizer)
     print(wrote(output, then=then))
+
+
+def _print_result(written: "TokenFile", *, done_share: float, watch: "Stopwatch") -> None:
+    """Print what there is, and the speed of the share of it that was done now."""
+    from lm_shared.wording import counted
+
+    elapsed_s, num_bytes = watch.elapsed_s(), written.num_bytes or 0
+    print(
+        ("" if done_share else "already finished: ")
+        + f"{counted(written.num_documents, 'document')}, {counted(written.num_tokens, 'token')}, "
+        f"{num_bytes / written.num_tokens:.3f} bytes per token, end-of-text tokens counted"
+    )
+    done_bytes = done_share * num_bytes
+    if done_bytes >= _LEAST_TIMED_BYTES:
+        print(f"{done_bytes / elapsed_s / 1e6:.1f} MB/s{watch.remark()}")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from lm_basics.token_files.partial_token_file import (
     PartialTokenFile,
     Progress,
+    is_finished,
     open_partial_token_file,
 )
 from lm_basics.token_files.token_file import TokenFile, check_output, dtype_on_disk, open_token_file
@@ -52,8 +53,9 @@ def encode_files(
 
     Text that spells a special token is encoded as the ordinary text that it is. When this is
     interrupted, an earlier ``path`` stays as it was, and another call with the same arguments goes
-    on where the first one stopped. Where a tokenizer has no fast path, large files are encoded in
-    processes; a script that calls this then needs ``if __name__ == "__main__":``.
+    on where the first one stopped, or finds all done. Where a tokenizer has no fast path, large
+    files are encoded in processes; a script that calls this then needs
+    ``if __name__ == "__main__":``.
 
     Args:
         tokenizer: text to ids.
@@ -85,6 +87,9 @@ def encode_files(
     )
     settings = [tokenizer.vocab_hash, end_of_text, separator, text_column, on_invalid]
     key = hashlib.sha256(json.dumps([settings, inputs.fingerprint()]).encode()).hexdigest()
+    if is_finished(path, key) and not overwrite:
+        report(inputs.num_bytes, inputs.num_bytes)
+        return open_token_file(path)
     dtype = dtype_on_disk(tokenizer.vocab_size)
     with open_partial_token_file(path, key=key, dtype=dtype, overwrite=overwrite) as partial:
         report(inputs.bytes_before(*partial.progress.place), inputs.num_bytes)

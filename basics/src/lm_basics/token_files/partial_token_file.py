@@ -77,6 +77,13 @@ class Progress:
         return self.num_tokens * dtype.itemsize, num_starts * OFFSET_DTYPE.itemsize
 
 
+def is_finished(path: Path, key: str) -> bool:
+    """Return whether the token file ``path`` was made with ``key`` and nothing remains to do."""
+    if _partial_folder(path).exists() or not all(one.is_file() for one in token_file_paths(path)):
+        return False
+    return _read_key(path) == key
+
+
 @contextmanager
 def open_partial_token_file(
     path: Path, *, key: str, dtype: np.dtype[Any], overwrite: bool = False
@@ -89,7 +96,7 @@ def open_partial_token_file(
     Args:
         path: ends in ``.bin``.
         key: of everything that decides the content; only with the same one the work is gone on
-            with.
+            with. The sidecar keeps it.
         dtype: of the ids.
         overwrite: whether an earlier token file, or the beginning of another, may be replaced.
 
@@ -98,7 +105,7 @@ def open_partial_token_file(
             work would be replaced.
     """
     check_output(path)
-    folder = path.with_name(f"{path.name}.partial")
+    folder = _partial_folder(path)
     with lock_folder(folder):
         if not overwrite:
             _claim(path, folder, key, dtype)
@@ -126,7 +133,7 @@ class PartialTokenFile:
         dtype: np.dtype[Any],
     ) -> None:
         self.path = path
-        self._folder = path.with_name(f"{path.name}.partial")
+        self._folder = _partial_folder(path)
         self._journal = journal
         self._ids_file = ids_file
         self._starts_file = starts_file
@@ -196,6 +203,7 @@ class PartialTokenFile:
             num_bytes=self.progress.num_bytes,
             vocab_size=vocab_size,
             vocab_hash=vocab_hash,
+            key=self._journal.key,
         )
         write_sidecar(self.path, sidecar)
         _remove(self._folder)
@@ -248,6 +256,7 @@ class Journal:
     """
 
     def __init__(self, path: Path, key: str, *, replaced: Sequence[Any] = ()) -> None:
+        self.key = key
         self.last: dict[str, Any] | None = None
         """The last record, ``None`` in a new journal."""
         records, size = _read(path)
@@ -291,7 +300,9 @@ def _claim(path: Path, folder: Path, key: str, dtype: np.dtype[Any]) -> None:
     replaced = header.get("replaced", ())
     try:
         for output, mark in zip(token_file_paths(path), _marks(path), strict=True):
-            if mark not in replaced and not _is_published(output, path, folder, progress, dtype):
+            if mark in replaced:
+                continue
+            if not progress.is_complete or not _is_published(output, path, key, progress, dtype):
                 claim_file(output)
     except ValueError:
         if not header:
@@ -300,21 +311,27 @@ def _claim(path: Path, folder: Path, key: str, dtype: np.dtype[Any]) -> None:
 
 
 def _is_published(
-    output: Path, path: Path, folder: Path, progress: Progress, dtype: np.dtype[Any]
+    output: Path, path: Path, key: str, progress: Progress, dtype: np.dtype[Any]
 ) -> bool:
-    """Return whether a file has got its final name from this work."""
-    if not progress.is_complete:
-        return False
+    """Return whether a file has got its final name from this work, which is complete."""
     if output == sidecar_path(path):
-        counts = (progress.num_tokens, progress.num_documents, progress.num_bytes)
-        try:
-            sidecar = read_sidecar(path)
-        except (FileNotFoundError, ValueError):
-            return False
-        return counts == (sidecar.num_tokens, sidecar.num_documents, sidecar.num_bytes)
+        return _read_key(path) == key
     which = _arrays(path).index(output)
     size = progress.sizes(dtype)[which]
-    return (_size_of(folder / _ARRAY_NAMES[which]) or 0) < size == _size_of(output)
+    left = _size_of(_partial_folder(path) / _ARRAY_NAMES[which]) or 0
+    return left < size == _size_of(output)
+
+
+def _read_key(path: Path) -> str | None:
+    """Return the key in the sidecar, ``None`` where there is none or no sidecar."""
+    try:
+        return read_sidecar(path).key
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _partial_folder(path: Path) -> Path:
+    return path.with_name(f"{path.name}.partial")
 
 
 def _marks(path: Path) -> list[list[Any]]:

@@ -76,6 +76,8 @@ class Sidecar:
     """All ids are below."""
     vocab_hash: str
     """``Tokenizer.vocab_hash`` of the tokenizer that made the ids."""
+    key: str | None = None
+    """Of the inputs and settings of ``encode_files``, which alone knows them."""
 
 
 def encode_documents(
@@ -238,6 +240,7 @@ def read_sidecar(path: Path) -> Sidecar:
             and sidecar.dtype in ("<u2", "<u4")
             and all(isinstance(count, int) and count > 0 for count in counts)
             and isinstance(sidecar.num_bytes, int | None)
+            and isinstance(sidecar.key, str | None)
         )
     except TypeError as error:
         raise damaged(sidecar_path(path), str(error)) from error
