@@ -53,7 +53,7 @@ def test_an_account_survives_json() -> None:
 
 
 def test_the_page_holds_the_courses_answers_and_nothing_from_outside() -> None:
-    text = account_page(account_for("small", BASE, AccountConfig(tokens=1e6))).to_html()
+    text = account_page(account_for("small", BASE, AccountConfig(num_tokens=1e6))).to_html()
     for number in ("1,640,452,800", "3.517e+12", "162,148,608", "16.4 GB", "4,853", "61.7"):
         assert number in text
     for name in ("llama3-405b", "gpt3-175b"):
@@ -104,7 +104,7 @@ def test_the_command_writes_page_figures_and_record(
     save_model(TransformerLM(BASE), tmp_path / "model")
     output = tmp_path / "account"
     options = ("--context", 512, "--batch-size", 2, "--device", "b200", "--mfu", 0.5)
-    options += ("--tokens", "1e9", "--num-devices", 8, "--output", output)
+    options += ("--num-tokens", "1e9", "--num-devices", 8, "--output", output)
     assert _run(monkeypatch, tmp_path / "model", *options) == 0
     printed = capsys.readouterr().out
     assert f"{count_parameters(BASE):,}" in printed
@@ -113,7 +113,7 @@ def test_the_command_writes_page_figures_and_record(
     assert {path.name for path in output.iterdir()} == names
     account = from_dict(Account, read_json(output / "account.json"))
     assert account.sequence_length == 512
-    assert account.options.tokens == 1e9
+    assert account.options.num_tokens == 1e9
 
 
 @pytest.mark.parametrize(

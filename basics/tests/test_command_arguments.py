@@ -137,7 +137,7 @@ def test_a_prompt_of_several_words_is_to_be_quoted(tmp_path: Path, capsys: Captu
         ("train-tokenizer", "{}", "--output", "out"),
         ("encode", "{}", "--tokenizer", "tokenizer", "--output", "out.bin"),
         ("compare-tokenizers", "{}"),
-        ("tokenizer-report", "tokenizer", "{}"),
+        ("tokenizer-report", "{}", "--tokenizer", "tokenizer"),
     ],
     ids=lambda command: command[0],
 )
@@ -161,9 +161,8 @@ def test_every_command_names_what_is_no_text(
 
 @pytest.mark.parametrize("command", ["train-tokenizer", "encode", "tokenizer-report"])
 def test_without_a_file_the_error_says_so(command: str, tokenizer: Path, capsys: Capture) -> None:
-    arguments = [tokenizer] if command == "tokenizer-report" else []
-    options = ["--tokenizer", tokenizer] if command == "encode" else []
-    assert run(command, *arguments, *options, "--output", tokenizer.parent / "x.bin") == 2
+    options = [] if command == "train-tokenizer" else ["--tokenizer", tokenizer]
+    assert run(command, *options, "--output", tokenizer.parent / "x.bin") == 2
     assert "expected at least one file of text, got none" in capsys.readouterr().err
 
 
@@ -223,7 +222,7 @@ def test_what_cannot_be_a_folder_is_refused_before_any_work(
     for command in (
         ("train-tokenizer", text),
         ("compare-tokenizers", text),
-        ("tokenizer-report", tokenizer, text),
+        ("tokenizer-report", text, "--tokenizer", tokenizer),
     ):
         for output in (text, text / "inner"):
             assert run(*command, "--output", output) == 2
@@ -237,7 +236,10 @@ def test_names_are_shown_as_they_are(
     options = ("--output", tmp_path / "out")
     assert run("compare-tokenizers", named, "--tokenizer", f"[/x]={tokenizer}", *options) == 0
     assert "[/x]" in capsys.readouterr().out
-    assert run("tokenizer-report", tokenizer, named, "--output", tmp_path / "report") == 0
+    assert (
+        run("tokenizer-report", named, "--tokenizer", tokenizer, "--output", tmp_path / "report")
+        == 0
+    )
     assert "[red]y.txt" in capsys.readouterr().out
     assert (
         run(
@@ -332,7 +334,7 @@ def test_speed_is_told_where_there_is_enough_to_time(
         (("train-tokenizer", "{text}"), False),
         (("encode", "{text}", "--tokenizer", "{tokenizer}"), True),
         (("compare-tokenizers", "{text}", "--vocab-sizes", 260), False),
-        (("tokenizer-report", "{tokenizer}", "{text}"), False),
+        (("tokenizer-report", "{text}", "--tokenizer", "{tokenizer}"), False),
         (("ngram", "--tokens", "{tokens}", "--validation", "{tokens}"), True),
         (("account", "gpt2-small"), False),
         (("train", "tiny", "--tokens", "{tokens}"), False),
@@ -373,7 +375,7 @@ def test_other_work_is_never_replaced(
     [
         ("train-tokenizer", "{text}"),
         ("encode", "{text}", "--tokenizer", "{tokenizer}"),
-        ("tokenizer-report", "{tokenizer}", "{text}"),
+        ("tokenizer-report", "{text}", "--tokenizer", "{tokenizer}"),
     ],
     ids=lambda one: one[0],
 )

@@ -57,7 +57,8 @@ def test_the_command_shows_what_users_have_until_it_is_interrupted(
     ranks = ranks_from_tokenizer(byte_pairs)
     write_rank_file(ranks, tmp_path / "cl100k_base.tiktoken")
     write_rank_file(ranks, tmp_path / "0a1b")
-    arguments = [tmp_path / "folder", f"ours={tmp_path / 'folder'}", "--port", "0"]
+    arguments = ["--tokenizer", tmp_path / "folder", "--port", "0"]
+    arguments += ["--tokenizer", f"ours={tmp_path / 'folder'}"]
     arguments += ["--gpt2-vocab", files[0], "--gpt2-merges", files[1]]
     arguments += ["--rank-file", tmp_path / "cl100k_base.tiktoken"]
     arguments += ["--rank-file", f"o200k_base={tmp_path / '0a1b'}"]
@@ -105,11 +106,11 @@ def test_arguments_that_name_no_tokenizer_are_refused(
     folder = tmp_path / "folder"
     byte_pairs.save(folder)
     with pytest.raises(FileNotFoundError, match="absent"):
-        serve_tokenizer_page(("ours=absent",))
+        serve_tokenizer_page(tokenizer=("ours=absent",))
     with pytest.raises(ValueError, match="expected a path or name=path, got '=absent'"):
-        serve_tokenizer_page(("=absent",))
+        serve_tokenizer_page(tokenizer=("=absent",))
     with pytest.raises(ValueError, match="expected different names, got folder, folder"):
-        serve_tokenizer_page((str(folder), str(folder)))
+        serve_tokenizer_page(tokenizer=(str(folder), str(folder)))
     with pytest.raises(ValueError, match="needs both files"):
         serve_tokenizer_page(gpt2_vocab=tmp_path / "vocab.json")
     with pytest.raises(FileNotFoundError, match=r"there is no rank file .*other\.tiktoken"):
@@ -124,4 +125,4 @@ def test_a_folder_with_an_equals_sign_in_its_name_is_found(
 ) -> None:
     byte_pairs.save(tmp_path / "lr=3")
     with pytest.raises(ValueError, match="got lr=3, lr=3"):
-        serve_tokenizer_page((str(tmp_path / "lr=3"), str(tmp_path / "lr=3")))
+        serve_tokenizer_page(tokenizer=(str(tmp_path / "lr=3"), str(tmp_path / "lr=3")))

@@ -64,8 +64,12 @@ def test_the_command_brings_the_texts_once(
             main(command)
         assert stopped.value.code == 0
         lines = capsys.readouterr().out.splitlines()
-        assert len(lines) == 2
+        assert len(lines) == 4
         assert lines[0].startswith(f"{tmp_path / 'data'}/")
+        assert lines[3] == (
+            f"next: uv run basics train-tokenizer {lines[0].partition(':')[0]} "
+            f"--vocab-size {CORPORA[name].vocab_size}"
+        )
         assert_whole(tmp_path / "data", name)
         assert asked in (0, len(hub.ranges))
         asked = len(hub.ranges)

@@ -221,7 +221,9 @@ def test_the_command_writes_and_prints_the_report(
     tokenizer.save("mine")
     Tokenizer(BYTES, []).save("bytes")
     english, russian = (Path(path.name) for path in files)
-    report_tokenizer("mine", (english, russian), against="others=bytes", output=Path("out"))
+    report_tokenizer(
+        (english, russian), tokenizer="mine", against="others=bytes", output=Path("out")
+    )
     printed = capsys.readouterr().out
     report = load_config(TokenizerReport, Path("out/report.json"))
     expected = report_on_tokenizer(tokenizer, (english, russian), against=Tokenizer(BYTES, []))
@@ -235,6 +237,9 @@ def test_the_command_writes_and_prints_the_report(
         in (printed)
     )
     assert "256 tokens in common with others" in printed
+    assert printed.endswith(
+        "next: uv run basics tokenizer-page --tokenizer mine --tokenizer others=bytes\n"
+    )
     assert "tokens of others" in html
     assert "Against others" in html
     assert "Glitch candidates: unused tokens" in html

@@ -1,5 +1,6 @@
 import json
 import math
+import shlex
 import sys
 from pathlib import Path
 
@@ -54,6 +55,19 @@ def test_fit_prints_the_law_and_writes_it(run, table: Path, tmp_path: Path, caps
     assert printed.startswith("L = 2.0000 + 60")
     assert "9 runs" in printed
     assert "C 1e+14: N " in printed
+
+
+def test_fit_says_how_to_plan_where_a_sweep_left_candidates(
+    run, table: Path, candidates: Path, capsys
+) -> None:
+    assert run("fit", table) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.startswith(f"next: uv run scaling plan {table} {candidates} --budget-flops ")
+    assert run(*shlex.split(line.removeprefix("next: uv run scaling "))) == 0
+    assert "10.0 times the largest run's compute" in capsys.readouterr().out
+    candidates.unlink()
+    assert run("fit", table) == 0
+    assert "next:" not in capsys.readouterr().out
 
 
 def test_fit_answers_the_course_question(run, tables: Path, capsys) -> None:

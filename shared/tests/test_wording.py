@@ -15,6 +15,7 @@ def test_words_follow_numbers() -> None:
 
 def test_an_ending_tells_the_place_and_a_command_that_can_be_pasted() -> None:
     assert wrote(Path("a"), Path("b")) == "wrote a and b"
+    assert wrote(then=("basics", "train")) == "next: uv run basics train"
     then = ("basics", "generate", "Once upon", "--model", Path("a b"))
     assert wrote(Path("a b"), then=then) == (
         "wrote a b\nnext: uv run basics generate 'Once upon' --model 'a b'"

@@ -41,16 +41,20 @@ class Corpus:
     """Owner and name of the data set."""
     files: tuple[str, ...]
     """Training text, then validation text; those that end in .gz are unpacked."""
+    vocab_size: int
+    """Tokens of the vocabulary that the course trains on it."""
 
 
 CORPORA: Mapping[str, Corpus] = {
     "tinystories": Corpus(
         dataset="roneneldan/TinyStories",
         files=("TinyStoriesV2-GPT4-train.txt", "TinyStoriesV2-GPT4-valid.txt"),
+        vocab_size=10_000,
     ),
     "openwebtext": Corpus(
         dataset="stanford-cs336/owt-sample",
         files=("owt_train.txt.gz", "owt_valid.txt.gz"),
+        vocab_size=32_000,
     ),
 }
 

@@ -23,10 +23,10 @@ def wrote(*places: Path, then: tuple[object, ...] = ()) -> str:
     """Return how a command ends that made something: where it is, and what to type next.
 
     Args:
-        places: Files or folders.
+        places: Files or folders; a command that only shows something has none.
         then: Words of a command that goes on from there, without ``uv run``.
     """
-    lines = [f"wrote {' and '.join(map(str, places))}"]
+    lines = [f"wrote {' and '.join(map(str, places))}"] if places else []
     if then:
         lines.append(f"next: uv run {shlex.join(map(str, then))}")
     return "\n".join(lines)

@@ -50,7 +50,7 @@ class AccountConfig:
     """Devices that share a step; each has a copy of everything."""
     mfu: float = 0.4
     """Share of the peak that training and the reading of prompts reach."""
-    tokens: float = 1e12
+    num_tokens: float = 1e12
     """Tokens that the model is trained on."""
     dtype: Literal["auto", "float32", "tfloat32", "bfloat16"] = "auto"
     """Type of the matrix products in training: bfloat16 means autocast, and auto means bfloat16
@@ -116,7 +116,7 @@ def account_for(name: str, model: TransformerConfig, options: AccountConfig) -> 
     is_cpu = options.device.lower() == "cpu"
     dtype = _resolve_dtype(options.dtype, is_cpu=is_cpu)
     budget = TrainingBudget(
-        tokens=options.tokens,
+        tokens=options.num_tokens,
         batch_size=options.batch_size * options.num_devices,
         sequence_length=length,
         mfu=options.mfu,

@@ -53,7 +53,11 @@ def _add_overview(page: Report, account: Account) -> None:
             ("Forward FLOPs", in_flops(account.forward.total), "of one sequence"),
             ("Memory of a step", in_bytes(memory.total), "weights to activations"),
             ("Largest batch", account.largest_batch, "sequences on one device"),
-            ("Training", in_time(training.elapsed_s), f"{in_count(account.options.tokens)} tokens"),
+            (
+                "Training",
+                in_time(training.elapsed_s),
+                f"{in_count(account.options.num_tokens)} tokens",
+            ),
             (
                 "Decoding",
                 f"{account.inference.decode_tokens_per_s:,.0f} tokens/s",
@@ -123,7 +127,7 @@ def _add_training(page: Report, account: Account) -> None:
     ]
     page.section(
         "Time and money",
-        f"{in_count(options.tokens)} tokens on {options.num_devices:,} × {account.device_name} "  # noqa: RUF001 - a times sign
+        f"{in_count(options.num_tokens)} tokens on {options.num_devices:,} × {account.device_name} "  # noqa: RUF001 - a times sign
         f"at {options.mfu:.0%} of the {account.dtype} peak.",
     ).table(["what", "value"], rows)
 

@@ -11,6 +11,7 @@ from lm_basics.ablation.study import Budget, StudyName
 from lm_shared.command_options import Above, Least, Overwrite, with_recipes
 from lm_shared.config import DeviceName
 from lm_shared.files import claim_folder, clear_folder
+from lm_shared.wording import wrote
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -121,7 +122,7 @@ def ablate(
     study_page(results).write(output / "report.html")
     Console().print(_table(results))
     print(describe(results))
-    print(f"wrote {output / 'report.html'} and {output / 'results.json'}")
+    print(wrote(output / "report.html", output / "results.json"))
 
 
 def _table(results: "StudyResults") -> "Table":

@@ -9,6 +9,7 @@ from lm_basics.accounting.account import Account, AccountConfig, account_for
 from lm_shared.command_options import Overwrite
 from lm_shared.config import save_config
 from lm_shared.files import claim_folder
+from lm_shared.wording import wrote
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -58,7 +59,7 @@ def account_for_model(
     account_page(account).write(output / "account.html")
     write_png(share_by_size_figure(), output / "shares-by-size.png")
     write_png(share_by_context_figure(account.model), output / "shares-by-context.png")
-    print(f"wrote {output / 'account.html'}")
+    print(wrote(output / "account.html"))
 
 
 def _advice(account: Account) -> str:
@@ -102,7 +103,7 @@ def _table(account: Account) -> "Table":
         "devices to spread that state over": f"{account.least_devices:,}",
         "time of a step": in_time(training.step_s),
         "training tokens per second": f"{training.tokens_per_s:,.0f}",
-        f"{in_count(options.tokens)} tokens": in_time(training.elapsed_s),
+        f"{in_count(options.num_tokens)} tokens": in_time(training.elapsed_s),
         "device hours": f"{training.device_hours:,.0f}",
         "prompt tokens per second": f"{inference.prefill_tokens_per_s:,.0f}",
         "written tokens per second": f"{inference.decode_tokens_per_s:,.0f}",

@@ -7,8 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from lm_basics.commands.inputs import check_text_files, load_tokenizer, parse_named
-from lm_shared.command_options import Above, Each, Least, Overwrite
+from lm_basics.commands.inputs import (
+    NamedTokenizers,
+    check_text_files,
+    load_tokenizer,
+    parse_named,
+)
+from lm_shared.command_options import Above, Least, Overwrite
 from lm_shared.config import to_dict
 from lm_shared.files import claim_folder, write_json
 
@@ -36,11 +41,7 @@ def compare_on_text(
     ] = (),
     /,
     *,
-    tokenizer: Annotated[
-        tuple[str, ...],
-        Each,
-        tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: none, repeatable)"),
-    ] = (),
+    tokenizer: NamedTokenizers = (),
     vocab_sizes: Annotated[tuple[int, ...], Least(256)] = (512, 1024, 4096),
     held_out_share: Annotated[float, Above(0)] = 0.1,
     text_column: str = "text",
@@ -69,7 +70,7 @@ def compare_on_text(
     )
     from lm_basics.tokenizer_views.comparison_figure import comparison_figure
     from lm_shared.figures import write_png
-    from lm_shared.wording import counted
+    from lm_shared.wording import counted, wrote
 
     claim_folder(output, "a comparison", parts=PARTS, overwrite=overwrite, inputs=files)
     if files:
@@ -90,7 +91,7 @@ def compare_on_text(
     print(_EXPLANATION)
     write_json(output / "comparison.json", [to_dict(row) for row in rows])
     write_png(comparison_figure(rows), output / "comparison.png")
-    print(f"wrote {output}")
+    print(wrote(output, then=("basics", "train-tokenizer", *files) if files else ()))
 
 
 def _read_whole(path: Path, text_column: str) -> str:

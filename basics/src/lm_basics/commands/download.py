@@ -7,13 +7,14 @@ from typing import Annotated
 import tyro
 
 from lm_basics.corpora import HUGGING_FACE, CorpusName
+from lm_shared.wording import wrote
 
 
 def download(
     corpus: Annotated[CorpusName, tyro.conf.Positional],
     /,
     *,
-    output: Path,
+    output: Path = Path("runs/texts"),
     endpoint: str = HUGGING_FACE,
 ) -> None:
     """Download a corpus; what an interrupted command has left is gone on with.
@@ -39,3 +40,5 @@ def download(
         paths = download_corpus(corpus, output, endpoint=endpoint, report=report)
     for path in paths:
         print(f"{path}: {path.stat().st_size / 1e6:,.1f} MB")
+    then = ("basics", "train-tokenizer", paths[0], "--vocab-size", CORPORA[corpus].vocab_size)
+    print(wrote(*paths, then=then))

@@ -10,6 +10,7 @@ import tyro
 
 from lm_basics.tokenizer.bpe import Tokenizer
 from lm_basics.tokenizer.tokenizer_json import TOKENIZER_FILE
+from lm_shared.command_options import Each
 
 TextFiles = Annotated[
     tuple[Path, ...],
@@ -17,6 +18,13 @@ TextFiles = Annotated[
     tyro.conf.arg(metavar="FILE [FILE ...]", help_behavior_hint="(required)"),
 ]
 """One file or more, given by their place."""
+
+NamedTokenizers = Annotated[
+    tuple[str, ...],
+    Each,
+    tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: none, repeatable)"),
+]
+"""Tokenizers to lay side by side, each as ``parse_named`` reads it."""
 
 _NOT_PLAIN = (".json", ".jsonl", ".ndjson")
 _FACTORS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}

@@ -41,7 +41,7 @@ def compare_ngram_models(
 
     from lm_basics.ngram import compare_ngrams
     from lm_basics.token_files.token_file import open_token_file, token_file_paths
-    from lm_shared.wording import counted
+    from lm_shared.wording import counted, wrote
 
     if output is not None:
         inputs = (*token_file_paths(tokens), *token_file_paths(validation))
@@ -55,6 +55,9 @@ def compare_ngram_models(
         f"after {counted(training.num_tokens, 'token')}"
     )
     Console().print(_table(title, results))
+    places = () if output is None else (output,)
+    then = ("basics", "train", "tiny", "--tokens", tokens, "--validation", validation)
+    print(wrote(*places, then=then))
 
 
 def _table(title: str, results: "Sequence[NgramResult]") -> "Table":

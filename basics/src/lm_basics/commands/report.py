@@ -9,6 +9,7 @@ import tyro
 from lm_shared.command_options import Overwrite
 from lm_shared.config import save_config
 from lm_shared.files import claim_folder
+from lm_shared.wording import wrote
 
 if TYPE_CHECKING:
     from lm_basics.reports.numbers import TrainingReport
@@ -43,7 +44,7 @@ def report_runs(
     claim_folder(output, "a report", parts=PARTS, overwrite=overwrite, inputs=runs)
     numbers = write_report(runs, output)
     _print_numbers(numbers)
-    print(f"wrote {output / REPORT_NAME}")
+    print(wrote(output / REPORT_NAME))
 
 
 def write_report(runs: Sequence[Path], output: Path) -> "TrainingReport":

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from lm_basics.commands.inputs import load_tokenizer, parse_named
+from lm_basics.commands.inputs import NamedTokenizers, load_tokenizer, parse_named
 from lm_shared.command_options import Each, Least
 
 if TYPE_CHECKING:
@@ -16,9 +16,8 @@ _VOCAB_SIZE = 4096
 
 
 def serve_tokenizer_page(
-    folders: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
-    /,
     *,
+    tokenizer: NamedTokenizers = (),
     gpt2_vocab: Path | None = None,
     gpt2_merges: Path | None = None,
     rank_file: Annotated[
@@ -34,7 +33,7 @@ def serve_tokenizer_page(
     Without a tokenizer it shows characters, bytes, and byte pairs of Python's manual.
 
     Args:
-        folders: folders with a tokenizer.json, as folder or name=folder.
+        tokenizer: folder with a tokenizer.json, or name=folder.
         gpt2_vocab: GPT-2's vocab.json, also named encoder.json.
         gpt2_merges: GPT-2's merges.txt, also named vocab.bpe.
         rank_file: OpenAI's file for tiktoken: r50k_base.tiktoken, cl100k_base.tiktoken or
@@ -50,7 +49,7 @@ def serve_tokenizer_page(
     from lm_shared.web import WebServer
 
     named: list[tuple[str, TextTokenizer]] = []
-    for name, path in map(parse_named, folders):
+    for name, path in map(parse_named, tokenizer):
         named.append((name, load_tokenizer(path)))
     if gpt2_vocab is not None and gpt2_merges is not None:
         named.append(("gpt2", Tokenizer.from_files(gpt2_vocab, gpt2_merges, [END_OF_TEXT])))

@@ -10,6 +10,7 @@ from lm_basics.commands.inputs import TextFiles, check_text_files, load_tokenize
 from lm_shared.command_options import Least, Overwrite
 from lm_shared.config import save_config
 from lm_shared.files import claim_folder
+from lm_shared.wording import wrote
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,10 +23,10 @@ _NUM_PRINTED = 5
 
 
 def report_tokenizer(
-    tokenizer: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")],
     files: TextFiles,
     /,
     *,
+    tokenizer: Annotated[str, tyro.conf.arg(metavar="FOLDER")],
     against: Annotated[
         str | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: none)")
     ] = None,
@@ -37,8 +38,8 @@ def report_tokenizer(
     """Report on a tokenizer: long tokens, compression by file and script, glitch candidates.
 
     Args:
-        tokenizer: folder with a tokenizer.json, or name=folder.
         files: UTF-8 text or .parquet, one file for each domain.
+        tokenizer: folder with a tokenizer.json, or name=folder.
         against: another tokenizer to compare with, as folder or name=folder.
         text_column: column of Parquet files; each row is a document, rows without text are skipped.
         num_listed: most tokens of each list.
@@ -63,7 +64,9 @@ def report_tokenizer(
     save_config(numbers, output / "report.json")
     page = report_page(numbers, title=f"Tokenizer {name}", other_name=other_name)
     page.write(output / "report.html")
-    print(f"wrote {output}")
+    given = [one for one in (tokenizer, against) if one is not None]
+    then = ("basics", "tokenizer-page", *(word for one in given for word in ("--tokenizer", one)))
+    print(wrote(output, then=then))
 
 
 def _print_summary(numbers: "TokenizerReport", other_name: str) -> None:

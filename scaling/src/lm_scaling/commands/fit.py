@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from lm_scaling.commands.sweep import CANDIDATES_NAME
 from lm_shared.command_options import Overwrite
 from lm_shared.files import claim_file
+from lm_shared.wording import wrote
 
 if TYPE_CHECKING:
     from lm_scaling.laws.parametric import ParametricLaw
@@ -64,7 +66,18 @@ def fit(
         _print_law(fitted.law, fitted.rms_error, points, budgets)
     if output is not None:
         save_config(fitted, output)
-        print(f"wrote {output}")
+    places, then = () if output is None else (output,), _plan(table, points)
+    if places or then:
+        print(wrote(*places, then=then))
+
+
+def _plan(table: Path, points: "list[ScalingPoint]") -> tuple[object, ...]:
+    """Return the words that plan a run of ten times the compute, after a sweep."""
+    candidates = table.parent / CANDIDATES_NAME
+    if not candidates.is_file():
+        return ()
+    flops = f"{10 * max(point.flops for point in points):.2g}"
+    return ("scaling", "plan", table, candidates, "--budget-flops", flops)
 
 
 def _print_law(

@@ -8,6 +8,7 @@ import tyro
 from lm_shared.command_options import Overwrite
 from lm_shared.config import from_dict, save_config
 from lm_shared.files import claim_file, read_json
+from lm_shared.wording import wrote
 
 if TYPE_CHECKING:
     from lm_scaling.planner import Candidate
@@ -62,7 +63,7 @@ def plan_run(
     print(f"train {planned.chosen}: {planned.extrapolation:.1f} times the largest run's compute")
     if output is not None:
         save_config(planned, output)
-        print(f"wrote {output}")
+        print(wrote(output))
 
 
 def read_candidates(path: Path) -> "list[Candidate]":
