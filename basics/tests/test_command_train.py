@@ -20,7 +20,7 @@ from lm_basics.reports import load_setting, read_run
 from lm_basics.token_files import encode_documents, write_token_file
 from lm_basics.tokenizer import END_OF_TEXT, Tokenizer
 from lm_basics.training import evaluate_loss
-from lm_basics.training.samples import read_samples
+from lm_basics.training.samples import SamplesConfig, SampleWriter, read_samples
 from lm_basics.transformer import TransformerLM
 from lm_shared import display
 from lm_shared.files import read_json
@@ -107,6 +107,20 @@ def test_the_exported_model_is_the_one_whose_validation_is_reported(
     assert loss == pytest.approx(reported, rel=1e-5)
     assert f"val_loss {reported:.4f}" in printed
     assert ("exported the best weights" in printed) == keep_best
+
+
+def test_samples_are_those_of_the_exported_model(tmp_path: Path, train: tuple[object, ...]) -> None:
+    options = ("--optimizer.lr", 1.0, "--ema-decay", 0.5, "--dtype", "float32")
+    assert run(*train, *options, "--prompt", "to be", "--prompt", "is") == 0
+    tokenizer = Tokenizer.from_folder(tmp_path / "tokenizer")
+    writer = SampleWriter(
+        tmp_path,
+        tokenizer,
+        SamplesConfig(prompts=("to be", "is")),
+        stop_token=tokenizer.special_token_ids[END_OF_TEXT],
+    )
+    expected = writer.write(load_model(tmp_path / "run" / "model"), 4)
+    assert read_samples(tmp_path / "run" / "samples.jsonl")[0] == expected
 
 
 def test_a_part_of_the_held_out_tokens_may_do(
@@ -203,6 +217,8 @@ def test_a_depth_is_enough(tmp_path: Path, data: tuple[object, ...]) -> None:
         ),
         (("--context-length", 2_000), "too few for one batch of 4 sequences of 2,000"),
         (("--device", "cuda"), "device 'cuda' was asked for, but this machine only has ['cpu']"),
+        (("--keep-best", "--validate-every", 1), "--keep-best needs --validation FILE"),
+        (("--keep-best",), "--keep-best needs --validate-every: nothing says which is best"),
         (("--sample-every", 2), "--sample-every 2 needs a --prompt"),
         (
             ("--sample-every", -2, "--prompt", "a"),

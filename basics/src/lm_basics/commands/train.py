@@ -89,6 +89,8 @@ def train_model(
     sinks = chosen_sinks(output, tensorboard=tensorboard, wandb=wandb)
     data = _open_data(recipe, output, tokens, validation, tokenizer, overwrite=overwrite)
     shape, config = recipe.resolve(data.train.vocab_size)
+    if data.validation is None and config.keep_best:
+        raise ValueError("--keep-best needs --validation FILE: nothing says which is best")
     if data.validation is None and config.validate_every is not None:
         logger.warning("There is nothing to validate on: --validation FILE names held-out tokens.")
     if tokens is None and validation_tokens is None:

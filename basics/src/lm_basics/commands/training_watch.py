@@ -76,7 +76,7 @@ class TrainingWatch:
         self._last_step = 0
 
     def on_step(self, report: StepReport) -> None:
-        """Show the step, and sample if it is time."""
+        """Show the step, and sample if it is time, from the weights that are validated."""
         if self.num_steps == 0:
             self._keep_setting()
         self.num_steps += 1
@@ -84,7 +84,9 @@ class TrainingWatch:
         self.display.show_numbers(self.progress.add(report))
         is_due = self.sample_every is not None and report.step % self.sample_every == 0
         if self.samples is not None and (is_due or report.step == report.steps):
-            self.display.show_samples(self.samples.write(self.model, report.step))
+            with report.validated_weights():
+                samples = self.samples.write(self.model, report.step)
+            self.display.show_samples(samples)
 
     def validate(self, model: TransformerLM) -> dict[str, float]:
         """Measure the loss on the held-out tokens, in bits per byte too where that is possible."""

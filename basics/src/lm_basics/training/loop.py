@@ -184,14 +184,19 @@ class _Steps:
                 steps=self.config.steps,
                 elapsed_s=record.metrics.elapsed_s,
                 tokens_per_s=self.tokens_per_s,
+                validated_weights=self.validated_weights,
                 **told,
             )
         )
 
     def validate(self, validate: Validation) -> dict[str, float]:
         """Measure the model, with its averaged weights if there are any."""
-        with nullcontext() if self.ema is None else self.ema.applied():
+        with self.validated_weights():
             return validate(self.model)
+
+    def validated_weights(self) -> AbstractContextManager[None]:
+        """Return a context in which the model has the weights that validations are of."""
+        return nullcontext() if self.ema is None else self.ema.applied()
 
 
 class WeightEMA:

@@ -2,7 +2,8 @@
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from lm_basics.perplexity import bits_per_byte
@@ -31,6 +32,8 @@ class StepReport:
     """Seconds of training so far, of earlier processes too."""
     tokens_per_s: float
     """Rate of the last steps of this process, without validation and checkpoints."""
+    validated_weights: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Returns a context in which the model has the weights that validations are of."""
 
 
 class TokenRate:
