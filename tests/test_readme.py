@@ -23,6 +23,16 @@ def test_links_resolve(page: str) -> None:
         assert target.startswith(("https://", "http://")) or (path.parent / target).exists(), target
 
 
+def test_ci_runs_what_the_front_page_tells_people_to_type() -> None:
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    told = set(re.findall(r"uv run ([^`#\n]*[^`#\s])", page))
+    # They take minutes, or need what those leave; tests/test_speedrun.py has their parts.
+    told -= {"speedrun.py", "speedrun.py laptop --seed 0", "docs/update_readme.py"}
+    assert len(told) >= 3
+    ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert [line for line in told if f"uv run {line}" not in ci] == []
+
+
 def _update_module() -> ModuleType:
     spec = importlib.util.spec_from_file_location("update_readme", ROOT / "docs/update_readme.py")
     assert spec is not None

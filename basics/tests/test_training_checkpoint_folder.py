@@ -171,7 +171,7 @@ def test_the_best_weights_are_those_that_were_validated(
 
 
 def test_the_best_needs_a_validation_loss(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="--keep-best needs --validate-every: nothing says"):
+    with pytest.raises(ValueError, match="keep_best needs validate_every=STEPS: nothing says"):
         TrainingConfig(steps=1, keep_best=True)
     config = TrainingConfig(steps=1, keep_best=True, validate_every=1)
     with pytest.raises(ValueError, match="keep_best needs a function to validate with"):
@@ -179,5 +179,5 @@ def test_the_best_needs_a_validation_loss(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"returns 'val_loss', got \['loss'\]"):
         train(_model(), TOKENS, config, folder=tmp_path / "a", validate=lambda _: {"loss": 1.0})
     train(_model(), TOKENS, TrainingConfig(steps=1), folder=tmp_path / "b")
-    with pytest.raises(FileNotFoundError, match="train with --keep-best and --validate-every"):
+    with pytest.raises(FileNotFoundError, match="train with keep_best=True and validate_every=STEPS"):
         load_best_weights(tmp_path / "b", _model())

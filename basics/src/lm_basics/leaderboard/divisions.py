@@ -102,7 +102,7 @@ def check_recipe(recipe: EntryRecipe, division: TrainingDivision) -> None:
     if recipe.training != with_milestones(recipe.training):
         raise ValueError(f"an entry keeps {NUM_MILESTONES} checkpoints, see with_milestones")
     if recipe.training.keep_best:
-        raise ValueError("--keep-best: an entry is judged by its last step, not by its best")
+        raise ValueError("keep_best must be left out: an entry is judged by its last step")
     size = recipe.model.vocab_size
     if division.vocab_size is not None and size != division.vocab_size:
         raise ValueError(

@@ -234,7 +234,7 @@ def load_best_weights(run_folder: Path, model: nn.Module) -> int:
     if path is None:
         raise FileNotFoundError(
             f"{run_folder / FOLDER_NAME} holds no checkpoint with a validation loss: train with "
-            "--keep-best and --validate-every"
+            "keep_best=True and validate_every=STEPS"
         )
     states, about = unpack(path.read_bytes(), str(path))
     # The averages name parameters only: whatever else a model's state holds comes from the model.

@@ -106,7 +106,7 @@ class TrainingConfig:
         if self.ema_decay is not None:
             check_decay(self.ema_decay)
         if self.keep_best and self.validate_every is None:
-            raise ValueError("--keep-best needs --validate-every: nothing says which is best")
+            raise ValueError("keep_best needs validate_every=STEPS: nothing says which is best")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
