@@ -218,7 +218,10 @@ def test_a_depth_is_enough(tmp_path: Path, data: tuple[object, ...]) -> None:
         (("--context-length", 2_000), "too few for one batch of 4 sequences of 2,000"),
         (("--device", "cuda"), "device 'cuda' was asked for, but this machine only has ['cpu']"),
         (("--keep-best", "--validate-every", 1), "--keep-best needs --validation FILE"),
-        (("--keep-best",), "error: --keep-best needs --validate-every=STEPS: nothing says which is best"),
+        (
+            ("--keep-best",),
+            "error: --keep-best needs --validate-every=STEPS: nothing says which is best",
+        ),
         (("--sample-every", 2), "--sample-every 2 needs a --prompt"),
         (
             ("--sample-every", -2, "--prompt", "a"),

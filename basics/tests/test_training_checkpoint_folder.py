@@ -179,5 +179,7 @@ def test_the_best_needs_a_validation_loss(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"returns 'val_loss', got \['loss'\]"):
         train(_model(), TOKENS, config, folder=tmp_path / "a", validate=lambda _: {"loss": 1.0})
     train(_model(), TOKENS, TrainingConfig(steps=1), folder=tmp_path / "b")
-    with pytest.raises(FileNotFoundError, match="train with keep_best=True and validate_every=STEPS"):
+    with pytest.raises(
+        FileNotFoundError, match="train with keep_best=True and validate_every=STEPS"
+    ):
         load_best_weights(tmp_path / "b", _model())
