@@ -8,7 +8,12 @@ from lm_basics.training.progress import TrainingProgress, to_bits_per_byte
 
 
 def report(step: int, loss: float, **values: Any) -> StepReport:
-    defaults = {"grad_norm": 1.0, "lr_scale": 1.0, "elapsed_s": 2.0 * step, "tokens_per_s": 50.0}
+    defaults: dict[str, Any] = {
+        "grad_norm": 1.0,
+        "lr_scale": 1.0,
+        "elapsed_s": 2.0 * step,
+        "tokens_per_s": 50.0,
+    }
     return StepReport(step=step, steps=10, loss=loss, tokens=100 * step, **defaults | values)
 
 
