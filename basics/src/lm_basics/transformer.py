@@ -21,8 +21,9 @@ from lm_basics.model_config import (
 from lm_basics.nn.attention import LayerCache, MultiHeadSelfAttention
 from lm_basics.nn.feedforward import MLP, MixtureOfExperts, SwiGLU
 from lm_basics.nn.layers import Embedding, Linear, RMSNorm
-from lm_basics.nn.ops import REFERENCE_OPS, Ops
+from lm_basics.nn.ops import COMPILED_OPS, REFERENCE_OPS, Ops
 from lm_basics.nn.rope import SinusoidalPositionalEmbedding
+from lm_shared.tensors import require_determinism, seed_everything
 
 
 class ResidualBlock(nn.Module):
@@ -256,6 +257,22 @@ class TransformerLM(nn.Module):
         hidden = self.hidden(token_ids, documents=documents, objectives=objectives).flatten(0, -2)
         loss = self.ops.linear_cross_entropy(hidden, self.output_weight, targets.flatten())
         return sum(objectives, start=loss)
+
+
+def initial_model(
+    config: TransformerConfig, *, seed: int, device: torch.device, compiled: bool = False
+) -> TransformerLM:
+    """Return the model that a deterministic run begins with; the seed decides its weights.
+
+    Args:
+        config: Its shape.
+        seed: Of the weights, and of whatever is drawn behind them.
+        device: Where it is to compute.
+        compiled: Whether ``torch.compile`` traces its training step.
+    """
+    require_determinism()
+    seed_everything(seed)
+    return TransformerLM(config, ops=COMPILED_OPS if compiled else REFERENCE_OPS).to(device)
 
 
 def _feed_forward(

@@ -89,6 +89,25 @@ def hash_config(config: Any) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
+def refuse_changes(folder: Path, kind: str, recorded: Any, wanted: Any) -> None:
+    """Refuse a folder whose settings differ from those asked for.
+
+    Args:
+        folder: Where the earlier work is.
+        kind: What errors call that, such as "another study".
+        recorded: Its settings as JSON.
+        wanted: Those asked for as JSON.
+
+    Raises:
+        ValueError: They differ; the message says where.
+    """
+    if recorded != wanted:
+        raise ValueError(
+            f"{folder} holds {kind} ({describe_changes(recorded, wanted)}): choose another folder, "
+            "or replace this one by --overwrite"
+        )
+
+
 def describe_changes(recorded: Any, wanted: Any) -> str:
     """Say where two configurations as JSON differ: ``steps is 50 there and 60 here``.
 

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lm_shared.config import describe_changes, load_config, save_config, to_dict
+from lm_shared.config import load_config, refuse_changes, save_config, to_dict
 from lm_shared.files import claim_folder, hash_files, lock_folder, read_json
 from lm_shared.metrics import MetricsSink, MetricsWriter, read_metrics
 from lm_shared.receipt import (
@@ -40,6 +40,8 @@ METRICS_NAME = "metrics.jsonl"
 RECEIPT_NAME = "receipt.json"
 RUN_PARTS = (CONFIG_NAME, METRICS_NAME, RECEIPT_NAME, "checkpoints", "model")
 """Names in every run folder, for ``clear_folder``."""
+OTHER_RUN = "a run of another configuration"
+"""What ``refuse_changes`` calls a folder that is taken."""
 
 
 @dataclass(kw_only=True)
@@ -191,11 +193,5 @@ def _claim_folder(folder: Path, config: Any) -> Receipt | None:
         # With both of them a folder is known as a run, however early this one is killed.
         (folder / METRICS_NAME).touch()
         return None
-    recorded, wanted = read_json(config_path), to_dict(config)
-    if recorded != wanted:
-        changes = describe_changes(recorded, wanted)
-        raise ValueError(
-            f"{folder} holds a run of another configuration ({changes}): choose another folder, or "
-            "replace this one by --overwrite"
-        )
+    refuse_changes(folder, OTHER_RUN, read_json(config_path), to_dict(config))
     return load_receipt(folder) if (folder / RECEIPT_NAME).is_file() else None

@@ -35,7 +35,7 @@ from lm_basics.token_files import open_token_file
 from lm_basics.training import TrainingConfig, evaluate_loss, train
 from lm_basics.training.data import fingerprint
 from lm_basics.transformer import TransformerLM
-from lm_shared.config import DeviceName, describe_changes, hash_config, save_config, to_dict
+from lm_shared.config import DeviceName, hash_config, refuse_changes, save_config, to_dict
 from lm_shared.files import lock_folder, read_json
 from lm_shared.processes import ProcessPool
 from lm_shared.runs import METRICS_NAME, RECEIPT_NAME, load_receipt, read_metrics
@@ -158,11 +158,8 @@ def run_study(
 def refuse_other_study(study: Study, folder: Path) -> None:
     """Raise ``ValueError`` if the folder holds another study."""
     path = folder / STUDY_NAME
-    if path.exists() and (recorded := read_json(path)) != to_dict(study):
-        raise ValueError(
-            f"{path.parent} holds another study ({describe_changes(recorded, to_dict(study))}): "
-            "choose another folder, or replace this one by --overwrite"
-        )
+    if path.exists():
+        refuse_changes(folder, "another study", read_json(path), to_dict(study))
 
 
 def _list_runs(

@@ -1,6 +1,7 @@
 """``basics ablate``: variants against a base at equal budgets over paired seeds."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,7 @@ from lm_shared.wording import wrote
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from lm_basics.ablation import StudyData
     from lm_basics.ablation.results import StudyResults
     from lm_shared.intervals import PairedEffect
 
@@ -72,11 +74,10 @@ def ablate(
     """
     from rich.console import Console
 
-    from lm_basics.ablation import SeedPlan, StudyData, run_study, shipped_study
+    from lm_basics.ablation import SeedPlan, run_study, shipped_study
     from lm_basics.ablation.page import describe, study_page
     from lm_basics.ablation.results import Outcome
     from lm_basics.ablation.runner import refuse_other_study
-    from lm_basics.default_corpus import prepare_default_corpus
     from lm_shared.display import progress
     from lm_shared.tensors import require_determinism
 
@@ -91,18 +92,8 @@ def ablate(
     if not overwrite:
         refuse_other_study(study, output)
 
-    def begin_anew() -> None:
-        clear_folder(output, CONTENTS)
-
     require_determinism()
-    corpus = prepare_default_corpus(output / "data", vocab_size=recipe.base.vocab_size)
-    data = StudyData(
-        train=corpus.train.path,
-        validation=corpus.validation.path,
-        token_num_bytes=corpus.tokenizer.token_num_bytes,
-        end_of_text=corpus.end_of_text,
-        num_validation_tokens=recipe.validation_tokens,
-    )
+    data = _study_data(recipe, output / "data")
     total = seeds * len(study.arms()) if detect is None else None
     with progress(f"ablate {study.name}", total) as advance:
 
@@ -117,12 +108,26 @@ def ablate(
             jobs=jobs,
             device=device,
             on_run=count_run,
-            on_ready=begin_anew if overwrite else None,
+            on_ready=partial(clear_folder, output, CONTENTS) if overwrite else None,
         )
     study_page(results).write(output / "report.html")
     Console().print(_table(results))
     print(describe(results))
     print(wrote(output / "report.html", output / "results.json"))
+
+
+def _study_data(recipe: AblationRecipe, folder: Path) -> "StudyData":
+    from lm_basics.ablation import StudyData
+    from lm_basics.default_corpus import prepare_default_corpus
+
+    corpus = prepare_default_corpus(folder, vocab_size=recipe.base.vocab_size)
+    return StudyData(
+        train=corpus.train.path,
+        validation=corpus.validation.path,
+        token_num_bytes=corpus.tokenizer.token_num_bytes,
+        end_of_text=corpus.end_of_text,
+        num_validation_tokens=recipe.validation_tokens,
+    )
 
 
 def _table(results: "StudyResults") -> "Table":

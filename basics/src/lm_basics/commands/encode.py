@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from lm_basics.commands.inputs import TextFiles, check_text_files, find_folder
+from lm_basics.commands.inputs import TextFiles, Workers, check_text_files, find_folder
 from lm_basics.tokenizer.patterns import END_OF_TEXT
 from lm_basics.tokenizer.texts import OnInvalid
-from lm_shared.command_options import Least, Overwrite
+from lm_shared.command_options import Overwrite
 from lm_shared.wording import wrote
 
 if TYPE_CHECKING:
@@ -35,11 +35,7 @@ def encode(
     text_column: str = "text",
     on_invalid: OnInvalid = "strict",
     overwrite: Overwrite = False,
-    workers: Annotated[
-        int | None,
-        Least(1),
-        tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all cores)"),
-    ] = None,
+    workers: Workers = None,
 ) -> None:
     r"""Encode documents, each followed by the end-of-text token; go on where a kill stopped it.
 

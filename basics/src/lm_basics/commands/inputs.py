@@ -10,7 +10,7 @@ import tyro
 
 from lm_basics.tokenizer.bpe import Tokenizer
 from lm_basics.tokenizer.tokenizer_json import TOKENIZER_FILE
-from lm_shared.command_options import Each
+from lm_shared.command_options import Each, Least
 
 TextFiles = Annotated[
     tuple[Path, ...],
@@ -18,6 +18,11 @@ TextFiles = Annotated[
     tyro.conf.arg(metavar="FILE [FILE ...]", help_behavior_hint="(required)"),
 ]
 """One file or more, given by their place."""
+
+Workers = Annotated[
+    int | None, Least(1), tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all cores)")
+]
+"""How many do the work side by side."""
 
 NamedTokenizers = Annotated[
     tuple[str, ...],

@@ -1,16 +1,17 @@
 """``basics train-tokenizer``: learn a byte-pair encoding from text files or Parquet files."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from lm_basics.commands.inputs import TextFiles, check_text_files
+from lm_basics.commands.inputs import TextFiles, Workers, check_text_files
 from lm_basics.tokenizer.learning import TieBreaking
 from lm_basics.tokenizer.patterns import END_OF_TEXT, GPT2_PATTERN, GPT4_PATTERN, O200K_PATTERN
 from lm_basics.tokenizer.texts import OnInvalid
-from lm_shared.command_options import Each, Least, Overwrite
+from lm_shared.command_options import Each, Overwrite
 from lm_shared.files import claim_folder
 from lm_shared.wording import wrote
 
@@ -42,11 +43,7 @@ def train_tokenizer(
     ] = None,
     on_invalid: OnInvalid = "strict",
     overwrite: Overwrite = False,
-    workers: Annotated[
-        int | None,
-        Least(1),
-        tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all cores)"),
-    ] = None,
+    workers: Workers = None,
 ) -> None:
     """Train byte-level BPE and write a tokenizer folder in the Hugging Face layout.
 
@@ -68,15 +65,13 @@ def train_tokenizer(
     from lm_basics.commands.long_work import Stopwatch, activity_bars
     from lm_basics.tokenizer.bpe import Tokenizer
     from lm_basics.tokenizer.training import train_bpe
-    from lm_shared.wording import counted, shortened
+    from lm_shared.wording import counted
 
     check_text_files(files)
     claim_folder(output, "a tokenizer", parts=PARTS, overwrite=overwrite, inputs=files)
     special_tokens = special_tokens or (END_OF_TEXT,)
-    if end_of_text not in (*special_tokens, END_OF_TEXT):
-        raise ValueError(f"--end-of-text {end_of_text!r} is none of {list(special_tokens)}")
     pattern = _find_pattern(pattern)
-    _check_can_be_saved(special_tokens, pattern)
+    _check_can_be_saved(special_tokens, end_of_text, pattern)
     watch = Stopwatch()
     with activity_bars(_UNITS) as report:
         vocab, merges = train_bpe(
@@ -91,16 +86,21 @@ def train_tokenizer(
             num_threads=workers,
             report=report,
         )
-    elapsed_s = watch.elapsed_s()
     if not merges and vocab_size > _NUM_BYTES + len(special_tokens):
         raise ValueError(f"no two bytes to merge in {', '.join(map(str, files))}: is there text?")
     tokenizer = Tokenizer(vocab, merges, special_tokens, pattern=pattern)
     tokenizer.save(output, end_of_text=end_of_text)
-    print(f"{counted(tokenizer.vocab_size, 'token')} in {elapsed_s:.2f} s{watch.remark()}")
+    print(f"{counted(tokenizer.vocab_size, 'token')} in {watch.elapsed_s():.2f} s{watch.remark()}")
+    _print_longest(merges)
+    print(wrote(output, then=("basics", "encode", *files, "--tokenizer", output)))
+
+
+def _print_longest(merges: Sequence[tuple[bytes, bytes]]) -> None:
+    from lm_shared.wording import shortened
+
     if merges:
         longest = max((left + right for left, right in merges), key=len)
         print(f"the longest token is {shortened(longest)}")
-    print(wrote(output, then=("basics", "encode", *files, "--tokenizer", output)))
 
 
 def _find_pattern(name: str) -> str:
@@ -115,10 +115,12 @@ def _find_pattern(name: str) -> str:
     return pattern
 
 
-def _check_can_be_saved(special_tokens: tuple[str, ...], pattern: str) -> None:
+def _check_can_be_saved(special_tokens: tuple[str, ...], end_of_text: str, pattern: str) -> None:
     """Find out before training what ``tokenizer.json`` cannot hold."""
     from lm_basics.tokenizer.bpe import Tokenizer
 
+    if end_of_text not in (*special_tokens, END_OF_TEXT):
+        raise ValueError(f"--end-of-text {end_of_text!r} is none of {list(special_tokens)}")
     for token in special_tokens:
         if len(token.encode()) == 1:
             raise ValueError(f"the special token {token!r} is one byte, which is a token already")

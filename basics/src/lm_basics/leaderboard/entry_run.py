@@ -15,10 +15,9 @@ from lm_basics.leaderboard.divisions import (
     TrainingDivision,
     check_recipe,
 )
-from lm_basics.nn.ops import COMPILED_OPS, REFERENCE_OPS
 from lm_basics.perplexity import bits_per_byte
 from lm_basics.training import StepReport, evaluate_loss, train
-from lm_basics.transformer import TransformerLM
+from lm_basics.transformer import TransformerLM, initial_model
 from lm_shared.config import DeviceName, save_config
 from lm_shared.figures import figure_svg, house_style
 from lm_shared.files import claim_folder, write_text
@@ -33,7 +32,7 @@ from lm_shared.leaderboard import (
 )
 from lm_shared.receipt import describe_hardware
 from lm_shared.runs import METRICS_NAME, read_metrics
-from lm_shared.tensors import choose_device, require_determinism, seed_everything
+from lm_shared.tensors import choose_device
 
 logger = logging.getLogger(__name__)
 
@@ -78,19 +77,14 @@ def run_entry(
     refuse_finished(folder)
     claim_folder(folder / MODEL_NAME, "a model", parts=MODEL_PARTS, overwrite=True)
     device = _choose_device(division, device)
-    overlap = check_overlap(data)
-    if not overlap.passed:
-        raise ValueError(f"{data.train.path}: {overlap.detail}")
+    _refuse_overlap(data)
     folder.mkdir(parents=True, exist_ok=True)
 
     def validate(model: TransformerLM) -> dict[str, float]:
         return {"val_score": score_model(model, data, division, num_tokens=CURVE_TOKENS)}
 
     with restrict_cores(division.max_cores):
-        for problem in hardware_problems(
-            describe_hardware(), division, device=device, num_threads=torch.get_num_threads()
-        ):
-            logger.warning("%s: an entry for %s would be refused", problem, division.name)
+        _warn_of_hardware(division, device)
         model = build_model(recipe, device)
         result = train(
             model,
@@ -119,13 +113,24 @@ def run_entry(
     )
 
 
+def _refuse_overlap(data: DivisionData) -> None:
+    overlap = check_overlap(data)
+    if not overlap.passed:
+        raise ValueError(f"{data.train.path}: {overlap.detail}")
+
+
+def _warn_of_hardware(division: TrainingDivision, device: DeviceName) -> None:
+    """Tell before the run what the verifier will refuse after it."""
+    for problem in hardware_problems(
+        describe_hardware(), division, device=device, num_threads=torch.get_num_threads()
+    ):
+        logger.warning("%s: an entry for %s would be refused", problem, division.name)
+
+
 def build_model(recipe: EntryRecipe, device: DeviceName) -> TransformerLM:
     """Return the model as the run begins with it; the seed decides its weights."""
-    chosen = choose_device(device)
-    require_determinism()
-    seed_everything(recipe.training.seed)
-    ops = COMPILED_OPS if recipe.compile else REFERENCE_OPS
-    return TransformerLM(recipe.model, ops=ops).to(chosen)
+    chosen, seed = choose_device(device), recipe.training.seed
+    return initial_model(recipe.model, seed=seed, device=chosen, compiled=recipe.compile)
 
 
 def score_model(
