@@ -158,7 +158,7 @@ def test_bad_input_is_one_clear_line(folder: Path, tmp_path: Path, capsys: Captu
     assert run("verify", tmp_path) == 2
     assert "is no entry" in capsys.readouterr().err
     assert run("verify", folder / "entry", "--data", folder / "data", "--steps", 0) == 2
-    assert "steps must be positive" in capsys.readouterr().err
+    assert "--steps must be at least 1, got 0" in capsys.readouterr().err
     assert run("laptop", "--output", tmp_path / "a", "--data", folder / "data") == 2
     assert "of a vocabulary of 257, asked for is one of 4,096" in capsys.readouterr().err
     options = ("--data", folder / "data", "--vocab-size", 257)
