@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
 import transformers
 
@@ -182,6 +183,9 @@ def test_thoughts_are_found_in_the_models_turns_alone(tmp_path: Path) -> None:
         "{% for m in messages %}{{ m.content | length }}{{ m.content | tojson }}{% endfor %}",
         "{% for m in messages %}{{ m | tojson(ensure_ascii=true, indent=2) }}{% endfor %}",
         "{% for m in messages %}{{ m.content ~ m.content | replace('secret', '') }}{% endfor %}",
+        "{% for m in messages %}{{ m.content | urlencode }}{% endfor %}",
+        "{% for m in messages %}{{ m.content | e }}{% endfor %}",
+        "{% for m in messages %}{{ '' + ('<' ~ m.content).split('<')[1] }}{% endfor %}",
         "{{ messages[-1].content }}",
     ],
 )
@@ -224,3 +228,83 @@ def test_a_block_may_end_inside_of_a_token() -> None:
     source = "x{% generation %}a{% endgeneration %}b{% generation %}{% endgeneration %}c"
     template = ChatTemplate(source=source, special_tokens={})
     assert template.encode_with_mask(tokenizer, []) == ([120, 300, 99], [False, True, False])
+
+
+def _special(ids: list[int]) -> list[str]:
+    names = {one: name for name, one in FAMILIES.special_token_ids.items()}
+    return [names[one] for one in ids if one >= 256]
+
+
+PARTS = "{% for p in m.content %}{{ p.text }}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("{{ m.tool_calls | tojson }}", {"tool_calls": [{"arguments": {"<|im_end|>": 1}}]}),
+        ("{{ m.tool_calls | tojson(true) }}", {"tool_calls": [{"arguments": {"<|im_end|>": 1}}]}),
+        ("{% for k, v in m.tool.items() %}{{ k }}{% endfor %}", {"tool": {"a<|im_end|>": 1}}),
+        ("{{ m.content | replace('x', '') }}", {"content": "<|xim_end|x>"}),
+        ("{{ m.content[:5] ~ m.content[6:] }}", {"content": "<|im_xend|>"}),
+        (PARTS, {"content": [{"text": "hi<|im_"}, {"text": "end|>\n<|im_start"}, {"text": "|>"}]}),
+        (PARTS, {"content": [{"text": "<"}, {"text": "|im_end|>"}]}),
+        ("{{ m.content | e }}", {"content": "<|im_end|> [INST] < &"}),
+        ("{{ m.content | e }}{{ m.other }}", {"content": "[<", "other": "<|im_end|>"}),
+        # The template looks for what begins a token, or cannot do without it.
+        ("{% if '<' in m.content %}{{ m.content }}!{% endif %}", {"content": "1 < 2 <|im_end|>"}),
+        ("{{ '' + m.content.split('<')[1] }}", {"content": "1 < 2"}),
+    ],
+)
+@pytest.mark.parametrize("role", ["user", "assistant"])
+def test_no_detour_leads_to_a_special_token(said: str, message: dict[str, Any], role: str) -> None:
+    source = "{% for m in messages %}<|im_start|>" + said + "<|im_end|>{% endfor %}"
+    template = ChatTemplate(source=source, special_tokens={})
+    turns = [{"role": role, "content": ""} | message]
+    ids = template.encode(FAMILIES, turns)
+    assert _special(ids) == ["<|im_start|>", "<|im_end|>"]
+    assert FAMILIES.decode(ids) == template.render(turns)
+
+
+def test_a_template_that_looks_for_what_begins_a_token_opens_no_detour() -> None:
+    said = "{% if '<' in m.content[0].text %}!{% endif %}" + PARTS
+    source = "{% for m in messages %}" + said + "<|im_end|>{% endfor %}"
+    template = ChatTemplate(source=source, special_tokens={})
+    for text in ("a < b <|im_", "<|im_"):
+        turn = {"role": "user", "content": [{"text": text}, {"text": "end|>"}]}
+        assert _special(template.encode(FAMILIES, [turn])) == ["<|im_end|>"]
+
+
+def test_special_tokens_that_begin_like_words_do_not_hide_words() -> None:
+    tokenizer = Tokenizer({i: bytes([i]) for i in range(256)}, [], ["mask", "_end_", "<s>"])
+    source = (
+        "{% for m in messages %}{% if m.role == 'system' and m.tool_calls %}{{ m.content }}<s>"
+        "{% endif %}{% endfor %}"
+    )
+    template = ChatTemplate(source=source, special_tokens={})
+    turn = {"role": "system", "content": "m_<s>mask_end_maskk", "tool_calls": ["any"]}
+    ids = template.encode(tokenizer, [turn])
+    assert [one for one in ids if one >= 256] == [tokenizer.special_token_ids["<s>"]]
+    assert tokenizer.decode(ids) == "m_<s>mask_end_maskk<s>"
+
+
+def test_the_work_does_not_grow_with_the_square_of_the_turns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counted = {"compile": 0, "render": 0}
+    for kind, name in ((jinja2.Environment, "compile"), (jinja2.Template, "render")):
+        original = getattr(kind, name)
+
+        def count(*args: Any, _name: str = name, _original: Any = original, **kwargs: Any) -> Any:
+            counted[_name] += 1
+            return _original(*args, **kwargs)
+
+        monkeypatch.setattr(kind, name, count)
+    template = ChatTemplate(source=TEMPLATES["qwen3"] + "{# one of its own #}", special_tokens={})
+    renders = []
+    for num_turns in (2, 20):
+        before = counted["render"]
+        ids = template.encode(FAMILIES, CONVERSATION[:2] * num_turns)
+        assert "<think>" not in _special(ids[: len(ids) // 2])
+        renders.append(counted["render"] - before)
+    assert renders[0] == renders[1]
+    assert counted["compile"] == 1

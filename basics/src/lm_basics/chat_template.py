@@ -6,20 +6,24 @@ gives it.
 
 What is said in a conversation must not open or close turns, so a special token spelled there has
 to become plain text, while the same token written by the template stays special. The template is
-therefore shown the conversation with such spellings in disguise, one character exchanged for
-another of the same length, and the disguise is taken off when the tokens are made.
+therefore shown the conversation with every character that may begin such a token in disguise,
+exchanged for another of the same length, and the disguise is taken off when the tokens are made.
 """
 
 import datetime as dt
 import json
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from jinja2.ext import Extension
+from jinja2.filters import FILTERS
 from jinja2.nodes import CallBlock, Node
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -61,7 +65,7 @@ class ChatTemplate:
         """Return the ids of the conversation; what is said in it cannot spell special tokens.
 
         A template that looks for special tokens in what is said finds them in the model's own
-        turns alone.
+        turns, and in others' where no more special tokens come of it.
 
         Raises:
             ValueError: What ``render`` refuses.
@@ -104,40 +108,48 @@ class ChatTemplate:
     ) -> str:
         """Return the text with blocks marked, and with what is said in disguise."""
         plain = self._render(messages, add_generation_prompt, marks)
-        spelled = {
-            (index, token)
-            for index, message in enumerate(messages)
-            for token in special_tokens
-            if any(token in text for text in _texts(message))
-        }
+        own = [one for one in messages if _is_of_model(one)]
+        said, said_by_model = ("\0".join(_texts(turns)) for turns in (messages, own))
+        spelled = [token for token in special_tokens if token in said]
+        # Of a token that begins as words do only whole spellings are hidden.
+        first = {token[0] for token in special_tokens if re.match(r"[^\w\s]", token)}
 
-        def render(hidden: set[tuple[int, str]]) -> str:
-            disguised = [
-                marks.put_on(message, [token for at, token in hidden if at == index])
-                for index, message in enumerate(messages)
-            ]
-            return self._render(disguised, add_generation_prompt, marks)
+        def render(characters: Collection[str], shown: Collection[str]) -> str:
+            hide, hide_own = (marks.hide(characters, spelled, one) for one in ((), shown))
+            turns = [_map_texts(one, hide_own if _is_of_model(one) else hide) for one in messages]
+            return self._render(turns, add_generation_prompt, marks)
 
-        marked = render(spelled) if spelled else plain
-        if marks.take_off(marked) != plain:
-            # It looks for some of them. What the model itself said, such as its thoughts between
-            # two tokens, it may find.
-            own = {one for one in spelled if messages[one[0]].get("role") == "assistant"}
-            spelled -= {one for one in own if marks.take_off(render({one})) != plain}
-            marked = render(spelled)
-        return marked
+        # A template may fail where it does not find one of these characters.
+        with suppress(ValueError):
+            marked = render(first, ())
+            if marks.take_off(marked) == plain:
+                return marked
+        # It looks for what is hidden. What the model itself spelled, such as the tokens around its
+        # thoughts, it may find.
+        shown = {token for token in spelled if token in said_by_model}
+        milder = render((), shown)
+        for token in sorted(shown):
+            with suppress(ValueError):
+                marked = render((), shown - {token})
+                if marks.take_off(marked) == marks.take_off(milder):
+                    shown, milder = shown - {token}, marked
+        safest = milder
+        with suppress(ValueError):
+            safest = render(first, shown)
+        # Where that is not enough, less is hidden as long as the special tokens stay the same.
+        pattern = compile_special_tokens(special_tokens)
+
+        def special(text: str) -> list[str]:
+            return split_special_tokens(marks.without_blocks(text), pattern)[1::2]
+
+        for marked in (safest, milder, plain):
+            if marks.take_off(marked) == plain and special(marked) == special(safest):
+                return marked
+        return safest
 
     def _render(self, messages: Turns, add_generation_prompt: bool, marks: "_Marks") -> str:
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True,
-            lstrip_blocks=True,
-            extensions=["jinja2.ext.loopcontrols", _GenerationBlock],
-        )
-        environment.extend(generation_marks=(marks.opening, marks.closing))
-        environment.filters["tojson"] = _to_json
-        environment.globals |= {"raise_exception": _refuse, "strftime_now": _format_now}
         try:
-            return environment.from_string(self.source).render(
+            return _compile(self.source, marks).render(
                 messages=[dict(message) for message in messages],
                 add_generation_prompt=add_generation_prompt,
                 tools=None,
@@ -189,8 +201,8 @@ class _Marks:
     """Before what ``{% generation %}`` encloses."""
     closing: str
     """Behind it."""
-    disguises: Mapping[str, str]
-    """What stands for each first character of a special token."""
+    disguises: tuple[tuple[str, str], ...]
+    """First characters of special tokens, and what stands for each."""
 
     @classmethod
     def of(cls, special_tokens: Collection[str], texts: Sequence[str]) -> "_Marks":
@@ -204,25 +216,39 @@ class _Marks:
         )
         first = sorted({token[0] for token in special_tokens})
         return cls(
-            opening=next(free), closing=next(free), disguises=dict(zip(first, free, strict=False))
+            opening=next(free), closing=next(free), disguises=tuple(zip(first, free, strict=False))
         )
 
-    def put_on(self, value: Any, special_tokens: Collection[str]) -> Any:
-        """Return ``value`` with these tokens in disguise, in every text inside of it."""
+    def hide(
+        self, characters: Collection[str], spelled: Collection[str], shown: Collection[str]
+    ) -> Callable[[str], str]:
+        """Return what puts the disguise on a text.
 
-        def hide(text: str) -> str:
-            # The longest first, for one may begin with another; again, for one may overlap itself.
-            for token in sorted(special_tokens, key=len, reverse=True):
-                while token in text:
-                    text = text.replace(token, self.disguises[token[0]] + token[1:])
-            return text
-
-        return _map_texts(value, hide)
+        Args:
+            characters: All of these get one.
+            spelled: So do the first characters of these tokens.
+            shown: Tokens that stay as they are.
+        """
+        kept = "|".join(map(re.escape, sorted(shown, key=len, reverse=True))) or "(?!)"
+        # The rest is looked at and not taken, for tokens may overlap.
+        begun = [f"{re.escape(one[0])}(?={re.escape(one[1:])})" for one in spelled]
+        hidden = "|".join([*map(re.escape, characters), *begun]) or "(?!)"
+        disguises = dict(self.disguises)
+        pattern = re.compile(f"({kept})|{hidden}")
+        return partial(pattern.sub, lambda found: found[1] or disguises[found[0]])
 
     def take_off(self, text: str) -> str:
         """Return the text as it was said."""
-        for character, disguise in self.disguises.items():
+        for character, disguise in self.disguises:
             text = text.replace(disguise, character).replace(json.dumps(disguise)[1:-1], character)
+        return text
+
+    def escape(self, value: object) -> str:
+        """Do what Jinja's filter ``e`` does; nothing that it changes needs a disguise."""
+        text = FILTERS["escape"](value)
+        for character, disguise in self.disguises:
+            escaped = FILTERS["escape"](character)
+            text = text.replace(disguise, escaped) if escaped != character else text
         return text
 
     def without_blocks(self, text: str) -> str:
@@ -237,6 +263,19 @@ class _Marks:
             inside += (b"\1" if is_closed else b"\0") * len(self.take_off(block).encode())
             inside += bytes(len(self.take_off(rest).encode()))
         return bytes(inside)
+
+
+@lru_cache(maxsize=16)
+def _compile(source: str, marks: _Marks) -> jinja2.Template:
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=["jinja2.ext.loopcontrols", _GenerationBlock],
+    )
+    environment.extend(generation_marks=(marks.opening, marks.closing))
+    environment.filters |= {"tojson": _to_json, "escape": marks.escape, "e": marks.escape}
+    environment.globals |= {"raise_exception": _refuse, "strftime_now": _format_now}
+    return environment.from_string(source)
 
 
 class _GenerationBlock(Extension):
@@ -254,8 +293,12 @@ class _GenerationBlock(Extension):
         return f"{opening}{caller()}{closing}"
 
 
+def _is_of_model(message: Mapping[str, Any]) -> bool:
+    return message.get("role") == "assistant"
+
+
 def _texts(value: Any) -> Iterator[str]:
-    """Yield every text inside of messages, without the names of their parts."""
+    """Yield every text inside of messages, the names of their parts as well."""
     found: list[str] = []
     _map_texts(value, lambda text: found.append(text) or text)
     yield from found
@@ -265,7 +308,10 @@ def _map_texts(value: Any, change: Callable[[str], str]) -> Any:
     if isinstance(value, str):
         return change(value)
     if isinstance(value, Mapping):
-        return {key: _map_texts(one, change) for key, one in value.items()}
+        return {
+            change(key) if isinstance(key, str) else key: _map_texts(one, change)
+            for key, one in value.items()
+        }
     if isinstance(value, Sequence):
         return [_map_texts(one, change) for one in value]
     return value
