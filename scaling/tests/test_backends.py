@@ -102,7 +102,7 @@ def test_the_same_experiment_gives_the_same_losses(streams, experiment, tmp_path
 def test_a_finished_experiment_is_not_run_again(trainer, experiment, tmp_path: Path) -> None:
     result = trainer.run(experiment)
     (result_path,) = tmp_path.glob("*/result.json")
-    assert result_path.parent.name == experiment.identity()
+    assert result_path.parent.name.startswith(f"{experiment.identity()}-")
     assert load_config(ExperimentResult, result_path) == result
     written_at = (result_path.parent / "metrics.jsonl").stat().st_mtime_ns
     assert trainer.run(experiment) == result
@@ -118,12 +118,23 @@ def test_a_run_killed_before_its_result_was_written_is_completed(
     assert trainer.run(experiment).losses == result.losses
 
 
-def test_results_belong_to_their_data(streams, experiment, tmp_path: Path) -> None:
-    for data_hash in ("1" * 64, "2" * 64):
-        backend = TrainerBackend(
-            streams[0], streams[1], tmp_path, first_context=31, data_hash=data_hash
-        )
-        backend.run(experiment)
+@pytest.mark.parametrize("changed", ["train", "validation", "first_context"])
+def test_results_belong_to_their_data(streams, experiment, tmp_path: Path, changed: str) -> None:
+    train, validation = streams
+    TrainerBackend(train, validation, tmp_path, first_context=31).run(experiment)
+    other = TrainerBackend(
+        train[::-1] if changed == "train" else train,
+        validation[:50] if changed == "validation" else validation,
+        tmp_path,
+        first_context=30 if changed == "first_context" else 31,
+    )
+    alone = TrainerBackend(
+        other._train_tokens,
+        other._validation_tokens,
+        tmp_path / "alone",
+        first_context=other._first_context,
+    )
+    assert other.run(experiment).losses == alone.run(experiment).losses
     assert len(list(tmp_path.glob("*/result.json"))) == 2
 
 

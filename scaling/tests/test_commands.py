@@ -281,3 +281,26 @@ def test_an_earlier_file_is_replaced_on_request_alone(
     assert output.read_text() == "work"
     assert run(*words, "--output", output, "--overwrite") == 0
     assert output.read_text() != "work"
+
+
+def test_another_sweep_measures_its_losses_itself(
+    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("sweep", "--d-models", 8, "--budgets", 2e7, "--vocab-size", 300, "--batch-size", 2)
+    few = ("--validation-tokens", 64)
+    folder, fresh = tmp_path / "sweep", tmp_path / "fresh"
+    tables = [folder / name for name in ("points.json", "candidates.json")]
+    assert run(*words, "--validation-tokens", 200, "--output", folder) == 0
+    assert run(*words, *few, "--output", fresh) == 0
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    # Stopped on its way, it leaves no table that is another's.
+    with monkeypatch.context() as patched:
+        patched.setattr("lm_scaling.backends.run_sweep", stop)
+        assert run(*words, *few, "--output", folder, "--overwrite") == 130
+    assert not any(table.exists() for table in tables)
+    assert run(*words, *few, "--output", folder) == 0
+    assert read_points(folder / "points.json") == read_points(fresh / "points.json")
+    assert all(table.exists() for table in tables)

@@ -4,6 +4,7 @@ A backend answers ``run(config)``; budgets, queues and planners live above it an
 three apart.
 """
 
+import hashlib
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from lm_basics.nn.ops import REFERENCE_OPS, Ops
+from lm_basics.training.data import fingerprint
 from lm_basics.training.evaluation import evaluate_loss
 from lm_basics.training.loop import train
 from lm_basics.transformer import TransformerLM
@@ -131,7 +133,6 @@ class TrainerBackend:
         folder: Path,
         *,
         first_context: int,
-        data_hash: str = "",
         ops: Ops = REFERENCE_OPS,
         device: torch.device | str = "cpu",
     ) -> None:
@@ -140,9 +141,9 @@ class TrainerBackend:
         Args:
             train_tokens: Training stream, may be memory-mapped.
             validation_tokens: Held-out stream, every token of which is predicted once.
-            folder: Holds one run folder per experiment, named by data and identity.
+            folder: Holds one run folder per experiment, named by its identity and a hash of the
+                data: results are reused for the same experiment on the same data alone.
             first_context: The token before the first held-out one, usually end-of-text.
-            data_hash: Identity of both streams: results are reused only under the same one.
             ops: The operations to compute with.
             device: Where to train.
         """
@@ -150,7 +151,8 @@ class TrainerBackend:
         self._validation_tokens = validation_tokens
         self._folder = folder
         self._first_context = first_context
-        self._data_hash = data_hash
+        data = f"{fingerprint(train_tokens)} {fingerprint(validation_tokens)} {first_context}"
+        self._data_hash = hashlib.sha256(data.encode()).hexdigest()[:8]
         self._ops = ops
         self._device = torch.device(device)
 
@@ -161,7 +163,7 @@ class TrainerBackend:
             ValueError: The data is too short, or the folder holds another run.
             FloatingPointError: The loss is not finite.
         """
-        name = "-".join(part for part in (config.identity(), self._data_hash[:8]) if part)
+        name = f"{config.identity()}-{self._data_hash}"
         result_path = self._folder / name / "result.json"
         if result_path.exists():
             return load_config(ExperimentResult, result_path)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from lm_shared.command_options import Above, Least, Overwrite, with_recipes
 from lm_shared.config import DeviceName, load_config, save_config
-from lm_shared.files import claim_folder, write_json
+from lm_shared.files import claim_folder, clear_folder, write_json
 from lm_shared.wording import wrote
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def sweep(
         recipe: Models, budgets and training.
         output: Folder of the runs, points.json and candidates.json; the same sweep goes on there.
         device: Where to train.
-        overwrite: Replace the tables of another sweep.
+        overwrite: Replace the tables of another sweep; its finished runs stay.
     """
     from lm_basics.default_corpus import prepare_default_corpus
     from lm_scaling.backends import TrainerBackend, run_sweep
@@ -111,6 +111,9 @@ def sweep(
         contents=CONTENTS,
         overwrite=overwrite or earlier == recipe,
     )
+    if earlier != recipe:
+        # Tables and settings that stand beside each other belong together, also behind Ctrl-C.
+        clear_folder(output, [POINTS_NAME, CANDIDATES_NAME])
     # Written first, so that an interrupted sweep is known again; its finished runs stay.
     save_config(recipe, config_path)
     corpus = output / f"corpus-{recipe.vocab_size}"
@@ -120,7 +123,6 @@ def sweep(
         data.validation.tokens[: recipe.validation_tokens],
         output / "runs",
         first_context=data.end_of_text,
-        data_hash=data.train.vocab_hash,
         device=choose_device(device),
     )
     with progress("sweep", len(experiments)) as advance:
