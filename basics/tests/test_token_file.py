@@ -1,6 +1,8 @@
 import json
 import os
+import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -239,3 +241,31 @@ import lm_basics.tokenizer_views.inspector, lm_basics.tokenizer_views.report
 print(sorted({"torch", "matplotlib", "pyarrow", "starlette", "huggingface_hub"} & {*sys.modules}))
 """
     assert run_python(["-c", script]).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("name", ["tokens.bin", "tokens.offsets.bin", "tokens.json"])
+@pytest.mark.parametrize("is_encoded", [False, True])
+def test_a_link_to_a_part_of_another_token_file_is_refused(
+    tokenizer: Tokenizer, path: Path, tmp_path: Path, name: str, is_encoded: bool
+) -> None:
+    link = tmp_path / "links" / "tokens.bin"
+    link.parent.mkdir()
+    (link.parent / name).symlink_to(tmp_path / name)
+    text = tmp_path / "text.txt"
+    text.write_text("a")
+    write = partial(write_token_file, link, [[1]], vocab_size=8, vocab_hash="abc")
+    if is_encoded:
+        write = partial(encode_files, tokenizer, [text], link, overwrite=True)
+    with pytest.raises(ValueError, match=rf"{re.escape(name)} is a link: remove it, or name"):
+        write()
+    assert [one.name for one in link.parent.iterdir()] == [name]
+    assert open_token_file(path).num_documents == len(DOCUMENTS)
+
+
+def test_a_link_to_itself_is_an_error_of_the_system(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    for text in (tmp_path / "loop", tmp_path / "loop" / "text.txt"):
+        with pytest.raises(OSError, match="symbolic links"):
+            encode_files(tokenizer, [text], tmp_path / "tokens.bin")
+    with pytest.raises(OSError, match="symbolic links"):
+        encode_files(tokenizer, [], tmp_path / "loop" / "tokens.bin")

@@ -13,6 +13,7 @@ import tyro
 
 from lm_shared.command_line import SPIN_COUNT, load_command, run_command
 from lm_shared.command_options import (
+    Positional,
     _take_recipe,
     name_options,
     suggest,
@@ -307,3 +308,33 @@ def test_what_the_environment_says_about_waiting_wins(
         monkeypatch.setenv(name, value)
     assert run("only") == 0
     assert os.environ.get("GOMP_SPINCOUNT") == spins
+
+
+@pytest.mark.parametrize("name", ["--weird.txt", "--path", "-x"])
+def test_what_stands_behind_two_dashes_is_no_option(name: str, tmp_path: Path) -> None:
+    def look(path: Positional[Path]) -> None:
+        """Show."""
+        seen.append(path)
+
+    assert run_command("toy", look, ["--", name]) == 0
+    assert seen == [Path(name)]
+
+
+def test_the_parser_has_options_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["train", "tiny"], ["study"], ["show"]):
+        with pytest.raises(SystemExit) as stopped:
+            run(*words, "--tyro-print-completion", "bash")
+        assert not stopped.value.code
+        assert "complete" in capsys.readouterr().out
+
+
+def test_the_same_mistake_gets_the_same_hint(capsys: pytest.CaptureFixture[str]) -> None:
+    def tune(
+        *, f: AdamW, d: AdamW, b: AdamW, h: AdamW, a: AdamW, g: AdamW, c: AdamW, e: AdamW
+    ) -> None:
+        """Tune."""
+
+    for name in ("lr", "eps", "amsgrad"):
+        with pytest.raises(SystemExit):
+            run_command("toy", tune, [f"--{name}", "1"])
+        assert f"did you mean --a.{name}?" in capsys.readouterr().err

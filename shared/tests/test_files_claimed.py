@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from lm_shared.files import (
+    atomic_folder,
     claim_file,
     claim_folder,
     clear_folder,
@@ -158,3 +159,20 @@ def test_a_file_that_is_an_input_is_refused(source: str, output: str, tmp_path: 
     with pytest.raises(ValueError, match="would replace the input"):
         claim_file(tmp_path / output, overwrite=True, inputs=[None, tmp_path / source])
     assert claim_file(tmp_path / "new", inputs=[tmp_path / source]) == tmp_path / "new"
+
+
+@pytest.mark.parametrize("name", ["loop", "loop/inside"])
+def test_a_link_to_itself_is_an_error_of_the_system(name: str, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    path, free = tmp_path / name, tmp_path / "free"
+    for attempt in (
+        lambda: claim_file(path),
+        lambda: claim_file(free, inputs=[path]),
+        lambda: claim_folder(path, "a model", overwrite=True),
+        lambda: claim_folder(free, "a model", inputs=[path]),
+        lambda: write_text(path, "text"),
+        lambda: atomic_folder(path).__enter__(),
+    ):
+        with pytest.raises(OSError, match=r"symbolic links|exists"):
+            attempt()
+    assert [one.name for one in tmp_path.iterdir()] == ["loop"]

@@ -12,6 +12,7 @@ import types
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -153,7 +154,6 @@ def name_options(call: partial[Any] | RecipeCommand | Callable[..., object], mes
         options.setdefault(name, set()).add(option)
     # A name that several parts of a configuration have says too little.
     names = {name: found.pop() for name, found in options.items() if len(found) == 1}
-    # A name of one word is English as well, unless the message begins with it.
     words = sorted(names, key=len, reverse=True)
     if not words:
         return message
@@ -204,10 +204,16 @@ def _parse(
 def _refuse_unknown(program: str, command: Any, words: Sequence[str]) -> None:
     """Name the nearest option where one is misspelt, in a line instead of the parser's page."""
     kinds = {option: kind for _, option, kind in _declared_options(command)}
-    known = {"--help", *kinds, *(_negated(one) for one, kind in kinds.items() if kind is bool)}
-    for word in words:
+    negated = (_negated(one) for one, kind in kinds.items() if kind is bool)
+    # In order, so that the same mistake always gets the same hint.
+    known = sorted({"--help", *kinds, *negated})
+    # Behind a lone -- there are none.
+    for word in takewhile(lambda word: word != "--", words):
         option = word.partition("=")[0].replace("_", "-")
         if not (word.startswith("--") and _is_option(word)) or option in known:
+            continue
+        if option.startswith("--tyro-"):
+            # The parser's own, for the completions of a shell.
             continue
         inner = [one for one in known if one.endswith(f".{option.removeprefix('--')}")]
         nearest = inner[:1] or difflib.get_close_matches(option, known, n=1, cutoff=0.7)

@@ -26,6 +26,22 @@ _TOKEN = secrets.token_hex(4)
 _LEFTOVERS = (".*.partial-*", ".*.replaced")
 
 
+def resolve_path(path: Path | str) -> Path:
+    """Return the absolute path without links.
+
+    Raises:
+        OSError: a link leads to itself. Of Python's own function that is a ``RuntimeError``, or
+            none, by its version.
+    """
+    path = Path(path)
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise
+    return path.resolve()
+
+
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """Yield a temporary sibling to write to; it becomes ``path`` if the block succeeds.
@@ -38,7 +54,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     if path.is_symlink():
-        path = path.resolve()
+        path = resolve_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(path)
     temporary = _temporary_sibling(path)
@@ -66,7 +82,7 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
     Raises:
         NotADirectoryError: ``path`` is a file.
     """
-    path = Path(path).resolve()
+    path = resolve_path(path)
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "a file stands where a folder should go", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -150,7 +166,7 @@ def claim_folder(
     Raises:
         ValueError: there is something already, or the folder holds the working folder or an input.
     """
-    folder = Path(path).resolve()
+    folder = resolve_path(path)
     _require_folders((folder, *folder.parents))
     if Path.cwd().is_relative_to(folder):
         raise ValueError(f"the output folder {path} holds the working folder: name another one")
@@ -200,7 +216,7 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
 
 def _places(path: Path) -> tuple[Path, Path]:
     """Return where a path stands and where it leads: of a link these are two."""
-    return path.parent.resolve() / path.name, path.resolve()
+    return resolve_path(path.parent) / path.name, resolve_path(path)
 
 
 def _require_folders(places: Iterable[Path]) -> None:

@@ -11,6 +11,7 @@ import tyro
 from lm_basics.tokenizer.bpe import Tokenizer
 from lm_basics.tokenizer.tokenizer_json import TOKENIZER_FILE
 from lm_shared.command_options import Each, Least
+from lm_shared.files import resolve_path
 
 TextFiles = Annotated[
     tuple[Path, ...],
@@ -89,7 +90,8 @@ def parse_named(argument: str) -> tuple[str, Path]:
     if not separator or Path(argument).exists():
         path = Path(argument)
         is_inside = path.name == TOKENIZER_FILE and path.is_file()
-        return (path.resolve().parent if is_inside else path.resolve()).name, path
+        place = resolve_path(path)
+        return (place.parent if is_inside else place).name, path
     if not (name and given):
         raise ValueError(f"expected a path or name=path, got {argument!r}")
     return name, Path(given)

@@ -184,8 +184,8 @@ def _enter(action: Enter) -> None:
         model, training = action.recipe.resolve(data.train.vocab_size)
         if (training.checkpoint_every, training.keep_checkpoints) != (None, 1):
             raise ValueError(
-                "entries keep eight checkpoints for the verifier: leave out --keep-"
-                "checkpoints and --checkpoint-every"
+                "entries keep eight checkpoints for the verifier: leave out "
+                "--keep-checkpoints and --checkpoint-every"
             )
         recipe = EntryRecipe(
             model=model, training=with_milestones(training), compile=action.recipe.compile

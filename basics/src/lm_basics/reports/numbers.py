@@ -9,6 +9,7 @@ import numpy as np
 
 from lm_basics.reports.curves import Curve, RunCurves, num_parameters, read_run
 from lm_basics.training.progress import to_bits_per_byte
+from lm_shared.files import resolve_path
 from lm_shared.report import distinct_names
 
 
@@ -67,7 +68,7 @@ def read_runs(folders: Sequence[Path]) -> dict[str, RunCurves]:
     """
     if not folders:
         raise ValueError("expected at least one run folder, got none")
-    resolved = [folder.resolve() for folder in folders]
+    resolved = [resolve_path(folder) for folder in folders]
     for folder, path in zip(folders, resolved, strict=True):
         if resolved.count(path) > 1:
             raise ValueError(f"the run {folder} is given twice")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from lm_basics.tokenizer.bpe import Tokenizer
 from lm_basics.tokenizer.patterns import END_OF_TEXT
-from lm_shared.files import atomic_path, read_json, write_json
+from lm_shared.files import atomic_path, read_json, resolve_path, write_json
 
 OFFSET_DTYPE = np.dtype("<i8")
 """Of the positions at which documents begin."""
@@ -167,15 +167,18 @@ def check_output(path: Path, inputs: Collection[Path] = ()) -> None:
     """Refuse to write a token file over what is none.
 
     Raises:
-        ValueError: ``path`` does not end in .bin, it or a companion is a folder, a device, a pipe
-            or one of ``inputs``, or a file stands where the sidecar would and is no sidecar.
+        ValueError: ``path`` does not end in .bin, it or a companion is a link, a folder, a device,
+            a pipe or one of ``inputs``, or a file stands where the sidecar would and is no sidecar.
     """
     check_name(path)
-    sources = {source.resolve() for source in inputs}
+    sources = {resolve_path(source) for source in inputs}
     for output in token_file_paths(path):
+        # What it leads to may be a part of another token file.
+        if output.is_symlink():
+            raise ValueError(f"{output} is a link: remove it, or name the file that it leads to")
         if output.is_dir():
             raise ValueError(f"{output} is a folder, a token file cannot be written there")
-        if output.resolve() in sources:
+        if resolve_path(output) in sources:
             raise ValueError(f"{output} is read and would be replaced: choose another output")
         if output.exists() and not output.is_file():
             raise ValueError(f"{output} is no regular file, a token file cannot be written there")

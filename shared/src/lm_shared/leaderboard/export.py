@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lm_shared.config import save_config
-from lm_shared.files import atomic_folder, claim_folder, write_text
+from lm_shared.files import atomic_folder, claim_folder, resolve_path, write_text
 from lm_shared.leaderboard.entry import Submission, read_entry
 from lm_shared.leaderboard.rules import Division
 
@@ -101,7 +101,7 @@ def _readme(project: Project, submission: Submission, division: Division) -> str
 
 def _check_output(entry: Path, output: Path, *, overwrite: bool) -> None:
     """Raise ``ValueError`` unless the folder is new, empty, or an export to be replaced."""
-    inner, outer = output.resolve(), entry.resolve()
+    inner, outer = resolve_path(output), resolve_path(entry)
     if inner == outer or inner in outer.parents or outer in inner.parents:
         raise ValueError(f"{output} and the entry {entry} overlap: choose another folder")
     project = output / _PROJECT_FILE
