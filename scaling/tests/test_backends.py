@@ -122,19 +122,14 @@ def test_a_run_killed_before_its_result_was_written_is_completed(
 def test_results_belong_to_their_data(streams, experiment, tmp_path: Path, changed: str) -> None:
     train, validation = streams
     TrainerBackend(train, validation, tmp_path, first_context=31).run(experiment)
-    other = TrainerBackend(
-        train[::-1] if changed == "train" else train,
-        validation[:50] if changed == "validation" else validation,
-        tmp_path,
-        first_context=30 if changed == "first_context" else 31,
+    first_context = 30 if changed == "first_context" else 31
+    train = train[::-1] if changed == "train" else train
+    validation = validation[:50] if changed == "validation" else validation
+    beside, alone = (
+        TrainerBackend(train, validation, folder, first_context=first_context).run(experiment)
+        for folder in (tmp_path, tmp_path / "alone")
     )
-    alone = TrainerBackend(
-        other._train_tokens,
-        other._validation_tokens,
-        tmp_path / "alone",
-        first_context=other._first_context,
-    )
-    assert other.run(experiment).losses == alone.run(experiment).losses
+    assert beside.losses == alone.losses
     assert len(list(tmp_path.glob("*/result.json"))) == 2
 
 
