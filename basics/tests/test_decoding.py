@@ -9,6 +9,7 @@ from hypothesis import given, settings, strategies as st
 from torch.testing import assert_close
 
 from lm_basics.decoding import (
+    _keep_top_k,
     generate,
     sample_tokens,
     sampling_distribution,
@@ -84,6 +85,16 @@ def test_top_k_keeps_exactly_k_and_of_equals_the_first(top_k: int) -> None:
         expected = torch.zeros(10)
         expected[first] = torch.softmax(torch.tensor(row)[first], -1)
         assert_close(found, expected)
+
+
+def test_top_k_hides_nothing_that_is_no_number() -> None:
+    nan, out = math.nan, -math.inf
+    logits = torch.tensor([[1, nan, 3, 2], [nan, nan, nan, 4], [0, 5, 4, 6]])
+    for top_k, expected in {
+        1: [[out, nan, out, out], [nan, nan, nan, out], [out, out, out, 6]],
+        2: [[out, nan, 3, out], [nan, nan, nan, out], [out, 5, out, 6]],
+    }.items():
+        assert_close(_keep_top_k(logits, top_k), torch.tensor(expected), equal_nan=True)
 
 
 def test_the_truncation_of_equals_does_not_depend_on_the_size() -> None:

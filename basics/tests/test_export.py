@@ -280,6 +280,25 @@ def test_a_tokenizer_may_lie_elsewhere_but_must_fit(tmp_path: Path) -> None:
         load_text_model(tmp_path / "model", tokenizer=tmp_path / "larger")
 
 
+@pytest.mark.parametrize(
+    ("num_rows", "is_told"), [(256, False), (300, True), (511, True), (512, None), (1_000, None)]
+)
+def test_rows_that_are_left_out_are_told_and_far_more_than_padding_are_refused(
+    num_rows: int, is_told: bool | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    Tokenizer(VOCAB, []).save(tmp_path / "tokenizer")
+    config = replace(varied_model({}).config, vocab_size=num_rows)
+    save_model(TransformerLM(config), tmp_path / "model")
+    if is_told is None:
+        with pytest.raises(ValueError, match=rf"has 256 tokens, the model in .* {num_rows:,}: the"):
+            load_text_model(tmp_path / "model", tokenizer=tmp_path / "tokenizer")
+        return
+    found = load_text_model(tmp_path / "model", tokenizer=tmp_path / "tokenizer")
+    assert len(found.model.output_weight) == 256
+    assert (f"has no text for {num_rows - 256} rows of the model" in caplog.text) == is_told
+
+
 @pytest.mark.parametrize("tied", [False, True])
 def test_rows_beyond_the_tokenizer_are_padding_and_never_drawn(tmp_path: Path, tied: bool) -> None:
     tokenizer = Tokenizer(VOCAB, [], SPECIALS)

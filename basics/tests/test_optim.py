@@ -344,6 +344,18 @@ def test_the_state_of_another_optimizer_is_refused(name: str, num_steps: int) ->
     assert mine.state_dict()["state"].keys() == before["state"].keys()
 
 
+@pytest.mark.parametrize("labels", [("a", None), (None, "a"), ("a", "b")])
+@pytest.mark.parametrize("name", OURS)
+def test_a_label_of_a_group_is_no_setting(name: str, labels: tuple[str | None, str | None]) -> None:
+    saved, other = (OURS[name]([torch.nn.Parameter(torch.ones(2, 3))]) for _ in labels)
+    for optimizer, label in zip((saved, other), labels, strict=True):
+        if label is not None:
+            optimizer.param_groups[0]["name"] = label
+    saved.param_groups[0]["lr"] = 0.125
+    other.load_state_dict(saved.state_dict())
+    assert other.state_dict() == saved.state_dict()
+
+
 def test_moments_of_other_names_are_refused() -> None:
     optimizer = AdamW([torch.nn.Parameter(torch.ones(2))])
     state = optimizer.state_dict()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lm_basics.model_config import uniform_transformer
+from lm_basics.optim import AdamWConfig
 from lm_basics.training import StepReport, TrainingConfig, train
 from lm_basics.training.run_loop import delayed_interrupt
 from lm_basics.transformer import TransformerLM
@@ -20,7 +21,9 @@ TOKENS = np.random.default_rng(0).integers(10, size=2_000).astype(np.uint16)
 CONFIG = TrainingConfig(steps=8, batch_size=2, checkpoint_every=2, keep_checkpoints=2)
 
 
-def run(folder: Path, config: TrainingConfig, on_step: Callable[[StepReport], None]) -> Tensor:
+def run(
+    folder: Path, config: TrainingConfig, on_step: Callable[[StepReport], None] | None
+) -> Tensor:
     torch.manual_seed(0)
     model = TransformerLM(
         uniform_transformer(vocab_size=10, context_length=8, d_model=8, num_layers=1, num_heads=2)
@@ -56,6 +59,27 @@ def test_the_step_is_kept_and_the_run_goes_on_from_it(
     assert steps == [6, 7, 8]
     assert "going on after step 5 of 8" in caplog.text
     assert checkpoints(tmp_path / "cut") == checkpoints(tmp_path / "whole") == [6, 8]
+
+
+def test_a_learning_rate_of_numpy_is_a_number_as_any_other(tmp_path: Path) -> None:
+    ends = []
+    for name, lr in (("python", 1e-2), ("numpy", np.float64(1e-2))):
+        config = replace(CONFIG, optimizer=AdamWConfig(lr=lr))
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / name, config, press_at(3))
+        ends.append(run(tmp_path / name, config, lambda _: None))
+    assert torch.equal(*ends)
+
+
+def test_where_nothing_can_fail_no_generator_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied: list[Tensor] = []
+    copy = torch.get_rng_state
+    monkeypatch.setattr(torch, "get_rng_state", lambda: copied.append(copy()) or copied[-1])
+    run(tmp_path, replace(CONFIG, checkpoint_every=None), None)
+    # For the one checkpoint.
+    assert len(copied) == 1
 
 
 def test_a_step_that_is_kept_anyway_is_kept_once(tmp_path: Path) -> None:

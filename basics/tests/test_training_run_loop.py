@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,6 +20,7 @@ from lm_basics.training.updates import GradientSteps
 from lm_basics.transformer import TransformerLM
 from lm_shared.metrics import read_metrics
 from lm_shared.runs import load_receipt
+from lm_shared.tensors import seed_everything
 
 PLAN = RunPlan(steps=10, checkpoint_every=4)
 
@@ -33,6 +35,7 @@ class Counter:
 
     def __init__(self) -> None:
         self.count = 0
+        self.done: list[int] = []
 
     def state_dict(self) -> dict[str, Any]:
         return {"count": self.count}
@@ -43,6 +46,7 @@ class Counter:
     def do_step(self, step: int) -> dict[str, Any]:
         assert step == self.count + 1
         self.count = step
+        self.done.append(step)
         return {"loss": 10.0 - step}
 
 
@@ -57,6 +61,11 @@ def opened(
 
 def checkpoints(folder: Path) -> list[str]:
     return sorted(path.name for path in (folder / "checkpoints").iterdir())
+
+
+def recorded(folder: Path) -> list[dict[str, Any]]:
+    lines = read_metrics(folder / "metrics.jsonl")
+    return [{name: one for name, one in line.items() if name != "elapsed_s"} for line in lines]
 
 
 def test_steps_after_the_checkpoint_are_done_and_recorded_again(tmp_path: Path) -> None:
@@ -154,7 +163,7 @@ class Validation:
 
 @pytest.mark.parametrize(
     ("step", "pressed_at", "kept"),
-    [(3, 3, [3]), (4, 4, [4]), (4, 0, [4]), (6, 6, [4, 6]), (10, 10, [8, 10])],
+    [(3, 3, [3]), (4, 4, [4]), (4, 0, [4]), (6, 6, [4, 6]), (10, 10, [8, 10]), (10, 0, [8, 10])],
 )
 def test_an_error_in_a_validation_does_not_take_the_checkpoint_with_it(
     step: int, pressed_at: int, kept: list[int], tmp_path: Path
@@ -171,24 +180,15 @@ def test_an_error_in_a_validation_does_not_take_the_checkpoint_with_it(
     assert checkpoints(tmp_path / "cut") == [f"step-{one:08}.safetensors" for one in kept]
     # What the validation found is made up for, once, even where the next process is killed.
     for killed_at in (step + 1, None):
-        done: list[int] = []
 
-        def kill(at: int, _: Any, done: list[int] = done, last: int | None = killed_at) -> None:
-            done.append(at)
+        def kill(at: int, _: Any, last: int | None = killed_at) -> None:
             if at == last:
                 raise RuntimeError("killed")
 
         with suppress(RuntimeError), opened(tmp_path / "cut", plan) as (loop, counter):
             loop.run(counter.do_step, on_step=kill, validate=Validation(counter, {}, 0))
-        assert step not in done
-    found, expected = (
-        [
-            {name: value for name, value in line.items() if name != "elapsed_s"}
-            for line in read_metrics(tmp_path / name / "metrics.jsonl")
-        ]
-        for name in ("cut", "whole")
-    )
-    assert found == expected
+        assert step not in counter.done
+    assert recorded(tmp_path / "cut") == recorded(tmp_path / "whole")
     assert checkpoints(tmp_path / "cut") == checkpoints(tmp_path / "whole")
 
 
@@ -204,6 +204,81 @@ def test_a_display_that_fails_at_ctrl_c_costs_no_step(
         loop.run(counter.do_step, on_step=fail)
     assert checkpoints(tmp_path) == ["step-00000003.safetensors"]
     assert "step 3 of 10 is kept: the same command goes on from it" in caplog.text
+
+
+class Display:
+    """Draws at random, as one may, and fails at one step, the first time."""
+
+    def __init__(self, fails_at: int | None, *, pressed: bool = False) -> None:
+        self.fails_at, self.pressed = fails_at, pressed
+        self.told: dict[int, Any] = {}
+
+    def __call__(self, step: int, values: Any) -> None:
+        # Python's generator is left out: the checks of types under pytest draw from it.
+        drawn = (torch.rand(3).tolist(), np.random.rand())  # noqa: NPY002
+        if step == self.fails_at:
+            self.fails_at = None
+            if self.pressed:
+                signal.raise_signal(signal.SIGINT)
+            raise OSError("no space")
+        self.told[step] = (dict(values), drawn)
+
+
+@pytest.mark.parametrize("validates", [False, True])
+@pytest.mark.parametrize(("step", "pressed"), [(4, False), (3, True), (10, False), (10, True)])
+def test_a_step_whose_display_failed_is_told_again_with_the_same_bits(
+    step: int, pressed: bool, validates: bool, tmp_path: Path
+) -> None:
+    plan = RunPlan(steps=10, checkpoint_every=4, validate_every=2)
+
+    def run(folder: Path, display: Display) -> list[dict[str, Any]]:
+        with opened(folder, plan) as (loop, counter):
+
+            def do_step(number: int) -> dict[str, Any]:
+                return counter.do_step(number) | {"odd": math.inf, "drawn": torch.rand(()).item()}
+
+            validate = Validation(counter, {}, 0) if validates else None
+            loop.run(do_step, on_step=display, validate=validate)
+        return recorded(folder)
+
+    seed_everything(0)
+    whole, cut = Display(None), Display(step, pressed=pressed)
+    expected = run(tmp_path / "whole", whole)
+    seed_everything(0)
+    with pytest.raises(KeyboardInterrupt if pressed else OSError, match="no space"):
+        run(tmp_path / "cut", cut)
+    seed_everything(1)
+    assert run(tmp_path / "cut", cut) == expected
+    assert cut.told == whole.told
+    assert checkpoints(tmp_path / "cut") == checkpoints(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("fails", ["display", "validation"])
+def test_an_error_after_the_last_step_loses_none(fails: str, tmp_path: Path) -> None:
+    plan, done = RunPlan(steps=8), []
+    for place in (fails, None):
+        with suppress(OSError), opened(tmp_path, plan) as (loop, counter):
+            fails_at: dict[int, Exception] = {8: OSError()} if place == "validation" else {}
+            loop.run(
+                counter.do_step,
+                on_step=Display(8 if place == "display" else None),
+                validate=Validation(counter, fails_at, 0),
+            )
+        done += counter.done
+    assert done == [*range(1, 9)]
+    assert len(read_metrics(tmp_path / "metrics.jsonl")) == 9
+    assert load_receipt(tmp_path).wall_s >= 0
+
+
+def test_a_state_that_cannot_be_saved_is_refused_before_the_folder_is_made(tmp_path: Path) -> None:
+    part = Counter()
+    setattr(part, "count", object())  # noqa: B010
+    with (
+        pytest.raises(TypeError, match="counter/count: expected dense tensors"),
+        open_run(tmp_path / "a", Config(), PLAN, {"counter": part}, device=torch.device("cpu")),
+    ):
+        pass
+    assert not (tmp_path / "a").exists()
 
 
 def test_the_best_checkpoint_stays(tmp_path: Path) -> None:

@@ -269,3 +269,26 @@ def test_sizes_that_do_not_fit_are_refused(overrides: dict[str, object], message
 def test_impossible_alternatives_are_refused(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_rows_are_copied_only_where_some_are_dropped(tied: bool) -> None:
+    model = TransformerLM(
+        uniform_transformer(
+            vocab_size=12,
+            context_length=4,
+            d_model=8,
+            num_layers=1,
+            num_heads=2,
+            tie_embeddings=tied,
+        )
+    )
+    before = list(model.parameters())
+    # There is none to drop from a number beyond the vocabulary on either.
+    for vocab_size in (12, 20):
+        model.drop_tokens_from(vocab_size)
+        assert all(a is b for a, b in zip(model.parameters(), before, strict=True))
+        assert model.config.vocab_size == 12
+    model.drop_tokens_from(9)
+    assert model.config.vocab_size == len(model.output_weight) == 9
+    assert torch.equal(model.token_embeddings.weight, before[0][:9])

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 
 import torch
@@ -62,8 +63,9 @@ def add_chat_tokens(
 ) -> tuple[TransformerLM, Tokenizer]:
     """Return model and tokenizer with the template's special tokens; those it has are kept.
 
-    The rows of new tokens begin as the mean of all rows, so that the model neither expects nor
-    rules them out (Hewitt, "Initializing New Word Embeddings", 2021).
+    The rows of new tokens begin as the mean of those of all known ones, so that the model neither
+    expects nor rules them out (Hewitt, "Initializing New Word Embeddings", 2021); they take the
+    place of padding, where there is any. All else of the model stays as it is.
     """
     known = tokenizer.special_token_ids
     missing = [token for token in template.special_tokens if token not in known]
@@ -73,17 +75,15 @@ def add_chat_tokens(
         tokenizer.vocab, tokenizer.merges, [*known, *missing], pattern=tokenizer.pattern
     )
     logger.info("The tokenizer lacks %s: added, and learned from here on.", ", ".join(missing))
-    num_new = grown.vocab_size - model.config.vocab_size
-    if num_new <= 0:
-        return model, grown
-    config = replace(model.config, vocab_size=grown.vocab_size)
-    wider = TransformerLM(config, ops=model.ops).to(model.output_weight.device)
-    weights = dict(model.state_dict())
-    for name, value in wider.state_dict().items():
-        if value.shape != weights[name].shape:
-            rows = weights[name]
-            weights[name] = torch.cat([rows, rows.mean(0, keepdim=True).expand(num_new, -1)])
-    wider.load_state_dict(weights)
+    num_known, num_rows = tokenizer.vocab_size, grown.vocab_size
+    wider = deepcopy(model)
+    for table in (wider.token_embeddings, wider.lm_head):
+        if table is not None:
+            rows = table.weight.detach()
+            learned, padding = rows[:num_known], rows[num_rows:]
+            new = learned.mean(0, keepdim=True).expand(num_rows - num_known, -1)
+            table.weight = nn.Parameter(torch.cat([learned, new, padding]))
+    wider.config = replace(model.config, vocab_size=len(wider.output_weight))
     return wider, grown
 
 

@@ -155,7 +155,8 @@ def _is_greedy(sampling: SamplingConfig) -> bool:
 def _keep_top_k(logits: Float[Tensor, "batch vocab"], top_k: int) -> Float[Tensor, "batch vocab"]:
     """Set all but the ``top_k`` largest logits to minus infinity (Fan et al., 2018)."""
     smallest = logits.topk(top_k, dim=-1).values[:, -1:]
-    is_above, is_equal = logits > smallest, logits == smallest
+    # What is no number is not to be hidden.
+    is_above, is_equal = (logits > smallest) | logits.isnan(), logits == smallest
     # Which of equals topk takes depends on the device and on the size of the batch.
     room = top_k - is_above.sum(-1, keepdim=True)
     is_kept = is_above | (is_equal & (is_equal.cumsum(-1) <= room))

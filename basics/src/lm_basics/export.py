@@ -45,6 +45,10 @@ OWN_TYPE = "lm_basics"
 MODEL_PARTS = ("*.json", "*.safetensors", "*.jinja")
 """Files of a saved model, for ``claim_folder``."""
 
+# Rows without a token: sizes are rounded up to a multiple of 256, or by a few hundredths.
+_MOST_PADDING = 255
+_MOST_PADDING_SHARE = 0.05
+
 logger = logging.getLogger(__name__)
 
 
@@ -221,7 +225,7 @@ def load_text_model(
         ValueError: What ``load_model`` refuses, or a tokenizer of another model.
 
     Many models have more rows than their tokenizer has ids, to round sizes up for a GPU. These rows
-    are left out, so that nothing can draw a token without a text.
+    are left out, so that nothing can draw a token without a text; far more are refused.
     """
     if not Path(folder).is_dir():
         raise FileNotFoundError(f"there is no folder {folder} with a model")
@@ -233,17 +237,26 @@ def load_text_model(
     encoder, model = Tokenizer.from_folder(tokens), load_model(folder, ops=ops)
     named = encoder.special_token_ids.get(read_end_of_text(tokens) or END_OF_TEXT)
     stops = _named_ids(folder, "eos_token_id") or (() if named is None else (named,))
-    if encoder.vocab_size > model.config.vocab_size:
+    num_tokens, num_rows = encoder.vocab_size, model.config.vocab_size
+    num_padding, most = num_rows - num_tokens, max(_MOST_PADDING, _MOST_PADDING_SHARE * num_rows)
+    if not 0 <= num_padding <= most:
         raise ValueError(
-            f"the tokenizer in {tokens} has {encoder.vocab_size:,} tokens, the model in {folder} "
-            f"{model.config.vocab_size:,}: they do not belong together"
+            f"the tokenizer in {tokens} has {num_tokens:,} tokens, the model in {folder} "
+            f"{num_rows:,}: they do not belong together"
         )
     if stops and encoder.vocab.keys().isdisjoint(stops):
         raise ValueError(
             f"the model in {folder} ends with token {stops[0]:,}, which the tokenizer in {tokens} "
             f"with its {encoder.vocab_size:,} tokens lacks: they do not belong together"
         )
-    model.drop_tokens_from(encoder.vocab_size)
+    if num_padding:
+        logger.info(
+            "The tokenizer in %s has no text for %d rows of the model in %s: they are left out.",
+            tokens,
+            num_padding,
+            folder,
+        )
+        model.drop_tokens_from(num_tokens)
     return TextModel(
         model=model,
         tokenizer=encoder,

@@ -182,7 +182,9 @@ class TransformerLM(nn.Module):
         return self.token_embeddings.weight if self.lm_head is None else self.lm_head.weight
 
     def drop_tokens_from(self, vocab_size: int) -> None:
-        """Forget the rows of the embedding and the head from ``vocab_size`` on."""
+        """Forget the rows of the embedding and the head from ``vocab_size`` on, if any."""
+        if vocab_size >= self.config.vocab_size:
+            return
         for table in (self.token_embeddings, self.lm_head):
             if table is not None:
                 table.weight = nn.Parameter(table.weight.detach()[:vocab_size].clone())

@@ -77,9 +77,10 @@ class TrainingWatch:
 
     def on_step(self, report: StepReport) -> None:
         """Show the step, and sample if it is time, from the weights that are validated."""
-        if self.num_steps == 0:
+        if self._last_step == 0:
             self._keep_setting()
-        self.num_steps += 1
+        # A step of an earlier process may be told again, and has no speed in this one.
+        self.num_steps += report.tokens_per_s > 0
         self._last_step = report.step
         self.display.show_numbers(self.progress.add(report))
         is_due = self.sample_every is not None and report.step % self.sample_every == 0

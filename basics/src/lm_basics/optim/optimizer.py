@@ -5,21 +5,22 @@ The interface is torch's, without torch's compiler.
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Set
+from dataclasses import fields
 from inspect import unwrap
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lm_basics.optim.config import check_sgd
+from lm_basics.optim.config import OptimizerConfig, check_sgd
 
 Implementation = Literal["auto", "reference"]
 """``auto`` takes torch's fused kernel where the tensors allow it, ``reference`` never does."""
 
-# What torch's schedulers and ``add_param_group`` put into groups; no rule reads them.
-_ADDED = {"initial_lr", "max_lr", "min_lr", "max_momentum", "base_momentum", "swa_lr"}
-_ADDED |= {"param_names", "differentiable"}
+# What rules read of a group, the last two those of torch: labels and notes of schedulers are free.
+_SETTINGS = {one.name for config in get_args(OptimizerConfig) for one in fields(config)}
+_SETTINGS |= {"rule", "maximize", "nesterov"}
 
 
 class Optimizer(torch.optim.Optimizer):
@@ -44,7 +45,7 @@ class Optimizer(torch.optim.Optimizer):
         """
         # Torch compares no names: the moments of another rule would be taken for none.
         for own, saved in zip(self.param_groups, state_dict["param_groups"], strict=False):
-            self._check_names(saved.keys() - _ADDED, own.keys() - _ADDED)
+            self._check_names(saved.keys() & _SETTINGS, own.keys() & _SETTINGS)
         for state in state_dict["state"].values():
             self._check_names(state.keys(), state.keys() & self.state_names)
         unwrap(torch.optim.Optimizer.load_state_dict)(self, state_dict)

@@ -92,11 +92,11 @@ def train(
         strategy: Makes of model and settings what computes a step: in one process, or in many.
         validate: Measures the model from time to time, with averaged weights if there are any. What
             it calls ``val_loss`` decides which checkpoint is the best.
-        on_step: Called after each step, for displays.
+        on_step: Called after each step, for displays; see ``run_loop.AfterStep``.
         sinks: Second places for the metrics.
 
     Raises:
-        TypeError: The tokens are no integers.
+        TypeError: The tokens are no integers, or a part's state cannot be saved.
         ValueError: The folder holds another run, the data is too short or not of the model's
             vocabulary, or what the settings need is missing.
         FloatingPointError: The run diverged, by ``config.on_divergence``.
@@ -118,7 +118,9 @@ def train(
     with open_run(folder, run_config, plan, parts, device=loader.device, sinks=sinks) as loop:
         validation = loop.run(
             steps.do_step,
-            on_step=lambda step, values: steps.report(step, values, loop.record, on_step),
+            on_step=None
+            if on_step is None
+            else lambda step, values: steps.report(step, values, loop.record, on_step),
             validate=None if validate is None else lambda: steps.validate(validate),
         )
         flops, num_tokens = steps.flops_per_step * config.steps, steps.tokens * config.steps
@@ -173,10 +175,8 @@ class _Steps:
         self.tokens_per_s = self.rate.add(time.perf_counter() - began_at)
         return {"loss": loss, **numbers, "tokens": step * self.tokens}
 
-    def report(self, step: int, values: Metrics, record: RunRecord, on_step: OnStep | None) -> None:
+    def report(self, step: int, values: Metrics, record: RunRecord, on_step: OnStep) -> None:
         """Tell a display about a step that was done."""
-        if on_step is None:
-            return
         told = {name: values[name] for name in ("loss", "grad_norm", "lr_scale", "tokens")}
         on_step(
             StepReport(

@@ -31,7 +31,7 @@ class StepReport:
     elapsed_s: float
     """Seconds of training so far, of earlier processes too."""
     tokens_per_s: float
-    """Rate of the last steps of this process, without validation and checkpoints."""
+    """Rate of the last steps of this process, without validation and checkpoints; 0 before any."""
     validated_weights: Callable[[], AbstractContextManager[None]] = nullcontext
     """Returns a context in which the model has the weights that validations are of."""
 

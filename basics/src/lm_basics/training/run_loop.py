@@ -10,8 +10,9 @@ import random
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 
 from lm_basics.training.checkpoints import FOLDER_NAME, CheckpointFolder
-from lm_basics.training.snapshot import Stateful
+from lm_basics.training.snapshot import Stateful, check_states
 from lm_shared.config import hash_config
 from lm_shared.metrics import MetricsSink, read_metrics
 from lm_shared.runs import RunRecord, record_run
@@ -37,7 +38,10 @@ DoStep = Callable[[int], Metrics]
 """Does the step with that number, counted from 1, and returns its metrics."""
 
 AfterStep = Callable[[int, Metrics], None]
-"""Called after each step with (steps done, its metrics), for displays."""
+"""Called after each step with (steps done, its metrics), for displays.
+
+Where an error ended what follows a step, it is called for that step again when the run goes on.
+"""
 
 StopRule = Callable[[Metrics], bool]
 """Says from the metrics of a step whether it was the last one needed."""
@@ -86,9 +90,12 @@ def open_run(
         sinks: Second places for the metrics.
 
     Raises:
+        TypeError: A part's state cannot be saved.
         ValueError: The folder holds another run, or a damaged one.
         KeyboardInterrupt: Ctrl-C during the last step, after everything is written.
     """
+    # Not at the first checkpoint, which may be hours away.
+    check_states(parts)
     with record_run(folder, config, sinks=sinks) as record:
         loop = RunLoop(record, plan, parts, identity=hash_config(config), device=device)
         yield loop
@@ -143,7 +150,9 @@ class RunLoop:
         """
         self.steps_done = self._checkpoints.load(self._parts)
         self.record.metrics.resume_at(self.steps_done)
-        is_finished, is_cut_short = self._was_last(is_enough), self._checkpoints.is_cut_short
+        values = self._recorded_values()
+        is_finished = self.steps_done > 0 and self._is_last(values, is_enough)
+        is_cut_short = self._checkpoints.is_cut_short
         if is_finished and not is_cut_short:
             # Its last lines are there already.
             return {} if validate is None else dict(validate())
@@ -151,18 +160,20 @@ class RunLoop:
             _logger.info("going on after step %d of %d", self.steps_done, self.plan.steps)
         validation: dict[str, Any] = {}
         with delayed_interrupt() as is_interrupted:
-            if is_cut_short:
-                validation = self._end_step(validate, is_interrupted, is_finished=is_finished)
-            while not is_finished:
-                step = self.steps_done + 1
-                values = do_step(step)
-                self.steps_done = step
-                self.record.metrics.write(step=step, **values)
-                is_finished = self._is_last(values, is_enough)
-                if on_step is not None:
-                    with self._kept_on_error(is_interrupted):
-                        on_step(step, values)
-                validation = self._end_step(validate, is_interrupted, is_finished=is_finished)
+            while is_cut_short or not is_finished:
+                if not is_cut_short:
+                    step = self.steps_done + 1
+                    values = do_step(step)
+                    self.steps_done = step
+                    self.record.metrics.write(step=step, **values)
+                    is_finished = self._is_last(values, is_enough)
+                validation = self._end_step(
+                    None if on_step is None else partial(on_step, self.steps_done, values),
+                    validate,
+                    is_interrupted,
+                    is_finished=is_finished,
+                )
+                is_cut_short = False
             self.is_interrupted_at_end = is_interrupted()
         return validation
 
@@ -170,33 +181,41 @@ class RunLoop:
         """Return the record so far, of earlier processes too."""
         return read_metrics(self.record.metrics.path)
 
-    def _was_last(self, is_enough: StopRule | None) -> bool:
-        """Tell whether the step of the checkpoint was the last: a run that ended must not go on."""
+    def _recorded_values(self) -> Metrics:
+        """Return the metrics of the checkpoint's step; none where there is no checkpoint."""
         if self.steps_done == 0:
-            return False
+            return {}
         # The step's own line comes before that of its validation.
         line = next(one for one in self.lines() if one["step"] == self.steps_done)
-        return self._is_last(line, is_enough)
+        return {name: one for name, one in line.items() if name not in ("step", "elapsed_s")}
 
     def _is_last(self, values: Metrics, is_enough: StopRule | None) -> bool:
         return self.steps_done >= self.plan.steps or (is_enough is not None and is_enough(values))
 
     def _end_step(
         self,
+        tell: Callable[[], None] | None,
         validate: Callable[[], Metrics] | None,
         is_interrupted: Callable[[], bool],
         *,
         is_finished: bool,
     ) -> dict[str, Any]:
-        """Validate and save where that is due; end the run where Ctrl-C asked for it."""
+        """Tell, validate and save where that is due; end the run where Ctrl-C asked for it."""
         step, validation, val_loss = self.steps_done, {}, None
-        if validate is not None and (is_finished or _is_due(step, self.plan.validate_every)):
-            with self._kept_on_error(is_interrupted):
+        if not is_finished and not _is_due(step, self.plan.validate_every):
+            validate = None
+        is_due = is_finished or _is_due(step, self.plan.checkpoint_every)
+        # Nothing can fail where nothing is called, and no generator has to be copied.
+        is_idle = tell is None and validate is None
+        with nullcontext() if is_idle else self._kept_on_error(is_interrupted, is_due=is_due):
+            if tell is not None:
+                tell()
+            if validate is not None:
                 validation = dict(validate())
                 val_loss = self._validation_loss(validation)
+        if validate is not None:
             self.record.metrics.write(step=step, **validation)
-        is_best = val_loss is not None and self._checkpoints.would_be_best(val_loss)
-        is_due = is_finished or is_best or _is_due(step, self.plan.checkpoint_every)
+        is_due |= val_loss is not None and self._checkpoints.would_be_best(val_loss)
         # Asked once: it may change at any moment.
         is_stopping = is_interrupted()
         if is_due or is_stopping or self._checkpoints.is_cut_short:
@@ -206,7 +225,7 @@ class RunLoop:
         return validation
 
     @contextmanager
-    def _kept_on_error(self, is_interrupted: Callable[[], bool]) -> Iterator[None]:
+    def _kept_on_error(self, is_interrupted: Callable[[], bool], *, is_due: bool) -> Iterator[None]:
         """Save the step where an error ends the block before the checkpoint that is asked for.
 
         What the block drew at random is taken back: it is run again when the run goes on.
@@ -215,7 +234,7 @@ class RunLoop:
         try:
             yield
         except Exception:
-            if is_interrupted() or _is_due(self.steps_done, self.plan.checkpoint_every):
+            if is_due or is_interrupted():
                 self._random.load_state_dict(before)
                 self._save(is_extra=True, is_cut_short=True)
                 _logger.warning(self._kept)

@@ -4,7 +4,8 @@ The tensors lie in the file under their place (``optimizer/state/0/m``); its hea
 description: the states with a reference where a tensor was, what the caller wants to know later,
 and two hashes, of the tensors and of the header itself, because a file may keep its length and lose
 its content. What JSON lacks, such as tuples and keys that are no strings, is marked, so that a
-state comes back equal, types included; what cannot is refused.
+state comes back equal, types included; what cannot is refused. Only numbers and strings of a class
+derived from Python's, as ``np.float64`` is, come back as Python's own, which equal them.
 """
 
 import hashlib
@@ -29,7 +30,7 @@ _TENSOR = "$tensor"
 _MAPPINGS: dict[type, str] = {dict: "$items", OrderedDict: "$ordered"}
 _SEQUENCES: dict[type, str] = {list: "$list", tuple: "$tuple", torch.Size: "$size"}
 _KINDS = {mark: kind for kind, mark in (_MAPPINGS | _SEQUENCES).items()}
-_PLAIN = (type(None), bool, int, float, str)
+_PLAIN = (type(None), int, float, str)
 
 
 class TornSnapshotError(ValueError):
@@ -55,8 +56,11 @@ def pack(parts: Mapping[str, Stateful], about: Mapping[str, Any]) -> bytes:
     Raises:
         TypeError: A state holds something that is neither a tensor nor a plain value.
     """
-    tensors: dict[str, Tensor] = {}
-    states = {name: _encode(part.state_dict(), name, tensors) for name, part in parts.items()}
+    states, found = _describe(parts)
+    # Copies of their own: safetensors refuses tensors that share memory, as tied weights do.
+    tensors = {
+        place: tensor.detach().to("cpu", copy=True).contiguous() for place, tensor in found.items()
+    }
     description = {
         # First: its place is found without reading the rest.
         _HEADER_HASH: _NO_HASH,
@@ -69,6 +73,11 @@ def pack(parts: Mapping[str, Stateful], about: Mapping[str, Any]) -> bytes:
     header = _read_header(data)
     signed = header.replace(_NO_HASH.encode(), _hash_header(header).encode(), 1)
     return b"".join((signed, memoryview(data)[len(header) :]))
+
+
+def check_states(parts: Mapping[str, Stateful]) -> None:
+    """Raise the ``TypeError`` that ``pack`` would, and copy nothing."""
+    _describe(parts)
 
 
 def unpack(data: bytes, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -125,22 +134,29 @@ def restore(parts: Mapping[str, Stateful], states: Mapping[str, Any], name: str)
             raise ValueError(f"{name} does not fit the {part_name}: {error}") from error
 
 
+def _describe(parts: Mapping[str, Stateful]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return the states as JSON, and their tensors by place."""
+    tensors: dict[str, Tensor] = {}
+    states = {name: _encode(part.state_dict(), name, tensors) for name, part in parts.items()}
+    return states, tensors
+
+
 def _encode(value: Any, place: str, tensors: dict[str, Tensor]) -> Any:
     """Return ``value`` as JSON and put its tensors into ``tensors``."""
+    # JSON writes what is derived from a number or a string by the value of the base.
+    if isinstance(value, _PLAIN):
+        return value
     # The very types: what is derived from one, a named tuple for instance, would come back as it.
     kind = type(value)
-    if kind in _PLAIN:
-        return value
     if kind is Tensor and value.layout is torch.strided and value.dtype is not torch.complex128:
         # Keys may hold slashes, and 1 and "1" may be keys side by side.
         while place in tensors:
             place += "'"
-        # A copy of its own: safetensors refuses tensors that share memory, as tied weights do.
-        tensors[place] = value.detach().to("cpu", copy=True).contiguous()
+        tensors[place] = value
         return {_TENSOR: place}
     if kind in _MAPPINGS:
         items = [(key, _encode(one, f"{place}/{key}", tensors)) for key, one in value.items()]
-        if kind is dict and all(type(key) is str and not key.startswith("$") for key in value):
+        if kind is dict and all(isinstance(key, str) and not key.startswith("$") for key in value):
             return dict(items)
         # JSON would turn the integers that optimizers count parameters with into strings.
         return {_MAPPINGS[kind]: [(_encode(key, place, tensors), one) for key, one in items]}
