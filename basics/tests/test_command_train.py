@@ -3,6 +3,7 @@
 import importlib.util
 import logging
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,23 @@ def test_a_run_leaves_samples_setting_and_report(
     assert numbers["is_finished"]
     assert numbers["mfu"] > 0
     assert f"wrote {folder / 'model'} and {folder / 'report.html'}" in printed
+
+
+def test_samples_that_failed_are_made_up_for_and_no_step_is_done_again(
+    tmp_path: Path, train: tuple[object, ...], capsys: Capture
+) -> None:
+    folder, samples = tmp_path / "run", tmp_path / "run" / "samples.jsonl"
+    assert run(*train, "--prompt", "to be") == 0
+    # Anew, and with a folder there, which no file can replace.
+    shutil.rmtree(folder / "checkpoints")
+    samples.unlink()
+    samples.mkdir()
+    assert run(*train, "--prompt", "to be") == 2
+    assert "samples.jsonl" in capsys.readouterr().err
+    samples.rmdir()
+    assert run(*train, "--prompt", "to be") == 0
+    assert "already finished: 4 steps" in capsys.readouterr().out
+    assert [one.step for one in read_samples(samples)[0]] == [4]
 
 
 @pytest.mark.parametrize("keep_best", [False, True])
