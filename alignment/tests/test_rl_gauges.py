@@ -4,7 +4,7 @@ from dataclasses import replace
 import torch
 
 from lm_alignment.examples import Example
-from lm_alignment.rl.gauges import (
+from lm_alignment.rl.losses import (
     estimate_kl,
     informative_fraction,
     masked_mean,

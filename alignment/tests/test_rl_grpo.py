@@ -8,9 +8,9 @@ from alignment.tests.reference import PlainGenerator
 from lm_alignment.config import ConstantSum, GRPOConfig, SequenceClipped
 from lm_alignment.examples import Example
 from lm_alignment.masking import join_responses, response_log_probs
-from lm_alignment.rl.gauges import estimate_kl
 from lm_alignment.rl.grpo import GRPORunConfig, train_grpo
 from lm_alignment.rl.grpo_step import learn_from_rollouts
+from lm_alignment.rl.losses import estimate_kl
 from lm_alignment.rl.rollouts import Rollout
 from lm_alignment.templates import ChatTemplate
 from lm_alignment.verifiers import Reward

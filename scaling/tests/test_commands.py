@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from lm_scaling.commands.laws import read_candidates
 from lm_scaling.commands.main import main
-from lm_scaling.commands.plan import read_candidates
 from lm_scaling.experiment import ExperimentResult
 from lm_scaling.laws.parametric import ParametricLaw
 from lm_scaling.laws.parametric_fit import ParametricFit, fit_parametric

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lm_shared.metrics import MetricsSink, MetricsWriter
-from lm_shared.sinks import TensorBoardSink, WandbSink, require_sink
+from lm_shared.metrics import MetricsSink, MetricsWriter, TensorBoardSink, WandbSink, require_sink
 
 has_tensorboard = importlib.util.find_spec("tensorboard") is not None
 has_wandb = importlib.util.find_spec("wandb") is not None

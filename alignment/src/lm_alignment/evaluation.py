@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from lm_alignment.config import EvaluationConfig
 from lm_alignment.examples import Example
-from lm_alignment.rl.gauges import summarize_rollouts
+from lm_alignment.rl.losses import summarize_rollouts
 from lm_alignment.rl.rollouts import Rollout, collect_rollouts
 from lm_alignment.templates import ChatTemplate
 from lm_alignment.verifiers import RewardFunction

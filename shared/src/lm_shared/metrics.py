@@ -2,15 +2,19 @@
 
 Every line has ``step``, ``elapsed_s`` and the values of that step. The file only grows, so a killed
 process can damage nothing but its last line; opening the file again cuts such a line off.
+
+TensorBoard and Weights & Biases are second places, each an extra of this package.
 """
 
+import importlib
+import importlib.util
 import json
 import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 from lm_shared.files import read_json_lines, write_bytes
 
@@ -210,3 +214,92 @@ def _plain(name: str, value: Any) -> Value:
 
 def _to_json(value: Value) -> Value:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class TensorBoardSink:
+    """Writes event files that ``tensorboard --logdir`` shows.
+
+    ``resumed_at`` is the step that a resumed run goes on from: TensorBoard hides later points of
+    the interrupted one.
+
+    Raises:
+        ValueError: TensorBoard is not installed.
+    """
+
+    def __init__(self, folder: Path | str, *, resumed_at: int | None = None) -> None:
+        try:
+            tensorboard = importlib.import_module("torch.utils.tensorboard")
+        except ImportError as error:
+            raise _missing_extra("tensorboard") from error
+        purge_step = None if resumed_at is None else resumed_at + 1
+        self._writer = tensorboard.SummaryWriter(str(folder), purge_step=purge_step)
+
+    def write(self, step: int, values: Mapping[str, Value]) -> None:
+        """Write numbers as scalars and strings as text."""
+        for name, value in values.items():
+            if isinstance(value, str):
+                self._writer.add_text(name, value, step)
+            elif value is not None:
+                self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Write what is still held back."""
+        self._writer.close()
+
+
+class WandbSink:
+    """Sends metrics to Weights & Biases; ``mode="offline"`` keeps them in ``folder``.
+
+    A run that resumes under the same ``run_id`` goes on in the same place.
+
+    Raises:
+        ValueError: W&B is not installed.
+    """
+
+    def __init__(
+        self,
+        project: str,
+        folder: Path | str,
+        config: Mapping[str, Any],
+        *,
+        run_id: str | None = None,
+        mode: Literal["online", "offline"] = "offline",
+    ) -> None:
+        try:
+            wandb = importlib.import_module("wandb")
+        except ImportError as error:
+            raise _missing_extra("wandb") from error
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        self._run = wandb.init(
+            project=project,
+            dir=str(folder),
+            config=dict(config),
+            id=run_id,
+            resume="allow",
+            mode=mode,
+        )
+
+    def write(self, step: int, values: Mapping[str, Value]) -> None:
+        """Log the values of one step."""
+        self._run.log(dict(values), step=step)
+
+    def close(self) -> None:
+        """Finish the run."""
+        self._run.finish()
+
+
+def require_sink(name: Literal["tensorboard", "wandb"]) -> None:
+    """Check that a sink's package is there, for a run that opens the sink later.
+
+    Raises:
+        ValueError: it is not installed.
+    """
+    if importlib.util.find_spec(name) is None:
+        raise _missing_extra(name)
+
+
+def _missing_extra(name: str) -> ValueError:
+    return ValueError(
+        f"{name} is not installed: add the extra, by uv run --extra {name} in the workspace, or "
+        f"elsewhere by pip install 'lm-shared[{name}]'"
+    )

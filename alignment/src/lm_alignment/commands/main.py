@@ -9,10 +9,10 @@ PACKAGE = "lm_alignment.commands"
 DESCRIPTION = "From a model that continues text to one that answers."
 COMMANDS: Commands = {
     "sft": (
-        "sft:fine_tune_by_recipe",
+        "training:fine_tune_by_recipe",
         "Fine-tune a model on the first training examples of a task.",
     ),
-    "grpo": ("grpo:reinforce_by_recipe", "Train a model on the rewards of its own answers."),
+    "grpo": ("training:reinforce_by_recipe", "Train a model on the rewards of its own answers."),
     "evaluate": (
         "evaluate:evaluate_by_recipe",
         "Answer held-out questions and print the mean reward with its 95% interval.",

@@ -18,8 +18,13 @@ from torch import Tensor
 from lm_alignment.config import Aggregation, GRPOConfig, Objective
 from lm_alignment.masking import ResponseBatch, join_responses, response_log_probs
 from lm_alignment.rl.advantages import normalize_groups
-from lm_alignment.rl.gauges import estimate_kl, informative_fraction, summarize_rollouts
-from lm_alignment.rl.losses import add_up, token_losses
+from lm_alignment.rl.losses import (
+    add_up,
+    estimate_kl,
+    informative_fraction,
+    summarize_rollouts,
+    token_losses,
+)
 from lm_alignment.rl.rollouts import Rollout
 from lm_basics.training.updates import GradientSteps
 from lm_basics.transformer import TransformerLM

@@ -27,9 +27,8 @@ from lm_basics.training.samples import Sample, SampleWriter
 from lm_basics.transformer import TransformerLM
 from lm_shared import display
 from lm_shared.files import read_json, write_json
-from lm_shared.metrics import MetricsSink, Value
+from lm_shared.metrics import MetricsSink, TensorBoardSink, Value, WandbSink, require_sink
 from lm_shared.runs import CONFIG_NAME
-from lm_shared.sinks import TensorBoardSink, WandbSink, require_sink
 
 _BAR_WIDTH = 40
 _SHOWN_CHARACTERS = 300

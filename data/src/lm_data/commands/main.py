@@ -9,7 +9,7 @@ PACKAGE = "lm_data.commands"
 DESCRIPTION = "From web crawls to curated documents."
 COMMANDS: Commands = {
     "sample-crawl": (
-        "sample_crawl:sample_crawl_by_recipe",
+        "curate:sample_crawl_by_recipe",
         "Write a sample crawl: WARC files, ``truth.jsonl`` and ``config.json``.",
     ),
     "curate": (

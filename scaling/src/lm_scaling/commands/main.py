@@ -13,11 +13,11 @@ COMMANDS: Commands = {
         "Train one small model per width and budget; write their table and a plan's candidates.",
     ),
     "fit": (
-        "fit:fit",
+        "laws:fit",
         "Fit a law to a table of runs and print it, with the best size and data for each budget.",
     ),
     "plan": (
-        "plan:plan_run",
+        "laws:plan_run",
         "Choose a model and its tokens for a budget, from a table of finished runs.",
     ),
 }
