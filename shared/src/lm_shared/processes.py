@@ -11,6 +11,7 @@ import os
 import pickle
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -24,6 +25,7 @@ from typing import Any, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_MOST_S_TO_WRITE_DOWN = 1.0
 _WAITING_PER_WORKER = 2
 
 
@@ -109,8 +111,12 @@ class ProcessPool:
 
     def _describe_death(self) -> str:
         """Name the process that ended first: the pool then terminates the others."""
+        deadline_s = time.monotonic() + _MOST_S_TO_WRITE_DOWN
         for process in self._processes:
             process.join()
+            # The pool's own thread may have waited for it as well, and be about to write it down.
+            while process.exitcode is None and time.monotonic() < deadline_s:
+                time.sleep(0.001)
         codes = {one.pid: one.exitcode for one in self._processes if one.exitcode}
         first = {pid: code for pid, code in codes.items() if code != -signal.SIGTERM} or codes
         deaths = [f"process {pid} {_describe_exit(code)}" for pid, code in first.items()]
