@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -74,6 +75,23 @@ def test_a_dead_worker_is_named(how: signal.Signals, said: str) -> None:
         ProcessPool(2) as pool,
     ):
         list(pool.map(partial(_die, how=how), range(4)))
+
+
+def test_an_end_that_is_written_down_late_is_waited_for() -> None:
+    class Late:
+        pid = 7
+        codes: ClassVar = [None, None, -signal.SIGSEGV]
+
+        def join(self) -> None:
+            """Return at once: another thread has waited for the process already."""
+
+        @property
+        def exitcode(self) -> int | None:
+            return self.codes.pop(0) if len(self.codes) > 1 else self.codes[0]
+
+    with ProcessPool(1) as pool, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pool, "_processes", [Late()])
+        assert "process 7 was ended by SIGSEGV" in pool._describe_death()
 
 
 def test_there_is_somebody_to_work() -> None:
