@@ -29,7 +29,7 @@ _ARENA_BYTES_PER_ENTRY = 4
 _LONG_CODES_PER_ENTRY = 2
 _BYTES_PER_ENTRY = 16
 _BYTES_FORESEEN = 1 << 18
-_FEWEST_CROSSING_BITS = 16
+_MOST_BYTES_OF_A_CHARACTER = 4
 _SCRATCH_BYTES = 1 << 15
 # Ids are handed over in parts of that many, which the processor's cache can hold.
 _ROOM_FOR_IDS = 1 << 17
@@ -74,22 +74,20 @@ class EncodingTables:
         self.pair_ranks = zeros_at_cache_lines(records.BUCKET << bits, np.uint64)
         self.pair_ranks[:] = _FREE
         self.pair_ranks_shift = 64 - bits
-        bits = max(_FEWEST_CROSSING_BITS, (16 * len(lefts)).bit_length())
-        self.crossings = np.zeros(1 << bits - 3, dtype=np.uint8)
-        self.crossings_shift = 64 - bits
-        self.crossing_kinds = np.zeros(1 << 16, dtype=np.uint16)
+        self.units = np.zeros(records.UNIT_CODES, dtype=np.uint32)
         record = Record(records.ENCODING_FIELDS)
         self.attach_to(record)
-        kernel("words:enter_crossings")(
+        merges = (address_of(lefts), address_of(rights), len(lefts))
+        kernel("merge_tables:enter_ranks")(record.address, *merges)
+        into, out_of = np.full((2, len(spans)), _NO_RANK, dtype=np.uint32)
+        kernel("merge_tables:enter_units")(
             record.address,
             token_bytes,
             address_of(spans),
-            address_of(lefts),
-            address_of(rights),
-            len(lefts),
-        )
-        kernel("word_merging:enter_ranks")(
-            record.address, address_of(lefts), address_of(rights), len(lefts)
+            *merges,
+            address_of(into),
+            address_of(out_of),
+            address_of(np.zeros(_MOST_BYTES_OF_A_CHARACTER, dtype=np.int64)),
         )
 
     def attach_to(self, record: Record) -> None:
@@ -99,9 +97,7 @@ class EncodingTables:
         record.attach(records.BYTE_RANKS, self.byte_ranks)
         record.attach(records.PAIR_RANKS, self.pair_ranks)
         record.attach(records.MERGED_IDS, self.merged_ids)
-        record.attach(records.CROSSING_KINDS, self.crossing_kinds)
-        record.attach(records.CROSSINGS, self.crossings)
-        record[records.CROSSINGS_SHIFT] = self.crossings_shift
+        record.attach(records.UNITS, self.units)
         record[records.PATTERN] = self.kernel_pattern
         record[records.PAIR_RANKS_SHIFT] = self.pair_ranks_shift
         record[records.PAIR_RANKS_MASK] = len(self.pair_ranks) // records.BUCKET - 1

@@ -14,6 +14,7 @@ _PACKAGE = "lm_basics.tokenizer.kernels"
 _MODULES = (
     "encoding",
     "merge_loop",
+    "merge_tables",
     "pair_heap",
     "primitives",
     "records",
@@ -35,8 +36,11 @@ _FUNCTIONS = {
     "merge_loop:enter_byte_pairs": (_RECORD, "int64", "int64*", "int64*"),
     "merge_loop:move_pairs": (_RECORD, "uint64*", "int64"),
     "merge_loop:merge_pairs": (_RECORD, "int64"),
-    "words:enter_crossings": (_RECORD, "uint8*", "int32*", "uint32*", "uint32*", "int64"),
-    "word_merging:enter_ranks": (_RECORD, "uint32*", "uint32*", "int64"),
+    "merge_tables:enter_ranks": (_RECORD, "uint32*", "uint32*", "int64"),
+    "merge_tables:enter_units": (
+        *(_RECORD, "uint8*", "int32*", "uint32*", "uint32*", "int64"),
+        *("uint32*", "uint32*", "int64*"),
+    ),
     "encoding:encode_text_16": (_RECORD, "uint8*", "int64", "uint16*"),
     "encoding:encode_text_32": (_RECORD, "uint8*", "int64", "uint32*"),
     "encoding:encode_segments_16": (_RECORD, "uint8*", "int64", "uint16*"),

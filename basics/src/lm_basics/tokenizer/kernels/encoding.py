@@ -17,7 +17,6 @@ from lm_basics.tokenizer.kernels.primitives import (
     load_word,
     store_word,
     uint8_at,
-    uint16_at,
     uint32_at,
     uint64_at,
 )
@@ -27,9 +26,6 @@ from lm_basics.tokenizer.kernels.records import (
     ARENA_SIZE,
     ARENA_USED,
     CLASSES,
-    CROSSING_KINDS,
-    CROSSINGS,
-    CROSSINGS_SHIFT,
     DONE,
     ENTRY,
     IDS_BEFORE,
@@ -39,7 +35,8 @@ from lm_basics.tokenizer.kernels.records import (
     LONG_CODES,
     LONG_CODES_SIZE,
     LONG_CODES_USED,
-    MAX_CACHED_BYTES,
+    MAX_KEPT_BYTES,
+    MAX_NOTED_BYTES,
     MOST_WORDS,
     NO_SPECIAL,
     NOTES,
@@ -65,7 +62,6 @@ from lm_basics.tokenizer.kernels.word_merging import (
     merge_word,
 )
 from lm_basics.tokenizer.kernels.words import (
-    MAX_KEY_BYTES,
     NOTE,
     NOTE_HIGH,
     NOTE_LOW,
@@ -75,12 +71,9 @@ from lm_basics.tokenizer.kernels.words import (
     copy_tail,
     is_long,
     length_of,
-    next_cut,
     read_words,
     same_bytes,
-    slot_of,
     start_of,
-    word_key,
 )
 
 LOW, HIGH, PLACE, CODES = range(ENTRY)
@@ -175,13 +168,12 @@ def _encode_segment(record, text, position, end, ids, ids_per_entry):
             pattern, text, position, unpadded_end, end, classes, table, mask, notes
         )
         size = stop - position
-        is_alone = size > MAX_CACHED_BYTES and count == 1
+        is_alone = size > MAX_NOTED_BYTES and count == 1
         full = _what_is_full(record, used, size, is_alone)
         if full != DONE:
             return _stop(record, position, used, full)
         if is_alone:
-            cut = _first_cut(record, text, position, stop)
-            used = _encode_pieces(record, text, position, size, cut, ids, used, ids_per_entry)
+            used = merge_word(record, text, position, size, ids, used)
             position = stop
             continue
         for number in range(count):
@@ -230,63 +222,32 @@ def _encode_word(record, text, notes, note, ids, used, ids_per_entry):
     low, high, slot = notes[note + NOTE_LOW], notes[note + NOTE_HIGH], notes[note + NOTE_SLOT]
     start, length = start_of(notes[note + NOTE_PLACE]), length_of(notes[note + NOTE_PLACE])
     entry = _find_entry(record, text, start, length, low, high, slot)
-    if uint64_at(record[WORDS])[entry + HIGH] == _NONE and length > MAX_KEY_BYTES:
-        cut = _first_cut(record, text, start, start + length)
-        if cut < start + length:
-            return _encode_pieces(record, text, start, length, cut, ids, used, ids_per_entry)
-    return _encode_whole(record, text, start, length, low, high, entry, ids, used, ids_per_entry)
-
-
-@njit
-def _encode_pieces(record, text, start, length, cut, ids, used, ids_per_entry):
-    """Encode a long word between the places that no merge crosses, of which ``cut`` is the first.
-
-    Nearly all pieces are short and in the table: for them everything happens here.
-    """
-    table, mask = uint64_at(record[WORDS]), np.uint64(record[WORDS_CAPACITY] - 1)
-    kinds, crossings = uint16_at(record[CROSSING_KINDS]), uint8_at(record[CROSSINGS])
-    shift = np.uint64(record[CROSSINGS_SHIFT])
-    place, end = start, start + length
-    while True:
-        size = cut - place
-        is_done = False
-        if size <= MAX_KEY_BYTES:
-            low, high = word_key(text, place, size)
-            entry = np.int64(slot_of(low, high, mask)) * ENTRY
-            amount = np.int64(table[entry + PLACE] & _BYTE)
-            if (
-                table[entry + LOW] == low
-                and table[entry + HIGH] == high
-                and amount <= ids_per_entry
-            ):
-                store_word(ids, used, table[entry + CODES])
-                used += amount
-                is_done = True
-        if not is_done:
-            used = _encode_piece(record, text, place, size, ids, used, ids_per_entry)
-        if cut >= end:
-            return used
-        place = cut
-        cut = next_cut(kinds, crossings, shift, text, start, place, end)
-
-
-@njit
-def _encode_piece(record, text, start, length, ids, used, ids_per_entry):
-    """Encode a piece of any length."""
-    if length > MAX_CACHED_BYTES:
-        return merge_word(record, text, start, length, ids, used)
-    low, high = word_key(text, start, length)
-    slot = slot_of(low, high, np.uint64(record[WORDS_CAPACITY] - 1))
-    entry = _find_entry(record, text, start, length, low, high, slot)
-    return _encode_whole(record, text, start, length, low, high, entry, ids, used, ids_per_entry)
-
-
-@njit
-def _first_cut(record, text, start, end):
-    """Return the first place in a word that no merge crosses, its end if there is none."""
-    kinds, crossings = uint16_at(record[CROSSING_KINDS]), uint8_at(record[CROSSINGS])
-    shift = np.uint64(record[CROSSINGS_SHIFT])
-    return next_cut(kinds, crossings, shift, text, start, start, end)
+    table = uint64_at(record[WORDS])
+    if table[entry + HIGH] != _NONE:
+        amount = np.int64(table[entry + PLACE] & _BYTE)
+        _write_codes(record, table[entry + CODES], amount, ids, used, ids_per_entry)
+        return used + amount
+    end = merge_word(record, text, start, length, ids, used)
+    if (
+        length > MAX_KEPT_BYTES
+        or record[WORDS_USED] >= record[WORDS_LIMIT] + MOST_WORDS
+        or record[ARENA_USED] + length > record[ARENA_SIZE]
+        or record[LONG_CODES_USED] + end - used > record[LONG_CODES_SIZE]
+    ):
+        return end
+    table[entry + LOW] = low
+    table[entry + HIGH] = high
+    table[entry + PLACE] = (
+        np.uint64(record[ARENA_USED]) << _ARENA_SHIFT
+        | np.uint64(length) << _LENGTH_SHIFT
+        | np.uint64(end - used)
+    )
+    table[entry + CODES] = _read_codes(record, ids, used, end, ids_per_entry)
+    if is_long(high):
+        copy_bytes(text, start, length, uint8_at(record[ARENA]), record[ARENA_USED])
+        record[ARENA_USED] += length
+    record[WORDS_USED] += 1
+    return end
 
 
 @njit
@@ -306,36 +267,6 @@ def _find_entry(record, text, start, length, low, high, slot):
         slot = (slot + _ONE) & mask
         entry = np.int64(slot) * ENTRY
     return entry
-
-
-@njit
-def _encode_whole(record, text, start, length, low, high, entry, ids, used, ids_per_entry):
-    """Write the ids of an entry, which is filled first where it is free and there is room."""
-    table = uint64_at(record[WORDS])
-    if table[entry + HIGH] != _NONE:
-        amount = np.int64(table[entry + PLACE] & _BYTE)
-        _write_codes(record, table[entry + CODES], amount, ids, used, ids_per_entry)
-        return used + amount
-    end = merge_word(record, text, start, length, ids, used)
-    if (
-        record[WORDS_USED] >= record[WORDS_LIMIT] + MOST_WORDS
-        or record[ARENA_USED] + length > record[ARENA_SIZE]
-        or record[LONG_CODES_USED] + end - used > record[LONG_CODES_SIZE]
-    ):
-        return end
-    table[entry + LOW] = low
-    table[entry + HIGH] = high
-    table[entry + PLACE] = (
-        np.uint64(record[ARENA_USED]) << _ARENA_SHIFT
-        | np.uint64(length) << _LENGTH_SHIFT
-        | np.uint64(end - used)
-    )
-    table[entry + CODES] = _read_codes(record, ids, used, end, ids_per_entry)
-    if is_long(high):
-        copy_bytes(text, start, length, uint8_at(record[ARENA]), record[ARENA_USED])
-        record[ARENA_USED] += length
-    record[WORDS_USED] += 1
-    return end
 
 
 @njit(inline="always")

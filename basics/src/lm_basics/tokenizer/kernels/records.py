@@ -37,6 +37,9 @@ RANK_BITS, ID_BITS = 22, 21
 NO_ID = (1 << ID_BITS) - 1
 """Neighbour of the first and the last token of a word; real ids are below."""
 
+UNIT_CODES = 1 << 17
+"""Code points that a character to begin with may have: the planes in use, rare ideographs apart."""
+
 BUCKET = 8
 """Entries of the table of merges that are compared at once: a cache line."""
 
@@ -85,9 +88,7 @@ MAX_LOAD = 0.6
     PAIR_RANKS_SHIFT,
     PAIR_RANKS_MASK,
     MERGED_IDS,
-    CROSSING_KINDS,
-    CROSSINGS,
-    CROSSINGS_SHIFT,
+    UNITS,
     SCRATCH,
     SCRATCH_SIZE,
     SCRATCH_NEEDED,
@@ -99,13 +100,17 @@ MAX_LOAD = 0.6
     IDS_ROOM,
     IDS_BEFORE,
     ENCODING_FIELDS,
-) = range(WORD_FIELDS, WORD_FIELDS + 23)
+) = range(WORD_FIELDS, WORD_FIELDS + 21)
 
 NO_SPECIAL = -1
 """Where no special token follows a segment."""
 
-MAX_CACHED_BYTES = 255
-"""Longest word that the encoder remembers."""
+MAX_NOTED_BYTES = 255
+"""Longest word that is read together with others."""
+
+MAX_KEPT_BYTES = 40
+"""Longest word that the encoder remembers: longer ones, most of them clauses in writing without
+spaces, hardly ever come again."""
 
 # Learning merges.
 (

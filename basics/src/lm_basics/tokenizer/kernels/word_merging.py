@@ -1,11 +1,12 @@
 """The merges that apply to one word, earliest first.
 
 A *rank* is the place of a merge in the order of training. The tokens of a short word have slots,
-that of the byte where they begin; slot 0 and the one behind the word hold ``NO_ID``, which no merge
-joins with anything, so that every token has neighbours. The lane of a slot holds the rank of the
-merge of its token with the next one, and the slot itself in the low bits: one minimum over all
-lanes, which lie in vector registers, finds both. Tokens are never moved: a mask of 64 bits says
-where tokens start, and its bits lead to the neighbours.
+that of the unit where they begin (a byte, or a whole character, see ``merge_tables``); slot 0 and
+the one behind the word hold ``NO_ID``, which no merge joins with anything, so that every token has
+neighbours. The lane of a slot holds the rank of the merge of its token with the next one, and the
+slot itself in the low bits: one minimum over all lanes, which lie in vector registers, finds both.
+Tokens are never moved: a mask of 64 bits says where tokens start, and its bits lead to the
+neighbours.
 
     word  h u g s      ranks: u+g 5, h+ug 9      lanes (rank, slot), - for none
     starts 111111      slots .hugs.              (-) (5,2) (-) (-)      merge: slot 3 goes
@@ -19,33 +20,31 @@ between tokens. Still longer ones are merged a window at a time, or with a heap.
 import numpy as np
 from numba import njit
 
+from lm_basics.tokenizer.kernels.merge_tables import NO_RANK, find_rank, unit_at
 from lm_basics.tokenizer.kernels.primitives import (
     NUM_LANES,
     count_leading_zeros,
     count_trailing_zeros,
     load_lanes,
-    rank_in_bucket,
     set_lane,
     smallest_lane,
     uint32_at,
     uint64_at,
 )
 from lm_basics.tokenizer.kernels.records import (
-    BUCKET,
     BYTE_IDS,
     BYTE_RANKS,
-    ID_BITS,
     MERGED_IDS,
     NO_ID,
     PAIR_RANKS,
     PAIR_RANKS_MASK,
     PAIR_RANKS_SHIFT,
-    RANK_BITS,
     SCRATCH,
+    UNITS,
 )
 
-MAX_SHORT_BYTES = NUM_LANES - 2
-"""Longest word that has a lane for every slot."""
+MAX_SHORT_UNITS = NUM_LANES - 2
+"""Units of the longest word that has a lane in registers for every slot."""
 
 _PLACE_BITS = 10
 _LANES = 1 << _PLACE_BITS
@@ -53,78 +52,86 @@ _LANES = 1 << _PLACE_BITS
 MAX_MEDIUM_BYTES = _LANES - 2
 """Longest word with a place for every slot beside a rank in 32 bits."""
 
-NO_RANK = (1 << RANK_BITS) - 1
-"""Rank of pairs that no merge joins."""
-
 SCRATCH_PER_BYTE = 40
 """Bytes of scratch that a long word needs for each of its own."""
 
-_NO_RANK = np.uint64(NO_RANK)
-_RANK_MASK = np.uint64(NO_RANK)
-_RANK_SHIFT = np.uint64(RANK_BITS)
-_ID_SHIFT = np.uint64(ID_BITS)
-_FREE = np.uint64(0xFFFFFFFFFFFFFFFF)
-_MIX = np.uint64(0x9E3779B97F4A7C15)
 _ONE = np.uint64(1)
 _NONE = np.uint64(0)
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 _SLOT_BITS = 5
 _TWO = np.uint64(2)
 _NO_LANE = np.uint32(0xFFFFFFFF)
-_LARGEST_LANE = np.uint32(NO_RANK << _SLOT_BITS)
-_LARGEST_PLACE_LANE = np.uint32(NO_RANK << _PLACE_BITS)
+_LARGEST_LANE = np.uint32(NO_RANK << _PLACE_BITS)
 # Near the end of a window tokens may differ from those of the word.
 _MARGIN = 128
 _DEAD = np.uint32(0xFFFFFFFF)
 _HEAP_SHIFT = np.uint64(40)
 
 
-@njit(inline="always")
-def find_rank(pair_ranks, shift, mask, left, right):
-    """Return the rank of a pair, ``NO_RANK`` if no merge joins it."""
-    key = np.uint64(left) << _ID_SHIFT | np.uint64(right)
-    bucket = (key * _MIX) >> shift
-    rank = rank_in_bucket(pair_ranks, np.int64(bucket) * BUCKET, key)
-    while (rank == _NO_RANK) & (pair_ranks[np.int64(bucket) * BUCKET + BUCKET - 1] != _FREE):
-        bucket = (bucket + _ONE) & mask
-        rank = rank_in_bucket(pair_ranks, np.int64(bucket) * BUCKET, key)
-    return np.int64(rank)
-
-
-def enter_ranks(record, lefts, rights, num_merges):
-    """Fill the table of ranks, which is all ones before; of equal pairs the first one counts."""
-    pair_ranks = uint64_at(record[PAIR_RANKS])
-    shift, mask = np.uint64(record[PAIR_RANKS_SHIFT]), np.uint64(record[PAIR_RANKS_MASK])
-    for rank in range(num_merges):
-        key = np.uint64(lefts[rank]) << _ID_SHIFT | np.uint64(rights[rank])
-        bucket = (key * _MIX) >> shift
-        place = np.int64(bucket) * BUCKET
-        while pair_ranks[place] != _FREE and pair_ranks[place] >> _RANK_SHIFT != key:
-            place += 1
-            if place % BUCKET == 0:
-                bucket = (bucket + _ONE) & mask
-                place = np.int64(bucket) * BUCKET
-        if pair_ranks[place] == _FREE:
-            pair_ranks[place] = key << _RANK_SHIFT | np.uint64(rank)
-    return 0
-
-
 @njit
-def _merge_short_word(record, text, start, length, out, used):
-    """Write the ids of a word of at most 30 bytes to ``out[used:]``; return the new end."""
+def merge_word(record, text, start, length, out, used):
+    """Write the ids of a word to ``out[used:]``; return the new end."""
+    if length > MAX_MEDIUM_BYTES:
+        return _merge_in_windows(record, text, start, length, out, used)
+    number = _fill_lanes(record, text, start, length)
+    if number <= MAX_SHORT_UNITS:
+        return _merge_short_word(record, number, out, used)
+    return _merge_medium_word(record, number, out, used)
+
+
+@njit(inline="always")
+def _fill_lanes(record, text, start, length):
+    """Begin with the units of a word; return how many they are. Lanes without a pair have no rank.
+
+    Characters that are cut, and those that are no unit, are as many units as bytes.
+    """
+    byte_ids, byte_ranks = uint32_at(record[BYTE_IDS]), uint32_at(record[BYTE_RANKS])
+    pair_ranks, units = uint64_at(record[PAIR_RANKS]), uint32_at(record[UNITS])
+    shift, mask = np.uint64(record[PAIR_RANKS_SHIFT]), np.uint64(record[PAIR_RANKS_MASK])
+    lanes, ids, places = _lanes(record), _ids(record), _places(record)
+    slot, place, end = 0, start, start + length
+    byte, id_before = np.int64(-1), NO_ID
+    ids[0] = NO_ID
+    while place < end:
+        after = np.int64(text[place])
+        unit, size = np.int64(0), 1
+        if after >= 0x80:
+            unit, size = unit_at(units, text, place, end)
+        if unit == 0:
+            token = np.int64(byte_ids[after])
+        else:
+            token, after = unit - 1, np.int64(-1)
+        if after >= 0 and byte >= 0:
+            rank = np.int64(byte_ranks[byte << 8 | after])
+        else:
+            rank = find_rank(pair_ranks, shift, mask, id_before, token)
+        lanes[slot] = np.uint32(rank << _PLACE_BITS | slot)
+        slot += 1
+        ids[slot] = token
+        places[slot] = place - start
+        byte, id_before = after, token
+        place += size
+    ids[slot + 1] = NO_ID
+    places[slot + 1] = length
+    for lane in range(slot, (slot | (NUM_LANES - 1)) + 1):
+        lanes[lane] = _NO_LANE
+    return slot
+
+
+@njit(inline="always")
+def _merge_short_word(record, number, out, used):
+    """Merge at most 30 units."""
     merged_ids, pair_ranks = uint32_at(record[MERGED_IDS]), uint64_at(record[PAIR_RANKS])
     shift, mask = np.uint64(record[PAIR_RANKS_SHIFT]), np.uint64(record[PAIR_RANKS_MASK])
-    numbers = uint32_at(record[SCRATCH])
-    ids = uint32_at(record[SCRATCH] + 4 * NUM_LANES)
-    _fill_lanes(record, text, start, length, numbers, ids, NUM_LANES, _SLOT_BITS)
-    lanes = load_lanes(numbers, 0)
-    starts = (_ONE << np.uint64(length + 2)) - _ONE
+    ids = _ids(record)
+    lanes = load_lanes(_lanes(record), 0)
+    starts = (_ONE << np.uint64(number + 2)) - _ONE
     while True:
         best = smallest_lane(lanes)
         if best >= _LARGEST_LANE:
             break
         slot = np.int64(best & np.uint32(NUM_LANES - 1))
-        new = merged_ids[best >> _SLOT_BITS]
+        new = merged_ids[best >> _PLACE_BITS]
         behind = starts & (_ALL << np.uint64(slot + 1))
         right = count_trailing_zeros(behind)
         behind &= behind - _ONE
@@ -135,9 +142,9 @@ def _merge_short_word(record, text, start, length, out, used):
         rank = find_rank(pair_ranks, shift, mask, new, ids[after])
         rank_before = find_rank(pair_ranks, shift, mask, ids[before], new)
         lanes = set_lane(lanes, right, _NO_LANE)
-        lanes = set_lane(lanes, slot, np.uint32(rank << _SLOT_BITS | slot))
-        lanes = set_lane(lanes, before, np.uint32(rank_before << _SLOT_BITS | before))
-    starts &= (_ONE << np.uint64(length + 1)) - _TWO
+        lanes = set_lane(lanes, slot, np.uint32(rank << _PLACE_BITS | slot))
+        lanes = set_lane(lanes, before, np.uint32(rank_before << _PLACE_BITS | before))
+    starts &= (_ONE << np.uint64(number + 1)) - _TWO
     while starts != _NONE:
         out[used] = ids[count_trailing_zeros(starts)]
         starts &= starts - _ONE
@@ -146,30 +153,20 @@ def _merge_short_word(record, text, start, length, out, used):
 
 
 @njit
-def merge_word(record, text, start, length, out, used):
-    """Write the ids of a word to ``out[used:]``; return the new end."""
-    if length <= MAX_SHORT_BYTES:
-        return _merge_short_word(record, text, start, length, out, used)
-    if length <= MAX_MEDIUM_BYTES:
-        return _merge_medium_word(record, text, start, length, out, used)
-    return _merge_in_windows(record, text, start, length, out, used)
-
-
-@njit
-def _merge_medium_word(record, text, start, length, out, used):
+def _merge_medium_word(record, number, out, used):
     """The same as for short words with lanes in memory, of which 32 share a place in registers.
 
     Behind it ``_following`` still tells where each token ends.
     """
     merged_ids, pair_ranks = uint32_at(record[MERGED_IDS]), uint64_at(record[PAIR_RANKS])
     shift, mask = np.uint64(record[PAIR_RANKS_SHIFT]), np.uint64(record[PAIR_RANKS_MASK])
-    lanes, ids = uint32_at(record[SCRATCH]), uint32_at(record[SCRATCH] + 20 * _LANES)
-    following, preceding = _following(record), uint32_at(record[SCRATCH] + 12 * _LANES)
+    lanes, ids = _lanes(record), _ids(record)
+    following, preceding = _following(record), _preceding(record)
+    num_groups = (number >> _SLOT_BITS) + 1
     # Behind the groups of lanes lies one more without any rank.
-    num_groups = (length >> _SLOT_BITS) + 1
-    num_lanes = (num_groups + 1) * NUM_LANES
-    _fill_lanes(record, text, start, length, lanes, ids, num_lanes, _PLACE_BITS)
-    for slot in range(1, length + 1):
+    for lane in range(num_groups * NUM_LANES, (num_groups + 1) * NUM_LANES):
+        lanes[lane] = _NO_LANE
+    for slot in range(1, number + 1):
         following[slot] = slot + 1
         preceding[slot] = slot - 1
     smallest = load_lanes(lanes, num_groups * NUM_LANES)
@@ -177,7 +174,7 @@ def _merge_medium_word(record, text, start, length, out, used):
         smallest = set_lane(smallest, group, smallest_lane(load_lanes(lanes, group * NUM_LANES)))
     while True:
         best = smallest_lane(smallest)
-        if best >= _LARGEST_PLACE_LANE:
+        if best >= _LARGEST_LANE:
             break
         slot = np.int64(best & np.uint32(_LANES - 1))
         new = merged_ids[best >> _PLACE_BITS]
@@ -198,34 +195,43 @@ def _merge_medium_word(record, text, start, length, out, used):
                 changed = smallest_lane(load_lanes(lanes, other * NUM_LANES))
                 smallest = set_lane(smallest, other, changed)
     slot = 1
-    while slot <= length:
+    while slot <= number:
         out[used] = ids[slot]
         used += 1
         slot = np.int64(following[slot])
     return used
 
 
+# The scratch: five arrays of ``_LANES`` numbers and some, and what ``_are_tokens`` finds.
+
+
 @njit(inline="always")
-def _fill_lanes(record, text, start, length, lanes, ids, num_lanes, place_bits):
-    """Begin with the bytes of a word; lanes without a pair have no rank."""
-    byte_ids, byte_ranks = uint32_at(record[BYTE_IDS]), uint32_at(record[BYTE_RANKS])
-    for slot in range(num_lanes):
-        lanes[slot] = _NO_LANE
-    ids[0] = NO_ID
-    ids[length + 1] = NO_ID
-    byte = np.int64(text[start])
-    ids[1] = byte_ids[byte]
-    for slot in range(1, length):
-        after = np.int64(text[start + slot])
-        lanes[slot] = byte_ranks[byte << 8 | after] << place_bits | slot
-        ids[slot + 1] = byte_ids[after]
-        byte = after
+def _lanes(record):
+    return uint32_at(record[SCRATCH])
+
+
+@njit(inline="always")
+def _ids(record):
+    """Return the token of every slot."""
+    return uint32_at(record[SCRATCH] + 4 * (_LANES + NUM_LANES))
 
 
 @njit(inline="always")
 def _following(record):
-    """Return where, in a word of medium length, the token behind each one begins."""
-    return uint32_at(record[SCRATCH] + 8 * _LANES)
+    """Return which slot comes behind that of each token."""
+    return uint32_at(record[SCRATCH] + 8 * (_LANES + NUM_LANES))
+
+
+@njit(inline="always")
+def _preceding(record):
+    """Return which slot comes before that of each token."""
+    return uint32_at(record[SCRATCH] + 12 * (_LANES + NUM_LANES))
+
+
+@njit(inline="always")
+def _places(record):
+    """Return at which byte of the word each slot begins."""
+    return uint32_at(record[SCRATCH] + 16 * (_LANES + NUM_LANES))
 
 
 @njit
@@ -238,17 +244,20 @@ def _merge_in_windows(record, text, start, length, out, used):
     does not, which is rare, the whole word is merged with a heap.
     """
     kept, done, previous = used, 0, 0
-    following = _following(record)
+    following, places = _following(record), _places(record)
     while True:
         size = min(MAX_MEDIUM_BYTES, length - done)
-        end = _merge_medium_word(record, text, start + done, size, out, kept)
+        num_slots = _fill_lanes(record, text, start + done, size)
+        end = _merge_medium_word(record, num_slots, out, kept)
         is_last = done + size == length
-        first_length = np.int64(following[1]) - 1
-        slot, last_length, number = 1, 0, 0
-        while slot <= size and (is_last or following[slot] - 1 <= size - _MARGIN):
-            last_length = np.int64(following[slot]) - slot
-            slot = np.int64(following[slot])
+        first_length = np.int64(places[following[1]])
+        slot, last_length, number = np.int64(1), np.int64(0), 0
+        while slot <= num_slots and (is_last or places[following[slot]] <= size - _MARGIN):
+            behind = np.int64(following[slot])
+            last_length = np.int64(places[behind]) - np.int64(places[slot])
+            slot = behind
             number += 1
+        merged = np.int64(places[slot])
         if done > 0:
             place = start + done - previous
             if not _are_tokens(record, text, place, previous, first_length):
@@ -257,7 +266,7 @@ def _merge_in_windows(record, text, start, length, out, used):
             return end
         if number == 0:
             return _merge_by_heap(record, text, start, length, out, used)
-        kept, done, previous = kept + number, done + slot - 1, last_length
+        kept, done, previous = kept + number, done + merged, last_length
 
 
 @njit
@@ -266,9 +275,10 @@ def _are_tokens(record, text, place, first_length, second_length):
     length = first_length + second_length
     if length > MAX_MEDIUM_BYTES:
         return False
-    out = uint32_at(record[SCRATCH] + 16 * _LANES)
-    number = _merge_medium_word(record, text, place, length, out, 0)
-    return number == 2 and np.int64(_following(record)[1]) == first_length + 1
+    out = uint32_at(record[SCRATCH] + 20 * (_LANES + NUM_LANES))
+    num_slots = _fill_lanes(record, text, place, length)
+    number = _merge_medium_word(record, num_slots, out, 0)
+    return number == 2 and np.int64(_places(record)[_following(record)[1]]) == first_length
 
 
 @njit
