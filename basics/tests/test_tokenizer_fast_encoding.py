@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import jaxtyping
-import numpy as np
 import pytest
 import regex
 import tiktoken
@@ -110,52 +109,6 @@ def test_nasty_text_gives_the_plain_ids(any_pair: Pair) -> None:
         assert fast.encode_to_numpy(text).tolist() == ids, text
 
 
-@pytest.mark.usefixtures("unchecked")
-def test_random_tokenizers_give_the_plain_ids() -> None:
-    rng = random.Random(2)
-    for _ in range(100):
-        letters = rng.choice(["ab", "abc ", "aé日", "a '", "abcdefgh"]).encode()
-        tokens = [bytes([byte]) for byte in range(256)]
-        merges = []
-        for _ in range(rng.randint(0, 60)):
-            # Mostly what can occur, and again parts of what was made.
-            known = [*{bytes([letter]) for letter in letters}, *tokens[256:]]
-            merges.append((rng.choice(known), rng.choice(known)))
-            tokens.append(b"".join(merges[-1]))
-        tokens = list(dict.fromkeys(tokens))
-        ids = rng.sample(range(rng.choice([len(tokens), 1000, 1 << 17])), len(tokens))
-        vocab = dict(zip(ids, tokens, strict=True))
-        fast, plain = make_pair(vocab, merges, rng.choice([[], ["ab"], ["a", "ba"]]))
-        for _ in range(8):
-            data = bytes(rng.choices(letters, k=rng.choice([3, 14, 33, 66, 130, 300])))
-            text = data.decode(errors="replace")
-            assert fast.encode(text) == plain.encode(text), (vocab, merges, text)
-
-
-@pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("variant", [as_trained, with_sparse_ids_of_32_bits])
-def test_words_of_every_length_give_the_plain_ids(variant: Callable[[], Pair]) -> None:
-    # Keys hold 15 bytes, lanes about 30 or 64, entries 2 or 4 ids, the cache words of 255 bytes.
-    fast, plain = variant()
-    rng = random.Random(3)
-    for length in range(1, 301):
-        start = "".join(rng.choices("hat", k=length))
-        # Words that begin alike, with few ids and with one for every byte.
-        words = [start, start[:-1] + "x", start[:-3] + "qvz", "qxzj" * length, "é" * length]
-        text = " ".join([*(word[:length] for word in words), " ", *words[:3], "1" * length])
-        ids = plain.encode(text)
-        assert fast.encode(text) == ids, length
-        # Now from the cache.
-        assert fast.encode(text) == ids, length
-
-
-@pytest.mark.parametrize("unit", ["a", "that", "é", "日本", "1", ".", " ", "q"])
-def test_endless_words_give_the_plain_ids(pair: Pair, unit: str) -> None:
-    fast, plain = pair
-    text = f"the {'x' * 400} {unit * (50_001 // len(unit))} the"
-    assert fast.encode(text) == plain.encode(text)
-
-
 @pytest.mark.parametrize("variant", [as_trained, with_pattern_of_gpt4])
 @pytest.mark.parametrize("name", TEXT_CLASSES)
 def test_every_class_of_text_has_the_ids_of_plain_python(
@@ -164,27 +117,6 @@ def test_every_class_of_text_has_the_ids_of_plain_python(
     fast, plain = variant()
     text = write_class(name, 6000)
     assert fast.encode(text) == plain.encode(text)
-
-
-@pytest.mark.parametrize("letters", ["a", "ah", "thaes", " \n", "é日", "日本語a", "🙂\u200d👩"])
-def test_long_words_have_the_ids_of_plain_python_around_every_border(
-    pair: Pair, letters: str
-) -> None:
-    fast, plain = pair
-    rng = random.Random(6)
-    for length in (15, 16, 30, 31, 255, 256, 1021, 1022, 1023, 3000):
-        word = "".join(rng.choices(letters, k=length))
-        assert fast.encode(word) == plain.encode(word)
-
-
-def test_million_letters_are_one_word(pair: Pair) -> None:
-    # With n^2 steps this would take hours.
-    fast, _ = pair
-    for unit in ("that", "xq"):
-        text = unit * (1_000_000 // len(unit))
-        ids = fast.encode_to_numpy(text)
-        assert fast.decode(ids) == text
-        assert np.array_equal(fast.encode_to_numpy(text), ids)
 
 
 def _with_all_pairs_of_letters(letters: str, shift: int) -> Pair:
@@ -197,7 +129,7 @@ def _with_all_pairs_of_letters(letters: str, shift: int) -> Pair:
 
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(("variant", "shift"), [(as_trained, 1), (with_sparse_ids_of_32_bits, 0)])
-@pytest.mark.parametrize("lengths", [[1, 2, 3], [9, 14, 15, 16, 17, 40, 90, 250, 255, 256, 400]])
+@pytest.mark.parametrize("lengths", [[1, 2, 3], [9, 14, 15, 16, 17, 33, 39, 40, 41, 256]])
 def test_full_caches_grow_or_begin_anew_without_a_trace(
     variant: Callable[[], Pair], shift: int, lengths: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -215,7 +147,7 @@ def test_full_caches_grow_or_begin_anew_without_a_trace(
     fast, plain = variant() if max(lengths) < 9 else _with_all_pairs_of_letters("hatqz", shift)
     # Many short words fill the table, long ones the arenas of bytes and of ids.
     letters = [chr(letter) for letter in range(0x4E00, 0x4E40)] if max(lengths) < 9 else "hatqz"
-    num_words = 9000 if max(lengths) < 9 else 900
+    num_words = 9000 if max(lengths) < 9 else 2700
     for _ in range(3):
         words = ["".join(rng.choices(letters, k=rng.choice(lengths))) for _ in range(num_words)]
         text = " ".join(words) + END + " ".join(words[:100])

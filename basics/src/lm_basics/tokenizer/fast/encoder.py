@@ -30,7 +30,7 @@ _LONG_CODES_PER_ENTRY = 2
 _BYTES_PER_ENTRY = 16
 _BYTES_FORESEEN = 1 << 18
 _MOST_BYTES_OF_A_CHARACTER = 4
-_SCRATCH_BYTES = 1 << 15
+_SCRATCH_BYTES = 1 << 17
 # Ids are handed over in parts of that many, which the processor's cache can hold.
 _ROOM_FOR_IDS = 1 << 17
 _SLACK = 16
@@ -171,7 +171,10 @@ class _WordCache:
         self._record = Record(records.ENCODING_FIELDS)
         self._capacity = 0
         tables.attach_to(self._record)
-        self._record.attach(records.NOTES, np.zeros(4 * records.MOST_WORDS, dtype=np.uint64))
+        self._record.attach(records.NOTES, records.new_notes())
+        self._record.attach(records.QUEUE, np.zeros(records.MOST_WORDS, dtype=np.int64))
+        new_codes = np.empty(records.MOST_WORDS * records.MAX_NOTED_BYTES, dtype=np.uint32)
+        self._record.attach(records.NEW_CODES, new_codes)
         self._record.attach(records.TAIL, np.zeros(2 * records.PADDED_BYTES, dtype=np.uint8))
         self._set_scratch(_SCRATCH_BYTES)
         self._start_anew(_capacity_for(4 * len(words)))

@@ -42,7 +42,7 @@ class WordCounts:
         self.record = Record(records.WORD_FIELDS)
         self.record[records.PATTERN] = kernel_pattern
         self.record.attach(records.CLASSES, character_classes())
-        self.record.attach(records.NOTES, np.zeros(4 * records.MOST_WORDS, dtype=np.uint64))
+        self.record.attach(records.NOTES, records.new_notes())
         self.record.attach(records.TAIL, np.zeros(2 * records.PADDED_BYTES, dtype=np.uint8))
         self._attach_table(zeros_at_cache_lines(_SMALLEST_TABLE * records.ENTRY, np.uint64))
         self._attach_arena(np.empty(_SMALLEST_ARENA, dtype=np.uint8))

@@ -13,6 +13,7 @@ logger = logging.getLogger(__name__)
 _PACKAGE = "lm_basics.tokenizer.kernels"
 _MODULES = (
     "encoding",
+    "long_words",
     "merge_loop",
     "merge_tables",
     "pair_heap",

@@ -5,13 +5,14 @@ side by side, four of 16 bits or two of 32; if a word has more, they lie in an a
 says where. So a hit writes 8 bytes, whatever the number of ids, and moves on by that number: there
 is no branch that the processor would have to guess.
 
-A word that is not in the table is merged from its bytes and entered. When the table is full the
-caller enlarges or empties it.
+Words of a block that are not in the table are merged from their bytes and entered, unless they are
+so long that they will hardly come again. When the table is full the caller enlarges or empties it.
 """
 
 import numpy as np
 from numba import njit
 
+from lm_basics.tokenizer.kernels.long_words import merge_long_word, scratch_for
 from lm_basics.tokenizer.kernels.primitives import (
     int64_at,
     load_word,
@@ -38,11 +39,14 @@ from lm_basics.tokenizer.kernels.records import (
     MAX_KEPT_BYTES,
     MAX_NOTED_BYTES,
     MOST_WORDS,
+    NEW_CODES,
     NO_SPECIAL,
+    NOTE,
     NOTES,
     PADDED_BYTES,
     PATTERN,
     POSITION,
+    QUEUE,
     SCRATCH_FULL,
     SCRATCH_NEEDED,
     SCRATCH_SIZE,
@@ -57,12 +61,10 @@ from lm_basics.tokenizer.kernels.records import (
     WORDS_LIMIT,
     WORDS_USED,
 )
-from lm_basics.tokenizer.kernels.word_merging import (
-    SCRATCH_PER_BYTE,
-    merge_word,
-)
+from lm_basics.tokenizer.kernels.word_merging import merge_words
 from lm_basics.tokenizer.kernels.words import (
-    NOTE,
+    NOTE_AMOUNT,
+    NOTE_CODES,
     NOTE_HIGH,
     NOTE_LOW,
     NOTE_PLACE,
@@ -173,22 +175,20 @@ def _encode_segment(record, text, position, end, ids, ids_per_entry):
         if full != DONE:
             return _stop(record, position, used, full)
         if is_alone:
-            used = merge_word(record, text, position, size, ids, used)
+            used = merge_long_word(record, text, position, size, ids, used)
             position = stop
             continue
         for number in range(count):
             note = number * NOTE
             low, high = notes[note + NOTE_LOW], notes[note + NOTE_HIGH]
-            slot = notes[note + NOTE_SLOT]
-            entry = np.int64(slot) * ENTRY
-            if table[entry + LOW] == low and table[entry + HIGH] == high and not is_long(high):
-                place = table[entry + PLACE]
-                amount = np.int64(place & _BYTE)
-                if amount <= ids_per_entry:
-                    store_word(ids, used, table[entry + CODES])
-                    used += amount
-                    continue
-            used = _encode_word(record, text, notes, note, ids, used, ids_per_entry)
+            entry = np.int64(notes[note + NOTE_SLOT]) * ENTRY
+            amount = np.int64(table[entry + PLACE] & _BYTE)
+            is_word = table[entry + LOW] == low and table[entry + HIGH] == high
+            if not is_word or is_long(high) or amount > ids_per_entry:
+                used = _encode_others(record, text, number, count, ids, used, ids_per_entry)
+                break
+            store_word(ids, used, table[entry + CODES])
+            used += amount
         position = stop
     return _stop(record, position, used, DONE)
 
@@ -199,8 +199,8 @@ def _what_is_full(record, used, size, is_alone):
     # A word has at most one id a byte.
     if used + size > record[IDS_ROOM]:
         return IDS_FULL
-    if is_alone and size * SCRATCH_PER_BYTE > record[SCRATCH_SIZE]:
-        record[SCRATCH_NEEDED] = size * SCRATCH_PER_BYTE
+    if is_alone and scratch_for(size) > record[SCRATCH_SIZE]:
+        record[SCRATCH_NEEDED] = scratch_for(size)
         return SCRATCH_FULL
     room = min(
         record[ARENA_SIZE] - record[ARENA_USED],
@@ -217,44 +217,100 @@ def _stop(record, position, used, reason):
 
 
 @njit
-def _encode_word(record, text, notes, note, ids, used, ids_per_entry):
-    """Encode a word that is not the first entry of its slot, or whose ids fill no entry."""
-    low, high, slot = notes[note + NOTE_LOW], notes[note + NOTE_HIGH], notes[note + NOTE_SLOT]
-    start, length = start_of(notes[note + NOTE_PLACE]), length_of(notes[note + NOTE_PLACE])
-    entry = _find_entry(record, text, start, length, low, high, slot)
+def _encode_others(record, text, first, count, ids, used, ids_per_entry):
+    """Encode the noted words from the first one on that is no plain entry of its slot.
+
+    Those that are in no entry are merged together before anything is written.
+    """
+    notes, queue = uint64_at(record[NOTES]), int64_at(record[QUEUE])
+    room, num_new = record[NEW_CODES], 0
+    for number in range(first, count):
+        note = number * NOTE
+        if not _look_up(record, text, notes, note, ids_per_entry):
+            queue[num_new] = note
+            num_new += 1
+            notes[note + NOTE_CODES] = np.uint64(room)
+            room += 4 * length_of(notes[note + NOTE_PLACE])
+    if num_new > 0:
+        merge_words(record, text, notes, queue, num_new)
+        for index in range(num_new):
+            _keep_word(record, text, notes, queue[index], ids_per_entry)
+    for number in range(first, count):
+        codes = notes[number * NOTE + NOTE_CODES]
+        amount = np.int64(notes[number * NOTE + NOTE_AMOUNT])
+        if amount <= ids_per_entry:
+            store_word(ids, used, codes)
+        else:
+            words = uint32_at(np.int64(codes))
+            for index in range(amount):
+                ids[used + index] = words[index]
+        used += amount
+    return used
+
+
+@njit(inline="always")
+def _look_up(record, text, notes, note, ids_per_entry):
+    """Note the ids of a word, or where they are; return whether there is an entry."""
     table = uint64_at(record[WORDS])
-    if table[entry + HIGH] != _NONE:
-        amount = np.int64(table[entry + PLACE] & _BYTE)
-        _write_codes(record, table[entry + CODES], amount, ids, used, ids_per_entry)
-        return used + amount
-    end = merge_word(record, text, start, length, ids, used)
+    entry = _find_entry(record, text, notes, note)
+    if table[entry + HIGH] == _NONE:
+        return False
+    codes, amount = table[entry + CODES], table[entry + PLACE] & _BYTE
+    if amount > ids_per_entry:
+        codes = np.uint64(record[LONG_CODES]) + np.uint64(4) * codes
+    notes[note + NOTE_CODES], notes[note + NOTE_AMOUNT] = codes, amount
+    return True
+
+
+@njit
+def _keep_word(record, text, notes, note, ids_per_entry):
+    """Enter a merged word, if it is new, not too long, and there is room."""
+    amount = np.int64(notes[note + NOTE_AMOUNT])
+    new_codes = uint32_at(np.int64(notes[note + NOTE_CODES]))
+    codes = np.uint64(0)
+    if amount <= ids_per_entry:
+        for index in range(amount):
+            codes |= np.uint64(new_codes[index]) << np.uint64(64 // ids_per_entry * index)
+        notes[note + NOTE_CODES] = codes
+    place = notes[note + NOTE_PLACE]
+    start, length = start_of(place), length_of(place)
     if (
         length > MAX_KEPT_BYTES
         or record[WORDS_USED] >= record[WORDS_LIMIT] + MOST_WORDS
         or record[ARENA_USED] + length > record[ARENA_SIZE]
-        or record[LONG_CODES_USED] + end - used > record[LONG_CODES_SIZE]
+        or record[LONG_CODES_USED] + amount > record[LONG_CODES_SIZE]
     ):
-        return end
-    table[entry + LOW] = low
-    table[entry + HIGH] = high
+        return
+    table = uint64_at(record[WORDS])
+    entry = _find_entry(record, text, notes, note)
+    if table[entry + HIGH] != _NONE:
+        return
+    if amount > ids_per_entry:
+        long_codes, codes = uint32_at(record[LONG_CODES]), np.uint64(record[LONG_CODES_USED])
+        for index in range(amount):
+            long_codes[np.int64(codes) + index] = new_codes[index]
+        record[LONG_CODES_USED] += amount
+    high = notes[note + NOTE_HIGH]
+    table[entry + LOW], table[entry + HIGH] = notes[note + NOTE_LOW], high
     table[entry + PLACE] = (
         np.uint64(record[ARENA_USED]) << _ARENA_SHIFT
         | np.uint64(length) << _LENGTH_SHIFT
-        | np.uint64(end - used)
+        | np.uint64(amount)
     )
-    table[entry + CODES] = _read_codes(record, ids, used, end, ids_per_entry)
+    table[entry + CODES] = codes
     if is_long(high):
         copy_bytes(text, start, length, uint8_at(record[ARENA]), record[ARENA_USED])
         record[ARENA_USED] += length
     record[WORDS_USED] += 1
-    return end
 
 
 @njit
-def _find_entry(record, text, start, length, low, high, slot):
-    """Return the entry of a word, or the free one that it would take."""
+def _find_entry(record, text, notes, note):
+    """Return the entry of a noted word, or the free one that it would take."""
     table, arena = uint64_at(record[WORDS]), uint8_at(record[ARENA])
     mask = np.uint64(record[WORDS_CAPACITY] - 1)
+    low, high, slot = notes[note + NOTE_LOW], notes[note + NOTE_HIGH], notes[note + NOTE_SLOT]
+    start, length = start_of(notes[note + NOTE_PLACE]), length_of(notes[note + NOTE_PLACE])
     entry = np.int64(slot) * ENTRY
     while table[entry + HIGH] != _NONE:
         if table[entry + LOW] == low and table[entry + HIGH] == high:
@@ -267,29 +323,6 @@ def _find_entry(record, text, start, length, low, high, slot):
         slot = (slot + _ONE) & mask
         entry = np.int64(slot) * ENTRY
     return entry
-
-
-@njit(inline="always")
-def _write_codes(record, codes, amount, ids, used, ids_per_entry):
-    """Write the ids of an entry."""
-    if amount <= ids_per_entry:
-        store_word(ids, used, codes)
-    else:
-        long_codes = uint32_at(record[LONG_CODES])
-        for index in range(amount):
-            ids[used + index] = long_codes[np.int64(codes) + index]
-
-
-@njit(inline="always")
-def _read_codes(record, ids, used, end, ids_per_entry):
-    """Return the ids of an entry as one number, or where they were put in the arena of ids."""
-    if end - used <= ids_per_entry:
-        return load_word(ids, used)
-    long_codes, first = uint32_at(record[LONG_CODES]), record[LONG_CODES_USED]
-    for index in range(end - used):
-        long_codes[first + index] = ids[used + index]
-    record[LONG_CODES_USED] = first + end - used
-    return np.uint64(first)
 
 
 def measure_tokens(ids, num_ids, spans, vocab_size):

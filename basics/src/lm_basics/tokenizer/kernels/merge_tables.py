@@ -9,7 +9,8 @@ Merge the bytes of a character alone. Before each step they are a few tokens, of
 first and the last have neighbours outside. If the step comes earlier than every merge whose right
 token is that first one, and every merge whose left token is that last one, nothing outside comes
 between. Merges whose left token ends within a character, or whose right one begins within one, do
-not count, for valid UTF-8 has neither at the border of two characters.
+not count, for valid UTF-8 has neither at the border of two characters. And if every merge with the
+whole character comes after these steps, as wherever training learnt them, it is not there too soon.
 
     character  e3 81 8f     ranks: e3+81 0, e381+8f 70
     a unit if no merge into e3 comes before 0, none into e381 before 70, and none from 8f before 70
@@ -98,6 +99,8 @@ def enter_units(record, token_bytes, spans, lefts, rights, num_merges, into, out
     units = uint32_at(record[UNITS])
     for rank in range(num_merges - 1, -1, -1):
         left, right = np.int64(lefts[rank]), np.int64(rights[rank])
+        if spans[2 * left + 1] <= 0 or spans[2 * right + 1] <= 0:
+            continue
         if _is_whole_at_its_end(token_bytes, spans[2 * left], spans[2 * left + 1]):
             into[right] = rank
         if token_bytes[spans[2 * right]] & 0xC0 != 0x80:
@@ -142,6 +145,7 @@ def _merge_alone(record, token_bytes, start, size, into, out_of, tokens):
     shift, mask = np.uint64(record[PAIR_RANKS_SHIFT]), np.uint64(record[PAIR_RANKS_MASK])
     for offset in range(size):
         tokens[offset] = byte_ids[token_bytes[start + offset]]
+    last = 0
     for number in range(size - 1, 0, -1):
         first, best = 0, NO_RANK
         for place in range(number):
@@ -150,7 +154,8 @@ def _merge_alone(record, token_bytes, start, size, into, out_of, tokens):
                 first, best = place, rank
         if best == NO_RANK or into[tokens[0]] <= best or out_of[tokens[number]] <= best:
             return 0
+        last = max(last, best)
         tokens[first] = merged_ids[best]
         for place in range(first + 1, number):
             tokens[place] = tokens[place + 1]
-    return tokens[0] + 1
+    return tokens[0] + 1 if into[tokens[0]] > last and out_of[tokens[0]] > last else 0

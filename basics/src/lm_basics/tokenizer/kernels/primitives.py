@@ -91,6 +91,20 @@ def load_lanes(typing_context, numbers, position):
 
 
 @intrinsic
+def store_lanes(typing_context, numbers, position, lanes):
+    """Write 32 numbers to ``numbers[position]`` and behind."""
+    signature = types.void(numbers, types.int64, lanes)
+
+    def generate(context, builder, signature, arguments):
+        place = builder.gep(arguments[0], [arguments[1]])
+        store = builder.store(arguments[2], builder.bitcast(place, _LANES.as_pointer()))
+        store.align = 4
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
 def set_lane(typing_context, lanes, place, number):
     """Return the lanes with another number in one place."""
     signature = _lanes(lanes, types.int64, types.uint32)

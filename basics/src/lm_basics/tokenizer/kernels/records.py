@@ -25,6 +25,9 @@ copied to where more is readable behind it."""
 ENOUGH_WORDS = 32
 """Words that are looked up in one round; a block may add up to 60."""
 
+NOTE = 6
+"""64-bit numbers of a note on a word."""
+
 MOST_WORDS = 96
 """Words of one round at most: the room that there must be for notes and for new entries."""
 
@@ -89,6 +92,8 @@ MAX_LOAD = 0.6
     PAIR_RANKS_MASK,
     MERGED_IDS,
     UNITS,
+    QUEUE,
+    NEW_CODES,
     SCRATCH,
     SCRATCH_SIZE,
     SCRATCH_NEEDED,
@@ -100,7 +105,7 @@ MAX_LOAD = 0.6
     IDS_ROOM,
     IDS_BEFORE,
     ENCODING_FIELDS,
-) = range(WORD_FIELDS, WORD_FIELDS + 21)
+) = range(WORD_FIELDS, WORD_FIELDS + 23)
 
 NO_SPECIAL = -1
 """Where no special token follows a segment."""
@@ -179,3 +184,8 @@ class Record:
         for field in fields:
             del self._arrays[field]
             self._numbers[field] = 0
+
+
+def new_notes() -> NDArray[np.uint64]:
+    """Return room for the notes on the words of one round."""
+    return np.zeros(NOTE * MOST_WORDS, dtype=np.uint64)

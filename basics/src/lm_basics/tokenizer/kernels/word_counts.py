@@ -18,6 +18,7 @@ from lm_basics.tokenizer.kernels.records import (
     CLASSES,
     DONE,
     ENTRY,
+    NOTE,
     NOTES,
     PADDED_BYTES,
     PATTERN,
@@ -30,7 +31,6 @@ from lm_basics.tokenizer.kernels.records import (
     WORDS_USED,
 )
 from lm_basics.tokenizer.kernels.words import (
-    NOTE,
     NOTE_HIGH,
     NOTE_LOW,
     NOTE_PLACE,

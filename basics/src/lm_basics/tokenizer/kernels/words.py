@@ -27,15 +27,16 @@ from lm_basics.tokenizer.kernels.records import (
     ENTRY,
     GPT4,
     MAX_NOTED_BYTES,
+    NOTE,
     TAIL,
 )
 from lm_basics.tokenizer.kernels.scanner import certain_starts, next_end
 
 MAX_KEY_BYTES = 15
 
-NOTE = 4
-NOTE_LOW, NOTE_HIGH, NOTE_SLOT, NOTE_PLACE = range(NOTE)
-"""A note: both numbers of the key, the entry to look at, place and length in the text."""
+NOTE_LOW, NOTE_HIGH, NOTE_SLOT, NOTE_PLACE, NOTE_CODES, NOTE_AMOUNT = range(NOTE)
+"""A note: both numbers of the key, the entry to look at, place and length in the text; for the
+encoder also the ids, or the address of them, and how many they are."""
 
 LENGTH_BITS = 30
 
