@@ -100,14 +100,28 @@ def test_merges_may_come_between_the_bytes_of_a_character(characters: str) -> No
             _assert_same_ids(rng, characters, rng.sample(merges, len(merges)))
 
 
-def test_a_merge_across_a_border_comes_before_a_character() -> None:
-    # What follows の keeps its first byte no longer.
-    no, u = "の".encode(), "う".encode()
-    merges = [(no[:1], no[1:2]), (no[:2], no[2:]), (no, u[:2]), (u[:2], u[2:])]
-    tokens = [bytes([byte]) for byte in range(256)] + [a + b for a, b in merges]
-    fast, plain = make_pair(dict(enumerate(tokens)), merges)
-    assert plain.encode("のううの") == [258, u[2], 259, 257]
-    assert fast.encode("のううの") == plain.encode("のううの")
+NO, U = "の".encode(), "う".encode()
+
+
+@pytest.mark.parametrize(
+    ("merges", "text", "tokens"),
+    [
+        # What follows \N{HIRAGANA LETTER NO} keeps its first bytes no longer.
+        ([(NO[:2], NO[2:]), (NO, U[:2]), (U[:2], U[2:])], "のうう", [NO + U[:2], U[2:], U]),
+        ([(U[2:], b"a"), (U[:2], U[2:])], "うaう", [U[:2], U[2:] + b"a", U]),
+        # A merge of whole characters comes first, but only where there are any.
+        ([(NO[:2], NO[2:]), (U, b"a"), (b"a", NO), (U[:2], U[2:])], "うaの", [U, b"a" + NO]),
+    ],
+    ids=["before", "behind", "too soon"],
+)
+def test_a_merge_across_a_border_comes_before_a_character(
+    merges: list[tuple[bytes, bytes]], text: str, tokens: list[bytes]
+) -> None:
+    merges = [(NO[:1], NO[1:2]), *merges]
+    known = [bytes([byte]) for byte in range(256)] + [a + b for a, b in merges]
+    fast, plain = make_pair(dict(enumerate(dict.fromkeys(known))), merges)
+    assert [plain.vocab[token] for token in plain.encode(text)] == tokens
+    assert fast.encode(text) == plain.encode(text)
 
 
 @pytest.mark.usefixtures("unchecked")
