@@ -5,14 +5,14 @@ again and one that was interrupted goes on, so running the command again resumes
 in ``runs/speedrun``; open ``report.html`` there.
 """
 
-from lm_shared.command_line import choose_waiting, run_command
-
-# Counts before torch is imported.
-choose_waiting()
-
-import logging
-import shutil
 import sys
+
+from pipeline.command import run_speedrun
+
+if __name__ == "__main__":
+    # Here and not below: help and refused options need nothing of what the stages import.
+    sys.exit(run_speedrun())
+
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -52,16 +52,10 @@ from lm_data.shards import iterate_texts
 from lm_scaling.backends import TrainerBackend, run_sweep
 from lm_scaling.experiment import effective_parameters, flops_per_token, isoflop_experiments
 from lm_scaling.planner import Candidate, plan
-from lm_shared.command_options import Positional
 from lm_shared.config import from_dict, to_dict
 from lm_shared.display import progress
 from lm_shared.stages import Stage, StageRunner
-from lm_shared.tensors import (
-    choose_device,
-    choose_dtype,
-    require_determinism,
-    seed_everything,
-)
+from lm_shared.tensors import choose_device, choose_dtype
 from lm_systems.inference.engine import Engine
 from lm_systems.kernels.ops import get_ops
 from pipeline.recipes import (
@@ -72,19 +66,15 @@ from pipeline.recipes import (
     Recipe,
     ServingRecipe,
     Shape,
-    SizeName,
     TokenizerRecipe,
 )
-from pipeline.report import compare_answers, write_report
-from pipeline.sizes import RECIPES
-from pipeline.summary import announce_stage, summarize, tell_stage, write_summary
+from pipeline.report import compare_answers
+from pipeline.summary import announce_stage, tell_stage
 
 Result = dict[str, Any]
 TEMPLATE = ChatTemplate()
 REWARD = ExactAnswer()
 WORKERS = 1
-
-_logger = logging.getLogger(__name__)
 
 
 def run_pipeline(recipe: Recipe, folder: Path) -> list[Stage]:
@@ -163,7 +153,7 @@ def plan_pretraining(config: PlanRecipe, folder: Path, tokens: Stage) -> Result:
     chosen = plan(
         points,
         [_candidate(shape, data.train.vocab_size) for shape in config.candidates],
-        budget_flops=config.budget_flops(),
+        budget_flops=config.budget_flops(_kind_of_machine(device)),
         unique_tokens=data.train.num_tokens,
         max_epochs=config.max_epochs,
         tokens_multiple=config.rule.batch_size * config.candidates[0].context_length,
@@ -329,39 +319,6 @@ class Tokens:
         )
 
 
-def main(
-    size: Positional[SizeName] = "laptop",
-    *,
-    output: Path = Path("runs/speedrun"),
-    seed: int = 0,
-    fresh: bool = False,
-    resume: bool = False,
-) -> None:
-    """Raw web pages to an aligned, served language model.
-
-    Args:
-        size: smoke takes about a minute, laptop at most ten on two cores, gpu wants a GPU.
-        output: Where everything goes.
-        seed: Decides every random choice.
-        fresh: Delete what earlier runs of this size left, and start over.
-        resume: Reuse finished stages and go on with interrupted ones; so does leaving it out.
-    """
-    if fresh and resume:
-        raise ValueError("--fresh starts over and --resume goes on: give one of them")
-    recipe = RECIPES[size].with_seed(seed)
-    # Here and not after minutes: a seed or a device that cannot be.
-    seed_everything(seed)
-    choose_device(recipe.plan.device)
-    if fresh and (output / size).exists():
-        shutil.rmtree(output / size)
-    require_determinism()
-    stages = run_pipeline(recipe, output / size)
-    summary = summarize(stages, size=size, seed=seed)
-    write_summary(summary, output)
-    path = write_report(stages, summary, output)
-    _logger.info("%.0f s in all; the report is %s", summary.total_s, path)
-
-
 def _call(
     function: Callable[..., Result], config: Any, reads: Sequence[Stage], folder: Path
 ) -> Result:
@@ -377,5 +334,7 @@ def _candidate(shape: Shape, vocab_size: int) -> Candidate:
     )
 
 
-if __name__ == "__main__":
-    sys.exit(run_command("speedrun", main))
+def _kind_of_machine(device: torch.device) -> str:
+    """Return which reference machine a device is like."""
+    has_bfloat16 = device.type == "cpu" and choose_dtype("auto", device) == torch.bfloat16
+    return "cpu-bfloat16" if has_bfloat16 else device.type

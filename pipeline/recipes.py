@@ -3,8 +3,6 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal, Self
 
-import torch
-
 from lm_alignment.recipes import AlignmentRecipe
 from lm_basics.model_config import TransformerConfig, uniform_transformer
 from lm_basics.optim import AdamWConfig, MuonConfig, WarmupStableDecaySchedule
@@ -12,7 +10,6 @@ from lm_basics.training import TrainingConfig
 from lm_data.pipeline.steps import CurateConfig
 from lm_data.sample_crawl.pages import SampleCrawlConfig
 from lm_shared.config import DeviceName
-from lm_shared.tensors import choose_device, choose_dtype
 
 SizeName = Literal["smoke", "laptop", "gpu"]
 
@@ -112,12 +109,12 @@ class PlanRecipe:
     device: DeviceName = "cpu"
     """Where to compute."""
 
-    def budget_flops(self) -> float:
-        """Return the FLOPs that the reference machine does in the budget."""
-        device = choose_device(self.device)
-        kind = device.type
-        if kind == "cpu" and choose_dtype("auto", device) == torch.bfloat16:
-            kind = "cpu-bfloat16"
+    def budget_flops(self, kind: str) -> float:
+        """Return the FLOPs that the reference machine of a kind does in the budget.
+
+        Raises:
+            ValueError: there is no such reference machine.
+        """
         if kind not in self.flops_per_s:
             raise ValueError(f"no reference speed for {kind!r}, only for {list(self.flops_per_s)}")
         return self.budget_s * self.flops_per_s[kind]

@@ -169,7 +169,7 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         (["--speed", "fast"], "--speed"),
         (["--fresh", "--resume"], "give one of them"),
         (["--seed", "many"], "many"),
-        (["--seed", "-1"], "--seed=-1 is negative"),
+        (["--seed", "-1"], "--seed must be at least 0"),
     ],
 )
 def test_options_that_make_no_sense_exit_with_two(

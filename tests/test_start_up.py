@@ -13,23 +13,29 @@ from lm_shared.testing.processes import run_python
 UNITS = ["basics", "systems", "scaling", "data", "alignment"]
 HEAVY = ["torch", "transformers", "numba", "scipy", "matplotlib", "pyarrow", "triton"]
 
+ROOT = Path(__file__).parents[1]
+
 PROGRAM = """
 import contextlib, importlib, io, json, sys
 
 unit, heavy = sys.argv[1], json.loads(sys.argv[2])
-main = importlib.import_module(f"lm_{unit}.commands.main")
+if unit == "speedrun":
+    run, commands = importlib.import_module("pipeline.command").run_speedrun, ["smoke"]
+else:
+    main = importlib.import_module(f"lm_{unit}.commands.main")
+    run, commands = main.main, main.COMMANDS
 found = {}
-for arguments in [[], *([name] for name in main.COMMANDS)]:
+for arguments in [[], *([name] for name in commands)]:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
-        main.main([*arguments, "--help"])
+        run([*arguments, "--help"])
     found[" ".join(arguments)] = [name for name in heavy if name in sys.modules]
 print(json.dumps(found))
 """
 
 
-@pytest.mark.parametrize("unit", UNITS)
-def test_help_imports_nothing_heavy(unit: str, tmp_path: Path) -> None:
-    result = run_python(["-c", PROGRAM, unit, json.dumps(HEAVY)], folder=tmp_path)
+@pytest.mark.parametrize("unit", [*UNITS, "speedrun"])
+def test_help_imports_nothing_heavy(unit: str) -> None:
+    result = run_python(["-c", PROGRAM, unit, json.dumps(HEAVY)], folder=ROOT)
     assert result.returncode == 0, result.stderr
     found = json.loads(result.stdout)
     assert len(found) > 1

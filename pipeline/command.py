@@ -1,0 +1,68 @@
+"""The speedrun's command line: what it takes, and what it writes when the stages are done."""
+
+import logging
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from lm_shared.command_line import choose_waiting, run_command
+from lm_shared.command_options import Least, Positional
+from pipeline.recipes import SizeName
+from pipeline.sizes import RECIPES
+from pipeline.summary import summarize, write_summary
+
+_logger = logging.getLogger(__name__)
+
+
+def run_speedrun(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return the exit code.
+
+    Raises:
+        SystemExit: help was asked for (code 0), or the arguments cannot be understood (code 2).
+    """
+    # Counts before torch is imported.
+    choose_waiting()
+    return run_command("speedrun", main, argv)
+
+
+def main(
+    size: Positional[SizeName] = "laptop",
+    *,
+    output: Path = Path("runs/speedrun"),
+    seed: Annotated[int, Least(0)] = 0,
+    fresh: bool = False,
+    resume: bool = False,
+) -> None:
+    """Raw web pages to an aligned, served language model.
+
+    Args:
+        size: smoke takes about a minute, laptop at most ten on two cores, gpu wants a GPU.
+        output: Where everything goes.
+        seed: Decides every random choice.
+        fresh: Delete what earlier runs of this size left, and start over.
+        resume: Reuse finished stages and go on with interrupted ones; so does leaving it out.
+    """
+    if fresh and resume:
+        raise ValueError("--fresh starts over and --resume goes on: give one of them")
+    # From here on it takes seconds: torch, transformers and all units.
+    import speedrun  # noqa: PLC0415
+    from lm_shared.tensors import (  # noqa: PLC0415
+        choose_device,
+        require_determinism,
+        seed_everything,
+    )
+    from pipeline.report import write_report  # noqa: PLC0415
+
+    recipe = RECIPES[size].with_seed(seed)
+    # Here and not after minutes: a seed or a device that cannot be.
+    seed_everything(seed)
+    choose_device(recipe.plan.device)
+    if fresh and (output / size).exists():
+        shutil.rmtree(output / size)
+    require_determinism()
+    stages = speedrun.run_pipeline(recipe, output / size)
+    summary = summarize(stages, size=size, seed=seed)
+    write_summary(summary, output)
+    path = write_report(stages, summary, output)
+    _logger.info("%.0f s in all; the report is %s", summary.total_s, path)
