@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 USAGE_ERROR = 2
 INTERRUPTED = 130
 
-SPIN_COUNT = 10_000
+SPIN_COUNT = 5_000
 """Rounds that a thread of torch waits awake for its neighbours, a tenth of a millisecond or so."""
 
 Command = Callable[..., object]
