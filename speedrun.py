@@ -55,7 +55,7 @@ from lm_scaling.planner import Candidate, plan
 from lm_shared.config import from_dict, to_dict
 from lm_shared.display import progress
 from lm_shared.stages import Stage, StageRunner
-from lm_shared.tensors import choose_device, choose_dtype
+from lm_shared.tensors import choose_device, choose_dtype, seed_everything
 from lm_systems.inference.engine import Engine
 from lm_systems.kernels.ops import get_ops
 from pipeline.recipes import (
