@@ -1,16 +1,22 @@
 """The speedrun's command line: what it takes, and what it writes when the stages are done."""
 
 import logging
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 from lm_shared.command_line import choose_waiting, run_command
-from lm_shared.command_options import Least, Positional
+from lm_shared.command_options import Flag, Least, Positional
+from lm_shared.files import claim_folder, clear_folder
 from pipeline.recipes import SizeName
 from pipeline.sizes import RECIPES
-from pipeline.summary import summarize, write_summary
+from pipeline.summary import REPORT_NAME, SUMMARY_NAME, summarize, write_summary
+
+STAGES = (
+    *("write_crawl", "curate_pages", "tokenize_documents", "plan_pretraining"),
+    *("pretrain", "evaluate_base", "align", "serve"),
+)
+"""The folders of one size."""
 
 _logger = logging.getLogger(__name__)
 
@@ -31,8 +37,8 @@ def main(
     *,
     output: Path = Path("runs/speedrun"),
     seed: Annotated[int, Least(0)] = 0,
-    fresh: bool = False,
-    resume: bool = False,
+    fresh: Flag = False,
+    resume: Flag = False,
 ) -> None:
     """Raw web pages to an aligned, served language model.
 
@@ -45,6 +51,9 @@ def main(
     """
     if fresh and resume:
         raise ValueError("--fresh starts over and --resume goes on: give one of them")
+    parts = (*RECIPES, SUMMARY_NAME, REPORT_NAME)
+    claim_folder(output, "a speedrun", parts=parts, overwrite=True)
+    folder = claim_folder(output / size, "a speedrun of one size", parts=STAGES, overwrite=True)
     # From here on it takes seconds: torch, transformers and all units.
     import speedrun  # noqa: PLC0415
     from lm_shared.tensors import (  # noqa: PLC0415
@@ -58,10 +67,10 @@ def main(
     # Here and not after minutes: a seed or a device that cannot be.
     seed_everything(seed)
     choose_device(recipe.plan.device)
-    if fresh and (output / size).exists():
-        shutil.rmtree(output / size)
+    if fresh and folder.exists():
+        clear_folder(folder, STAGES)
     require_determinism()
-    stages = speedrun.run_pipeline(recipe, output / size)
+    stages = speedrun.run_pipeline(recipe, folder)
     summary = summarize(stages, size=size, seed=seed)
     write_summary(summary, output)
     path = write_report(stages, summary, output)

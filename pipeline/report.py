@@ -14,9 +14,8 @@ from lm_shared.figures import bar_figure, figure_svg, line_figure, waterfall_fig
 from lm_shared.report import Report
 from lm_shared.runs import read_metrics
 from lm_shared.stages import Stage
-from pipeline.summary import Summary
+from pipeline.summary import REPORT_NAME, Summary
 
-REPORT_NAME = "report.html"
 _SAMPLE_LENGTH = 280
 
 

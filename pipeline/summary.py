@@ -9,6 +9,7 @@ from lm_shared.config import save_config
 from lm_shared.stages import Stage
 
 SUMMARY_NAME = "summary.json"
+REPORT_NAME = "report.html"
 VOLATILE = ("total_s", "stages", "peak_bytes")
 """Fields in which two runs with the same seed differ."""
 

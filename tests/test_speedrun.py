@@ -1,5 +1,6 @@
 """The main job as a user runs it: from pages to report, killed and resumed, and fed nonsense."""
 
+import ast
 import os
 import random
 import re
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from lm_shared.files import read_json, write_json
+from pipeline.command import STAGES
 from pipeline.summary import VOLATILE
 
 ROOT = Path(__file__).parents[1]
@@ -163,9 +165,32 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("stage.json"))
 
 
+def test_work_that_is_not_its_own_is_never_deleted(tmp_path: Path) -> None:
+    foreign = [tmp_path / "smoke" / "thesis.txt", tmp_path / "notes" / "smoke" / "a.txt"]
+    for file in foreign:
+        file.parent.mkdir(parents=True)
+        file.write_text("precious")
+    for folder in (tmp_path, tmp_path / "notes"):
+        result = _run(folder, "--fresh")
+        assert result.returncode == 2, result.stderr
+        assert "Traceback" not in result.stderr
+    assert [file.read_text() for file in foreign] == ["precious"] * 2
+    # The working folder holds the project.
+    result = _run(Path(), "--fresh")
+    assert (result.returncode, "holds the working folder" in result.stderr) == (2, True)
+
+
+def test_the_folders_are_those_of_the_stages() -> None:
+    story = ast.parse((ROOT / "speedrun.py").read_text())
+    calls = [node for node in ast.walk(story) if isinstance(node, ast.Call)]
+    names = [ast.unparse(one.args[0]) for one in calls if ast.unparse(one.func) == "run"]
+    assert tuple(names) == STAGES
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--no-resume"], "--no-resume"),
         (["--speed", "fast"], "--speed"),
         (["--fresh", "--resume"], "give one of them"),
         (["--seed", "many"], "many"),

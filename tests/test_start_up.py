@@ -16,11 +16,16 @@ HEAVY = ["torch", "transformers", "numba", "scipy", "matplotlib", "pyarrow", "tr
 ROOT = Path(__file__).parents[1]
 
 PROGRAM = """
-import contextlib, importlib, io, json, sys
+import contextlib, importlib, io, json, runpy, sys
 
 unit, heavy = sys.argv[1], json.loads(sys.argv[2])
+
+def run_script(arguments):
+    sys.argv = ["speedrun.py", *arguments]
+    runpy.run_path("speedrun.py", run_name="__main__")
+
 if unit == "speedrun":
-    run, commands = importlib.import_module("pipeline.command").run_speedrun, ["smoke"]
+    run, commands = run_script, ["smoke"]
 else:
     main = importlib.import_module(f"lm_{unit}.commands.main")
     run, commands = main.main, main.COMMANDS

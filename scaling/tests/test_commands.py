@@ -15,6 +15,7 @@ from lm_scaling.laws.points import ScalingPoint, read_points, write_points
 from lm_scaling.laws.small_sample import SmallSampleFit, fit_small_sample
 from lm_scaling.planner import Plan, plan
 from lm_shared.config import load_config
+from lm_shared.files import lock_folder
 from scaling.tests.conftest import grid_points
 
 
@@ -249,6 +250,14 @@ def test_a_sweep_leaves_other_folders_alone(run, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("work")
     assert run("sweep", "--output", tmp_path) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_two_sweeps_do_not_share_a_folder(run, tmp_path: Path, capsys) -> None:
+    folder = tmp_path / "sweep"
+    with lock_folder(folder):
+        assert run("sweep", "--output", folder) == 2
+    assert "another process works in" in capsys.readouterr().err
+    assert not list(folder.iterdir())
 
 
 @pytest.mark.parametrize("is_link", [False, True])

@@ -21,7 +21,10 @@ import tyro
 Positional = tyro.conf.Positional
 """Marks a parameter that is given by its place and not by its name."""
 
-Overwrite = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+"""An option without a value: it is given or not, and there is no ``--no-`` form of it."""
+
+Overwrite = Flag
 """The option ``--overwrite``: whether an earlier output may be replaced."""
 
 Each = tyro.conf.UseAppendAction

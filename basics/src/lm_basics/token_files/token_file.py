@@ -175,7 +175,8 @@ def check_output(path: Path, inputs: Collection[Path] = ()) -> None:
     for output in token_file_paths(path):
         # What it leads to may be a part of another token file.
         if output.is_symlink():
-            raise ValueError(f"{output} is a link: remove it, or name the file that it leads to")
+            choice = ", or name the file that it leads to" if output == path else ""
+            raise ValueError(f"{output} is a link: remove it{choice}")
         if output.is_dir():
             raise ValueError(f"{output} is a folder, a token file cannot be written there")
         if resolve_path(output) in sources:

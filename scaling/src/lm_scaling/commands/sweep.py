@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from lm_shared.command_options import Above, Least, Overwrite, with_recipes
 from lm_shared.config import DeviceName, load_config, save_config
-from lm_shared.files import claim_folder, clear_folder, write_json
+from lm_shared.files import claim_folder, lock_folder, write_json
 from lm_shared.wording import wrote
 
 if TYPE_CHECKING:
     from lm_basics.model_config import TransformerConfig
     from lm_basics.training.config import TrainingConfig
-    from lm_scaling.experiment import ExperimentResult
+    from lm_scaling.experiment import ExperimentConfig, ExperimentResult
 
 CONFIG_NAME, POINTS_NAME, CANDIDATES_NAME = "config.json", "points.json", "candidates.json"
 CONTENTS = (POINTS_NAME, CANDIDATES_NAME, "corpus-*", "runs")
@@ -92,12 +92,8 @@ def sweep(
         device: Where to train.
         overwrite: Replace the tables of another sweep; its finished runs stay.
     """
-    from lm_basics.default_corpus import prepare_default_corpus
-    from lm_scaling.backends import TrainerBackend, run_sweep
     from lm_scaling.experiment import isoflop_experiments
     from lm_scaling.laws.points import write_points
-    from lm_shared.display import progress
-    from lm_shared.tensors import choose_device
 
     # Sizes that do not go together leave no trace.
     shapes = [recipe.shape(d_model) for d_model in recipe.d_models]
@@ -111,11 +107,36 @@ def sweep(
         contents=CONTENTS,
         overwrite=overwrite or earlier == recipe,
     )
-    if earlier != recipe:
-        # Tables and settings that stand beside each other belong together, also behind Ctrl-C.
-        clear_folder(output, [POINTS_NAME, CANDIDATES_NAME])
-    # Written first, so that an interrupted sweep is known again; its finished runs stay.
-    save_config(recipe, config_path)
+    tables = (output / POINTS_NAME, output / CANDIDATES_NAME)
+    with lock_folder(output):
+        if earlier != recipe:
+            # Tables and settings that stand beside each other belong together, also behind Ctrl-C.
+            for table in tables:
+                table.unlink(missing_ok=True)
+        # Written first, so that an interrupted sweep is known again; its finished runs stay.
+        save_config(recipe, config_path)
+        results = _train(recipe, experiments, output, device)
+        points = [result.point() for result in results]
+        write_points(points, tables[0])
+        write_json(tables[1], _candidates(recipe, results))
+    print(f"{'parameters':>12}{'tokens':>12}{'FLOPs':>11}{'loss':>9}")
+    for point in points:
+        print(
+            f"{point.parameters:>12,.0f}{point.tokens:>12,.0f}{point.flops:>11.2e}"
+            f"{point.loss:>9.4f}"
+        )
+    print(wrote(*tables, then=("scaling", "fit", tables[0], "--law", "small-sample")))
+
+
+def _train(
+    recipe: SweepRecipe, experiments: "list[ExperimentConfig]", output: Path, device: DeviceName
+) -> "list[ExperimentResult]":
+    """Run the experiments on the default corpus; those that are finished already are read."""
+    from lm_basics.default_corpus import prepare_default_corpus
+    from lm_scaling.backends import TrainerBackend, run_sweep
+    from lm_shared.display import progress
+    from lm_shared.tensors import choose_device
+
     corpus = output / f"corpus-{recipe.vocab_size}"
     data = prepare_default_corpus(corpus, vocab_size=recipe.vocab_size)
     backend = TrainerBackend(
@@ -126,18 +147,7 @@ def sweep(
         device=choose_device(device),
     )
     with progress("sweep", len(experiments)) as advance:
-        results = run_sweep(backend, experiments, on_result=lambda *_: advance())
-    points = [result.point() for result in results]
-    write_points(points, output / POINTS_NAME)
-    write_json(output / CANDIDATES_NAME, _candidates(recipe, results))
-    print(f"{'parameters':>12}{'tokens':>12}{'FLOPs':>11}{'loss':>9}")
-    for point in points:
-        print(
-            f"{point.parameters:>12,.0f}{point.tokens:>12,.0f}{point.flops:>11.2e}"
-            f"{point.loss:>9.4f}"
-        )
-    tables = (output / POINTS_NAME, output / CANDIDATES_NAME)
-    print(wrote(*tables, then=("scaling", "fit", tables[0], "--law", "small-sample")))
+        return run_sweep(backend, experiments, on_result=lambda *_: advance())
 
 
 def _read_recipe(path: Path) -> SweepRecipe | None:
