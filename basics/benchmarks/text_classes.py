@@ -126,6 +126,26 @@ def _white_space(rng: random.Random) -> Iterator[str]:
         yield rng.choice([" ", "\t", "\n", "\r\n", "\xa0"]) * rng.randint(1, 12) + rng.choice("  x")
 
 
+def _rulers(rng: random.Random) -> Iterator[str]:
+    """Yield lines of deeply indented source code, tables padded with blanks, and rulers."""
+    words = _words(rng)
+    while True:
+        word, size = rng.choice(words), rng.randint(20, 80)
+        yield rng.choice([" " * size + word, word.ljust(size) + "|", "# " + "-" * size]) + "\n"
+
+
+def _clauses(rng: random.Random) -> Iterator[str]:
+    """Yield what comes again and again: long clauses without a space, and long names."""
+    characters, weights = _common_first(rng, *_KANJI)
+    clauses = [
+        "".join(rng.choices(characters, cum_weights=weights, k=rng.randint(14, 35)))
+        for _ in range(100)
+    ]
+    clauses += ["".join(rng.choices(_words(rng), k=rng.randint(6, 12))) for _ in range(100)]
+    while True:
+        yield rng.choice(clauses) + rng.choice(["。", ", ", "\n"])
+
+
 def _words(rng: random.Random) -> list[str]:
     return ["".join(rng.choices("etaoinshrdlucm", k=rng.randint(2, 11))) for _ in range(5000)]
 
@@ -150,5 +170,7 @@ TEXT_CLASSES: Mapping[str, Callable[[random.Random], Iterator[str]]] = {
     "one long line": _one_long_line,
     "`ab1` repeated": _letters_and_digits,
     "white space": _white_space,
+    "rulers and indentation": _rulers,
+    "clauses again and again": _clauses,
 }
 """The pieces of each class, without end for all but the first two."""

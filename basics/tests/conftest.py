@@ -1,10 +1,11 @@
-"""Fixtures for tests of commands that train for a moment."""
+"""Fixtures for tests that would take long: of commands that train, and of many tiny texts."""
 
 import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import pytest
 from matplotlib.figure import Figure
 
@@ -23,6 +24,12 @@ def momentary() -> Iterator[None]:
         patch.setattr(Figure, "savefig", _save_labels)
         patch.setattr(peak_flops, "measure_matmul", lambda *_, **__: 1e11)
         yield
+
+
+@pytest.fixture
+def unchecked() -> None:
+    """Leave out the checks of types, which cost most where thousands of texts are tiny."""
+    jaxtyping.config.update("jaxtyping_disable", True)
 
 
 @pytest.fixture

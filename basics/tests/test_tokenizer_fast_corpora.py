@@ -3,7 +3,6 @@ import random
 from pathlib import Path
 from typing import Any
 
-import jaxtyping
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,12 +16,6 @@ from lm_basics.tokenizer.patterns import GPT2_PATTERN, GPT4_PATTERN
 from lm_basics.tokenizer.text_stream import Cutter
 from lm_basics.tokenizer.texts import read_blocks
 from lm_basics.tokenizer.training import train_bpe, train_bpe_from_texts
-
-
-@pytest.fixture
-def unchecked() -> None:
-    """Leave out the checks of types, which cost most where thousands of texts are tiny."""
-    jaxtyping.config.update("jaxtyping_disable", True)
 
 
 @pytest.fixture

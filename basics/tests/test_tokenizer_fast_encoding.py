@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import jaxtyping
 import pytest
 import regex
 import tiktoken
@@ -44,12 +43,6 @@ TEXTS = st.lists(
     ),
     max_size=12,
 ).map("".join)
-
-
-@pytest.fixture
-def unchecked() -> None:
-    """Leave out the checks of types, which cost most where thousands of texts are tiny."""
-    jaxtyping.config.update("jaxtyping_disable", True)
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +113,7 @@ def test_every_class_of_text_has_the_ids_of_plain_python(
 
 
 def _with_all_pairs_of_letters(letters: str, shift: int) -> Pair:
-    """Return tokenizers that merge any two of the letters, so that words are not cut in pieces."""
+    """Return tokenizers that merge any two of the letters, so that words have few ids."""
     text = "".join(random.Random(3).choices(letters, k=5000))
     vocab, merges = train_bpe_from_texts([text], 400, [])
     ids = range(len(vocab)) if shift else random.Random(0).sample(range(1 << 20), len(vocab))

@@ -1,7 +1,7 @@
 import random
+import threading
 from collections.abc import Callable, Sequence
 
-import jaxtyping
 import numpy as np
 import pytest
 
@@ -11,6 +11,7 @@ from basics.tests.both_paths import (
     make_pair,
     with_sparse_ids_of_32_bits,
 )
+from lm_basics.tokenizer.kernels import records
 from lm_basics.tokenizer.training import train_bpe_from_texts
 
 CHARACTERS = [
@@ -23,12 +24,6 @@ CHARACTERS = [
     "\U00020000\U000200ff日",
 ]
 """Few characters of several bytes, so that merges across their borders come early."""
-
-
-@pytest.fixture
-def unchecked() -> None:
-    """Leave out the checks of types, which cost most where thousands of texts are tiny."""
-    jaxtyping.config.update("jaxtyping_disable", True)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +56,7 @@ def test_random_tokenizers_give_the_plain_ids() -> None:
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("variant", [as_trained, with_sparse_ids_of_32_bits])
 def test_words_of_every_length_give_the_plain_ids(variant: Callable[[], Pair]) -> None:
-    # Keys hold 15 bytes, lanes about 30 or 64, entries 2 or 4 ids, the cache words of 255 bytes.
+    # Keys hold 15 bytes, lanes 30 units, entries 2 or 4 ids; words of 40 bytes are kept at once.
     fast, plain = variant()
     rng = random.Random(3)
     for length in range(1, 301):
@@ -122,6 +117,68 @@ def test_a_merge_across_a_border_comes_before_a_character(
     fast, plain = make_pair(dict(enumerate(dict.fromkeys(known))), merges)
     assert [plain.vocab[token] for token in plain.encode(text)] == tokens
     assert fast.encode(text) == plain.encode(text)
+
+
+@pytest.mark.parametrize(
+    ("merges", "text"),
+    [
+        ([(b"\xc3", b")")], "é"),
+        ([(b"\xc3", b"\xa9"), (b"\xc3", b")")], "é café"),
+        ([(b"\xe0", b"\x82"), (b"\xe0\x82", b"\x80")], "\x80"),
+        (
+            [(b"\xf8", b"\x90"), (b"\xf8\x90", b"\x80"), (b"\xf8\x90\x80", b"\x80")],
+            "\U00010000",
+        ),
+    ],
+    ids=["no end", "no end, and the character", "overlong", "five bytes"],
+)
+def test_tokens_that_only_look_like_a_character_are_none(
+    merges: list[tuple[bytes, bytes]], text: str
+) -> None:
+    known = [bytes([byte]) for byte in range(256)] + [a + b for a, b in merges]
+    fast, plain = make_pair(dict(enumerate(known)), merges)
+    assert fast.encode(text) == plain.encode(text)
+
+
+def _kept(texts: Sequence[str]) -> int:
+    """Return how many words a cache remembers of texts."""
+    fast, _ = make_pair({byte: bytes([byte]) for byte in range(256)}, [])
+    fast.encode("x")
+    assert fast._fast._encoder is not None
+    (cache,) = fast._fast._encoder._idle
+    before = cache._record[records.WORDS_USED]
+    for text in texts:
+        fast.encode(text)
+    return cache._record[records.WORDS_USED] - before
+
+
+def test_new_words_are_kept_once_and_long_ones_when_they_come_again() -> None:
+    assert _kept([" qxz" * 40]) == 1
+    assert _kept(["q" * 40]) == 1
+    assert _kept(["q" * 41, "z" * 255]) == 0
+    assert _kept(["q" * 41, "z" * 255, "q" * 41, "z" * 255]) == 2
+    assert _kept([" ".join(["q" * 41] * 9)]) == 1
+    assert _kept(["q" * 256] * 3) == 0
+
+
+def test_tables_of_merges_survive_what_other_threads_do() -> None:
+    # What a kernel is given by its address must not be collected while it runs.
+    vocab, merges = train_bpe_from_texts(["日本語のテキスト"] * 9, 290, [])
+    stop = threading.Event()
+
+    def fill() -> None:
+        while not stop.is_set():
+            for _ in range(1000):
+                np.full(4, 1 << 40, dtype=np.int64)
+
+    other = threading.Thread(target=fill)
+    other.start()
+    try:
+        tokens = [make_pair(vocab, merges)[0].encode("日本語のテキスト") for _ in range(40)]
+    finally:
+        stop.set()
+        other.join()
+    assert tokens == [make_pair(vocab, merges)[1].encode("日本語のテキスト")] * 40
 
 
 @pytest.mark.usefixtures("unchecked")

@@ -3,7 +3,6 @@ import sys
 from itertools import product
 from pathlib import Path
 
-import jaxtyping
 import numpy as np
 import pytest
 import regex
@@ -35,12 +34,6 @@ TEXTS = st.lists(
 BORDERS = bytes.fromhex(
     "00 41 7f 80 8f 90 9f a0 bf c0 c1 c2 df e0 e1 ec ed ee ef f0 f1 f3 f4 f5 ff"
 )
-
-
-@pytest.fixture
-def unchecked() -> None:
-    """Leave out the checks of types, which cost most where thousands of texts are tiny."""
-    jaxtyping.config.update("jaxtyping_disable", True)
 
 
 @pytest.fixture(params=PATTERNS, ids=["gpt2", "gpt4"])

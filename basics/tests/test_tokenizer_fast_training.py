@@ -2,7 +2,6 @@ import random
 from pathlib import Path
 from typing import Any
 
-import jaxtyping
 import pytest
 import regex
 from hypothesis import given, settings, strategies as st
@@ -30,12 +29,6 @@ SPECIALS = [
     [" ", "\n"],
 ]
 RULES: list[TieBreaking] = ["greater_bytes", "smaller_id"]
-
-
-@pytest.fixture
-def unchecked() -> None:
-    """Leave out the checks of types, which cost most where thousands of texts are tiny."""
-    jaxtyping.config.update("jaxtyping_disable", True)
 
 
 def random_text(rng: random.Random) -> str:

@@ -29,8 +29,6 @@ _ARENA_BYTES_PER_ENTRY = 4
 _LONG_CODES_PER_ENTRY = 2
 _BYTES_PER_ENTRY = 16
 _BYTES_FORESEEN = 1 << 18
-_MOST_BYTES_OF_A_CHARACTER = 4
-_SCRATCH_BYTES = 1 << 17
 # Ids are handed over in parts of that many, which the processor's cache can hold.
 _ROOM_FOR_IDS = 1 << 17
 _SLACK = 16
@@ -80,6 +78,8 @@ class EncodingTables:
         merges = (address_of(lefts), address_of(rights), len(lefts))
         kernel("merge_tables:enter_ranks")(record.address, *merges)
         into, out_of = np.full((2, len(spans)), _NO_RANK, dtype=np.uint32)
+        # As many as a character has bytes. Kept here, for the kernel knows its address alone.
+        tokens = np.zeros(4, dtype=np.int64)
         kernel("merge_tables:enter_units")(
             record.address,
             token_bytes,
@@ -87,7 +87,7 @@ class EncodingTables:
             *merges,
             address_of(into),
             address_of(out_of),
-            address_of(np.zeros(_MOST_BYTES_OF_A_CHARACTER, dtype=np.int64)),
+            address_of(tokens),
         )
 
     def attach_to(self, record: Record) -> None:
@@ -173,10 +173,12 @@ class _WordCache:
         tables.attach_to(self._record)
         self._record.attach(records.NOTES, records.new_notes())
         self._record.attach(records.QUEUE, np.zeros(records.MOST_WORDS, dtype=np.int64))
+        seen = np.zeros(records.SEEN_LONG_WORDS, dtype=np.uint64)
+        self._record.attach(records.SEEN, seen)
         new_codes = np.empty(records.MOST_WORDS * records.MAX_NOTED_BYTES, dtype=np.uint32)
         self._record.attach(records.NEW_CODES, new_codes)
         self._record.attach(records.TAIL, np.zeros(2 * records.PADDED_BYTES, dtype=np.uint8))
-        self._set_scratch(_SCRATCH_BYTES)
+        self._set_scratch(records.TRACKS_BYTES)
         self._start_anew(_capacity_for(4 * len(words)))
         self._id_dtype = tables.id_dtype
         self._set_room(_ROOM_FOR_IDS)

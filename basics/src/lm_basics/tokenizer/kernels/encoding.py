@@ -5,8 +5,8 @@ side by side, four of 16 bits or two of 32; if a word has more, they lie in an a
 says where. So a hit writes 8 bytes, whatever the number of ids, and moves on by that number: there
 is no branch that the processor would have to guess.
 
-Words of a block that are not in the table are merged from their bytes and entered, unless they are
-so long that they will hardly come again. When the table is full the caller enlarges or empties it.
+Words of a round that are not in the table are merged from their bytes and entered, long ones only
+when they come again. When the table is full the caller enlarges or empties it.
 """
 
 import numpy as np
@@ -36,7 +36,7 @@ from lm_basics.tokenizer.kernels.records import (
     LONG_CODES,
     LONG_CODES_SIZE,
     LONG_CODES_USED,
-    MAX_KEPT_BYTES,
+    MAX_KEPT_AT_ONCE,
     MAX_NOTED_BYTES,
     MOST_WORDS,
     NEW_CODES,
@@ -50,6 +50,8 @@ from lm_basics.tokenizer.kernels.records import (
     SCRATCH_FULL,
     SCRATCH_NEEDED,
     SCRATCH_SIZE,
+    SEEN,
+    SEEN_LONG_WORDS,
     SEGMENT,
     SEGMENT_ENDS,
     SEGMENT_ID_ENDS,
@@ -199,9 +201,9 @@ def _what_is_full(record, used, size, is_alone):
     # A word has at most one id a byte.
     if used + size > record[IDS_ROOM]:
         return IDS_FULL
-    if is_alone and scratch_for(size) > record[SCRATCH_SIZE]:
+    if is_alone:
         record[SCRATCH_NEEDED] = scratch_for(size)
-        return SCRATCH_FULL
+        return SCRATCH_FULL if record[SCRATCH_NEEDED] > record[SCRATCH_SIZE] else DONE
     room = min(
         record[ARENA_SIZE] - record[ARENA_USED],
         record[LONG_CODES_SIZE] - record[LONG_CODES_USED],
@@ -218,9 +220,9 @@ def _stop(record, position, used, reason):
 
 @njit
 def _encode_others(record, text, first, count, ids, used, ids_per_entry):
-    """Encode the noted words from the first one on that is no plain entry of its slot.
+    """Encode the words of a round, from the first one on whose ids are not at hand.
 
-    Those that are in no entry are merged together before anything is written.
+    New ones are merged together before anything is written.
     """
     notes, queue = uint64_at(record[NOTES]), int64_at(record[QUEUE])
     room, num_new = record[NEW_CODES], 0
@@ -264,7 +266,7 @@ def _look_up(record, text, notes, note, ids_per_entry):
 
 @njit
 def _keep_word(record, text, notes, note, ids_per_entry):
-    """Enter a merged word, if it is new, not too long, and there is room."""
+    """Enter a merged word if it is new, not too long for a first sight, and there is room."""
     amount = np.int64(notes[note + NOTE_AMOUNT])
     new_codes = uint32_at(np.int64(notes[note + NOTE_CODES]))
     codes = np.uint64(0)
@@ -272,10 +274,10 @@ def _keep_word(record, text, notes, note, ids_per_entry):
         for index in range(amount):
             codes |= np.uint64(new_codes[index]) << np.uint64(64 // ids_per_entry * index)
         notes[note + NOTE_CODES] = codes
-    place = notes[note + NOTE_PLACE]
+    place, high = notes[note + NOTE_PLACE], notes[note + NOTE_HIGH]
     start, length = start_of(place), length_of(place)
     if (
-        length > MAX_KEPT_BYTES
+        (length > MAX_KEPT_AT_ONCE and not _was_seen(record, high))
         or record[WORDS_USED] >= record[WORDS_LIMIT] + MOST_WORDS
         or record[ARENA_USED] + length > record[ARENA_SIZE]
         or record[LONG_CODES_USED] + amount > record[LONG_CODES_SIZE]
@@ -290,7 +292,6 @@ def _keep_word(record, text, notes, note, ids_per_entry):
         for index in range(amount):
             long_codes[np.int64(codes) + index] = new_codes[index]
         record[LONG_CODES_USED] += amount
-    high = notes[note + NOTE_HIGH]
     table[entry + LOW], table[entry + HIGH] = notes[note + NOTE_LOW], high
     table[entry + PLACE] = (
         np.uint64(record[ARENA_USED]) << _ARENA_SHIFT
@@ -302,6 +303,16 @@ def _keep_word(record, text, notes, note, ids_per_entry):
         copy_bytes(text, start, length, uint8_at(record[ARENA]), record[ARENA_USED])
         record[ARENA_USED] += length
     record[WORDS_USED] += 1
+
+
+@njit(inline="always")
+def _was_seen(record, high):
+    """Return whether a long word was met before, as far as is known, and note that it was met."""
+    seen = uint64_at(record[SEEN])
+    place = np.int64(high) & (SEEN_LONG_WORDS - 1)
+    was_seen = seen[place] == high
+    seen[place] = high
+    return was_seen
 
 
 @njit

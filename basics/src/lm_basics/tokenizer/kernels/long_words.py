@@ -12,10 +12,10 @@ from lm_basics.tokenizer.kernels.records import (
     PAIR_RANKS_MASK,
     PAIR_RANKS_SHIFT,
     SCRATCH,
+    TRACKS_BYTES,
 )
 from lm_basics.tokenizer.kernels.word_merging import (
     MAX_TRACK_BYTES,
-    TRACKS_BYTES,
     following_of,
     merge_on_track,
     places_of,

@@ -9,17 +9,25 @@ Merge the bytes of a character alone. Before each step they are a few tokens, of
 first and the last have neighbours outside. If the step comes earlier than every merge whose right
 token is that first one, and every merge whose left token is that last one, nothing outside comes
 between. Merges whose left token ends within a character, or whose right one begins within one, do
-not count, for valid UTF-8 has neither at the border of two characters. And if every merge with the
-whole character comes after these steps, as wherever training learnt them, it is not there too soon.
+not count, for valid UTF-8 has neither at the border of two characters. (Where a stretch of a word
+begins or ends within a character, only the end of one stands at its left, and only the beginning of
+one at its right; merges with these count.) And if every merge with the whole character comes after
+these steps, as wherever training learnt them, it is not there too soon.
 
     character  e3 81 8f     ranks: e3+81 0, e381+8f 70
-    a unit if no merge into e3 comes before 0, none into e381 before 70, and none from 8f before 70
+    a unit if no merge into e3 comes before 0, none into e381 before 70, none from 8f before 70,
+    and none into or from e3818f before 70
 """
 
 import numpy as np
 from numba import njit
 
-from lm_basics.tokenizer.kernels.primitives import rank_in_bucket, uint32_at, uint64_at
+from lm_basics.tokenizer.kernels.primitives import (
+    character_length,
+    rank_in_bucket,
+    uint32_at,
+    uint64_at,
+)
 from lm_basics.tokenizer.kernels.records import (
     BUCKET,
     BYTE_IDS,
@@ -42,7 +50,6 @@ _ID_SHIFT = np.uint64(ID_BITS)
 _FREE = np.uint64(0xFFFFFFFFFFFFFFFF)
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _ONE = np.uint64(1)
-_MOST_BYTES = 4
 
 
 @njit(inline="always")
@@ -64,11 +71,18 @@ def unit_at(units, text, place, end):
     size = 2 + (lead >= 0xE0) + (lead >= 0xF0)
     if lead < 0xC0 or place + size > end:
         return 0, 1
-    code = lead & (0x7F >> size)
-    for offset in range(1, size):
-        code = code << 6 | np.int64(text[place + offset]) & 0x3F
+    code = _code_point(text, place, size)
     unit = np.int64(units[code]) if code < UNIT_CODES else 0
     return unit, size if unit else 1
+
+
+@njit(inline="always")
+def _code_point(text, place, size):
+    """Return the code point of a character of several bytes."""
+    code = np.int64(text[place]) & (0x7F >> size)
+    for offset in range(1, size):
+        code = code << 6 | np.int64(text[place + offset]) & 0x3F
+    return code
 
 
 def enter_ranks(record, lefts, rights, num_merges):
@@ -101,7 +115,7 @@ def enter_units(record, token_bytes, spans, lefts, rights, num_merges, into, out
         left, right = np.int64(lefts[rank]), np.int64(rights[rank])
         if spans[2 * left + 1] <= 0 or spans[2 * right + 1] <= 0:
             continue
-        if _is_whole_at_its_end(token_bytes, spans[2 * left], spans[2 * left + 1]):
+        if _may_end_before_a_character(token_bytes, spans[2 * left], spans[2 * left + 1]):
             into[right] = rank
         if token_bytes[spans[2 * right]] & 0xC0 != 0x80:
             out_of[left] = rank
@@ -109,32 +123,24 @@ def enter_units(record, token_bytes, spans, lefts, rights, num_merges, into, out
     for rank in range(num_merges):
         token = np.int64(merged_ids[rank])
         start, size = np.int64(spans[2 * token]), np.int64(spans[2 * token + 1])
-        if not _is_character(token_bytes, start, size):
+        # A token that only looks like a character would take the place of another one.
+        if size < 2 or character_length(token_bytes, start, start + size) != size:
             continue
-        code = np.int64(token_bytes[start]) & (0x7F >> size)
-        for offset in range(1, size):
-            code = code << 6 | np.int64(token_bytes[start + offset]) & 0x3F
+        code = _code_point(token_bytes, start, size)
         if code < UNIT_CODES:
             units[code] = _merge_alone(record, token_bytes, start, size, into, out_of, tokens)
     return 0
 
 
 @njit
-def _is_whole_at_its_end(token_bytes, start, size):
-    """Return whether the last character of a token is whole, or the token only the end of one."""
+def _may_end_before_a_character(token_bytes, start, size):
+    """Return whether a character may follow: a token's last one is whole, or all of it an end."""
     end = np.int64(start) + np.int64(size)
     place = end - 1
     while place > start and token_bytes[place] & 0xC0 == 0x80:
         place -= 1
     lead = token_bytes[place]
     return lead < 0xC0 or place + 2 + (lead >= 0xE0) + (lead >= 0xF0) == end
-
-
-@njit
-def _is_character(token_bytes, start, size):
-    """Return whether a token is one character of several bytes, or looks like one."""
-    lead = token_bytes[start]
-    return 2 <= size <= _MOST_BYTES and lead >= 0xC0 and size == 2 + (lead >= 0xE0) + (lead >= 0xF0)
 
 
 @njit

@@ -12,9 +12,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic as numba_intrinsic, models, register_model
 
-from lm_basics.tokenizer.kernels.records import BUCKET, RANK_BITS
-
-NUM_LANES = 32
+from lm_basics.tokenizer.kernels.records import BUCKET, NUM_LANES, RANK_BITS
 
 _HIGH_BIT_OF_EACH = np.uint64(0x8080808080808080)
 _NONE = np.uint64(0)
@@ -162,17 +160,6 @@ def count_trailing_zeros(typing_context, value):
 
 
 @intrinsic
-def count_leading_zeros(typing_context, value):
-    """Return how many bits are clear above the highest one that is set; 64 where none is."""
-    signature = types.int64(types.uint64)
-
-    def generate(context, builder, signature, arguments):
-        return builder.ctlz(arguments[0], ir.Constant(ir.IntType(1), 0))
-
-    return signature, generate
-
-
-@intrinsic
 def load_word(typing_context, text, position):
     """Return 8 bytes from ``text[position]`` on as one number, the first byte lowest."""
     signature = types.uint64(text, types.int64)
@@ -229,7 +216,6 @@ def _pointer_to(kind):
 
 
 uint8_at = _pointer_to(types.uint8)
-uint16_at = _pointer_to(types.uint16)
 int32_at = _pointer_to(types.int32)
 uint32_at = _pointer_to(types.uint32)
 int64_at = _pointer_to(types.int64)
@@ -274,7 +260,7 @@ def find_invalid_utf8(text, start, end):
         if place + 8 <= end and load_word(text, place) & _HIGH_BIT_OF_EACH == _NONE:
             place += 8
             continue
-        length = _character_length(text, place, end)
+        length = character_length(text, place, end)
         if length == 0:
             return place
         place += length
@@ -282,7 +268,7 @@ def find_invalid_utf8(text, start, end):
 
 
 @njit(inline="always")
-def _character_length(text, place, end):
+def character_length(text, place, end):
     """Return the bytes of the character at ``place``, 0 if it is not valid."""
     lead = text[place]
     if lead < 0x80:

@@ -94,6 +94,7 @@ MAX_LOAD = 0.6
     UNITS,
     QUEUE,
     NEW_CODES,
+    SEEN,
     SCRATCH,
     SCRATCH_SIZE,
     SCRATCH_NEEDED,
@@ -105,7 +106,7 @@ MAX_LOAD = 0.6
     IDS_ROOM,
     IDS_BEFORE,
     ENCODING_FIELDS,
-) = range(WORD_FIELDS, WORD_FIELDS + 23)
+) = range(WORD_FIELDS, WORD_FIELDS + 24)
 
 NO_SPECIAL = -1
 """Where no special token follows a segment."""
@@ -113,9 +114,34 @@ NO_SPECIAL = -1
 MAX_NOTED_BYTES = 255
 """Longest word that is read together with others."""
 
-MAX_KEPT_BYTES = 40
-"""Longest word that the encoder remembers: longer ones, most of them clauses in writing without
-spaces, hardly ever come again."""
+MAX_KEPT_AT_ONCE = 40
+"""Longest word that the encoder remembers at first sight. Longer ones are mostly clauses of writing
+without spaces, which hardly ever come again: they are remembered where they do."""
+
+SEEN_LONG_WORDS = 2048
+"""Long words of which the encoder knows that it has seen them, a power of two."""
+
+NUM_LANES = 32
+"""32-bit numbers whose minimum is taken in vector registers."""
+
+NUM_TRACKS = 4
+"""Words that are merged side by side: with three or six the speed is the same."""
+
+PLACE_BITS = 10
+"""Bits of a place on a track, beside the rank in a lane."""
+
+TRACK_SLOTS = 1 << PLACE_BITS
+"""Places of a track."""
+
+# A track has six arrays, longer than its slots by one group of lanes; the last is for a caller.
+TRACK_ARRAY_BYTES = 4 * (TRACK_SLOTS + NUM_LANES)
+TRACK_BYTES = 6 * TRACK_ARRAY_BYTES
+
+TURN = 3
+"""64-bit numbers of each turn, before the tracks: its track, the units of its word, its note."""
+
+TRACKS_BYTES = NUM_TRACKS * (8 * TURN + TRACK_BYTES)
+"""Bytes of scratch for all tracks."""
 
 # Learning merges.
 (

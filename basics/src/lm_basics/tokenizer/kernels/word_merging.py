@@ -22,7 +22,6 @@ from numba import njit
 
 from lm_basics.tokenizer.kernels.merge_tables import NO_RANK, find_rank, unit_at
 from lm_basics.tokenizer.kernels.primitives import (
-    NUM_LANES,
     int64_at,
     load_lanes,
     set_lane,
@@ -36,10 +35,17 @@ from lm_basics.tokenizer.kernels.records import (
     BYTE_RANKS,
     MERGED_IDS,
     NO_ID,
+    NUM_LANES,
+    NUM_TRACKS,
     PAIR_RANKS,
     PAIR_RANKS_MASK,
     PAIR_RANKS_SHIFT,
+    PLACE_BITS,
     SCRATCH,
+    TRACK_ARRAY_BYTES,
+    TRACK_BYTES,
+    TRACK_SLOTS,
+    TURN,
     UNITS,
 )
 from lm_basics.tokenizer.kernels.words import (
@@ -50,29 +56,14 @@ from lm_basics.tokenizer.kernels.words import (
     start_of,
 )
 
-NUM_TRACKS = 4
-"""Words that are merged side by side; more do not fit the processor's window."""
-
-_PLACE_BITS = 10
-_SLOTS = 1 << _PLACE_BITS
-
-MAX_TRACK_BYTES = _SLOTS - 2
+MAX_TRACK_BYTES = TRACK_SLOTS - 2
 """Longest word that has a slot on a track for every byte."""
 
 _SLOT_BITS = 5
 _MAX_SHORT_UNITS = NUM_LANES - 2
 _NO_LANE = np.uint32(0xFFFFFFFF)
-_LARGEST_LANE = np.uint32(NO_RANK << _PLACE_BITS)
-_SLOT_MASK = np.uint32(_SLOTS - 1)
-# A track has six arrays, longer than its slots by one group of lanes; the last is for a caller.
-_ARRAY_BYTES = 4 * (_SLOTS + NUM_LANES)
-_TRACK_BYTES = 6 * _ARRAY_BYTES
-# Before the tracks stand, of each turn, its track, the units of its word, and its note.
-_TURN = 3
-_STATE_BYTES = 8 * _TURN * NUM_TRACKS
-
-TRACKS_BYTES = _STATE_BYTES + NUM_TRACKS * _TRACK_BYTES
-"""Bytes of scratch for all tracks."""
+_LARGEST_LANE = np.uint32(NO_RANK << PLACE_BITS)
+_SLOT_MASK = np.uint32(TRACK_SLOTS - 1)
 
 
 @njit
@@ -84,12 +75,12 @@ def merge_words(record, text, notes, queue, num_words):
     turns = int64_at(record[SCRATCH])
     begun, active = 0, 0
     while begun < num_words and active < NUM_TRACKS:
-        turns[_TURN * active] = track_at(record, active)
+        turns[TURN * active] = track_at(record, active)
         _begin(record, text, notes, queue[begun], turns, active)
         begun, active = begun + 1, active + 1
     turn = 0
     while active > 0:
-        track, number, note = turns[_TURN * turn], turns[_TURN * turn + 1], turns[_TURN * turn + 2]
+        track, number, note = turns[TURN * turn], turns[TURN * turn + 1], turns[TURN * turn + 2]
         if _merge_once(record, track, number):
             turn += 1
         else:
@@ -100,8 +91,8 @@ def merge_words(record, text, notes, queue, num_words):
                 begun += 1
             else:
                 active -= 1
-                for field in range(_TURN):
-                    turns[_TURN * turn + field] = turns[_TURN * active + field]
+                for field in range(TURN):
+                    turns[TURN * turn + field] = turns[TURN * active + field]
         if turn >= active:
             turn = 0
 
@@ -131,9 +122,9 @@ def write_ids(track, number, out, used):
 def _begin(record, text, notes, note, turns, turn):
     """Begin with the word of a note."""
     place = notes[note + NOTE_PLACE]
-    track = turns[_TURN * turn]
-    turns[_TURN * turn + 1] = _fill(record, text, start_of(place), length_of(place), track)
-    turns[_TURN * turn + 2] = note
+    track = turns[TURN * turn]
+    turns[TURN * turn + 1] = _fill(record, text, start_of(place), length_of(place), track)
+    turns[TURN * turn + 2] = note
 
 
 @njit
@@ -163,7 +154,7 @@ def _fill(record, text, start, length, track):
             rank = np.int64(byte_ranks[byte << 8 | after])
         else:
             rank = find_rank(pair_ranks, shift, mask, id_before, token)
-        lanes[slot] = np.uint32(rank << _PLACE_BITS | slot)
+        lanes[slot] = np.uint32(rank << PLACE_BITS | slot)
         slot += 1
         ids[slot] = token
         following[slot], preceding[slot] = slot + 1, slot - 1
@@ -199,7 +190,7 @@ def _merge_once(record, track, number):
     shift, mask = np.uint64(record[PAIR_RANKS_SHIFT]), np.uint64(record[PAIR_RANKS_MASK])
     ids, following, preceding = ids_of(track), following_of(track), _preceding_of(track)
     slot = np.int64(best & _SLOT_MASK)
-    new = merged_ids[best >> _PLACE_BITS]
+    new = merged_ids[best >> PLACE_BITS]
     right, before = np.int64(following[slot]), np.int64(preceding[slot])
     after = np.int64(following[right])
     ids[slot] = new
@@ -207,8 +198,8 @@ def _merge_once(record, track, number):
     preceding[after] = slot
     rank = find_rank(pair_ranks, shift, mask, new, ids[after])
     rank_before = find_rank(pair_ranks, shift, mask, ids[before], new)
-    lane = np.uint32(rank << _PLACE_BITS | slot)
-    lane_before = np.uint32(rank_before << _PLACE_BITS | before)
+    lane = np.uint32(rank << PLACE_BITS | slot)
+    lane_before = np.uint32(rank_before << PLACE_BITS | before)
     if number <= _MAX_SHORT_UNITS:
         group = set_lane(load_lanes(lanes, 0), right, _NO_LANE)
         store_lanes(lanes, 0, set_lane(set_lane(group, slot, lane), before, lane_before))
@@ -228,7 +219,7 @@ def _merge_once(record, track, number):
 @njit(inline="always")
 def track_at(record, number):
     """Return the address of a track."""
-    return record[SCRATCH] + _STATE_BYTES + number * _TRACK_BYTES
+    return record[SCRATCH] + 8 * TURN * NUM_TRACKS + number * TRACK_BYTES
 
 
 @njit(inline="always")
@@ -239,33 +230,33 @@ def _lanes_of(track):
 @njit(inline="always")
 def summary_of(track):
     """Return the smallest lane of each group, which lie behind the last one."""
-    return uint32_at(track + 4 * _SLOTS)
+    return uint32_at(track + 4 * TRACK_SLOTS)
 
 
 @njit(inline="always")
 def ids_of(track):
     """Return the token of every slot."""
-    return uint32_at(track + _ARRAY_BYTES)
+    return uint32_at(track + TRACK_ARRAY_BYTES)
 
 
 @njit(inline="always")
 def following_of(track):
     """Return which slot comes behind that of each token."""
-    return uint32_at(track + 2 * _ARRAY_BYTES)
+    return uint32_at(track + 2 * TRACK_ARRAY_BYTES)
 
 
 @njit(inline="always")
 def _preceding_of(track):
-    return uint32_at(track + 3 * _ARRAY_BYTES)
+    return uint32_at(track + 3 * TRACK_ARRAY_BYTES)
 
 
 @njit(inline="always")
 def places_of(track):
     """Return at which byte of the word each slot begins."""
-    return uint32_at(track + 4 * _ARRAY_BYTES)
+    return uint32_at(track + 4 * TRACK_ARRAY_BYTES)
 
 
 @njit(inline="always")
 def room_of(track):
     """Return an array for a caller, of as many numbers as a track has slots."""
-    return uint32_at(track + 5 * _ARRAY_BYTES)
+    return uint32_at(track + 5 * TRACK_ARRAY_BYTES)
