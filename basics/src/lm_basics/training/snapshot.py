@@ -156,10 +156,10 @@ def _encode(value: Any, place: str, tensors: dict[str, Tensor]) -> Any:
     # JSON writes what is derived from a number or a string by the value of the base.
     if isinstance(value, _PLAIN):
         return value
-    if isinstance(value, np.int64):
-        return int(value)
     # The very types: what is derived from one, a named tuple for instance, would come back as it.
     kind = type(value)
+    if kind is np.int64:
+        return int(value)
     if kind is Tensor and _comes_back(value):
         # Keys may hold slashes, and 1 and "1" may be keys side by side.
         while place in tensors:
