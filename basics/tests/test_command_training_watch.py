@@ -1,17 +1,24 @@
 """What ``basics train`` shows, and its second places for metrics."""
 
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
 
+from lm_basics.commands import training_watch
 from lm_basics.commands.training_watch import (
     LateSink,
     TrainingDisplay,
+    chosen_sinks,
     describe_progress,
 )
 from lm_basics.training.progress import ProgressNumbers
+from lm_basics.training.run_loop import RunPlan, open_run
 from lm_basics.training.samples import Sample
 
 Capture = pytest.CaptureFixture[str]
@@ -90,3 +97,45 @@ def test_a_sink_is_opened_by_its_first_line(tmp_path: Path) -> None:
     sink.close()
     assert opened == [4]
     assert written == [(5, {"loss": 1.0}), (6, {"loss": 0.5}), "closed"]
+
+
+@pytest.mark.parametrize("fails", ["display", "validation"])
+def test_tensorboard_shows_all_numbers_of_a_step_after_which_something_failed(
+    fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: dict[int, dict[str, Any]] = {}
+
+    class TensorBoard:
+        def __init__(self, _: Path, *, resumed_at: int | None) -> None:
+            # TensorBoard hides the points after it.
+            for step in [one for one in shown if resumed_at is not None and one > resumed_at]:
+                del shown[step]
+
+        def write(self, step: int, values: Mapping[str, Any]) -> None:
+            shown.setdefault(step, {}).update(values)
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(training_watch, "TensorBoardSink", TensorBoard)
+    monkeypatch.setattr(training_watch, "require_sink", lambda _: None)
+    plan, failing = RunPlan(steps=3, validate_every=1), [3]
+
+    def fail(place: str, step: int) -> None:
+        if place == fails and step in failing:
+            failing.remove(step)
+            raise OSError("no space")
+
+    for _ in range(2):
+        sinks = chosen_sinks(tmp_path, tensorboard=True, wandb=None)
+        with (
+            suppress(OSError),
+            open_run(tmp_path, plan, plan, {}, device=torch.device("cpu"), sinks=sinks) as loop,
+        ):
+            loop.run(
+                lambda step: {"loss": 4.0 - step},
+                on_step=lambda step, _: fail("display", step),
+                validate=lambda loop=loop: fail("validation", loop.steps_done) or {"val_loss": 1.0},
+            )
+    assert not failing
+    assert shown == {step: {"loss": 4.0 - step, "val_loss": 1.0} for step in (1, 2, 3)}

@@ -1,18 +1,19 @@
-"""Steps that would ruin the weights."""
+"""Updates of the weights, and steps that would ruin them."""
 
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from lm_basics.model_config import uniform_transformer
-from lm_basics.optim import AdamWConfig, ConstantSchedule
+from lm_basics.optim import AdamW, AdamWConfig, ConstantSchedule, CosineSchedule
 from lm_basics.training import SkipStep, StopOnDivergence, TrainingConfig, train
 from lm_basics.training.strategy import SerialStrategy
-from lm_basics.training.updates import DivergenceGuard
+from lm_basics.training.updates import DivergenceGuard, GradientSteps
 from lm_basics.transformer import TransformerLM
 
 TOKENS = np.random.default_rng(0).integers(0, 30, 500)
@@ -113,3 +114,64 @@ def test_skipped_steps_change_nothing_and_are_in_the_record(
     num_calls, bad_steps = 0, {2, 3, 4}
     with pytest.raises(FloatingPointError, match="3 steps in a row"):
         train(TransformerLM(shape), TOKENS, config, folder=tmp_path / "other")
+
+
+@pytest.fixture
+def model() -> TransformerLM:
+    config = uniform_transformer(
+        vocab_size=8, context_length=4, d_model=8, num_layers=1, num_heads=1
+    )
+    return TransformerLM(config)
+
+
+def make_steps(model: TransformerLM, **settings: Any) -> GradientSteps:
+    strategy = SerialStrategy(model, AdamW(model.parameters(), lr=0.5))
+    return GradientSteps(strategy, CosineSchedule(), steps=10, max_grad_norm=1.0, **settings)
+
+
+def weights(model: TransformerLM) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def test_an_update_is_clipped_at_the_rate_of_the_schedule_and_drops_the_gradients(
+    model: TransformerLM,
+) -> None:
+    steps, before = make_steps(model), weights(model)
+    gain = next(p for p in model.parameters() if p.ndim == 1)
+    gain.grad = torch.full_like(gain, 3.0)
+    norm = 3.0 * gain.numel() ** 0.5
+    numbers = steps.take(4, 1.0)
+    scale = CosineSchedule().scale(3, 10)
+    assert numbers == {"grad_norm": pytest.approx(norm), "lr_scale": scale}
+    strategy = steps.strategy
+    assert isinstance(strategy, SerialStrategy)
+    assert [group["lr"] for group in strategy.optimizer.param_groups] == [0.5 * scale]
+    # Adam's first moment is a tenth of the clipped gradient.
+    m = strategy.optimizer.state[gain]["m"]
+    assert m.norm().item() == pytest.approx(0.1, rel=1e-4)
+    assert gain.grad is None
+    assert any(not torch.equal(value, before[name]) for name, value in weights(model).items())
+
+
+@pytest.mark.parametrize(("loss", "gradient"), [(math.nan, 1.0), (1.0, math.inf)])
+def test_numbers_that_are_not_finite_change_nothing_and_name_the_step(
+    model: TransformerLM, loss: float, gradient: float
+) -> None:
+    before = weights(model)
+    for policy in (None, SkipStep()):
+        steps = make_steps(model, on_divergence=policy)
+        for parameter in model.parameters():
+            parameter.grad = torch.full_like(parameter, gradient)
+        if policy is None:
+            with pytest.raises(FloatingPointError, match=r"the loss is .* at step 7: lower the"):
+                steps.take(7, loss)
+        else:
+            assert steps.take(7, loss)["skipped"] == "not finite"
+            assert all(parameter.grad is None for parameter in model.parameters())
+        torch.testing.assert_close(weights(model), before, rtol=0, atol=0)
+
+
+def test_without_gradients_nothing_moves(model: TransformerLM) -> None:
+    before = weights(model)
+    assert make_steps(model).take(1, 0.0)["grad_norm"] == 0
+    torch.testing.assert_close(weights(model), before, rtol=0, atol=0)

@@ -158,6 +158,16 @@ def test_several_lines_of_one_step_are_fine_but_going_back_is_not(path: Path) ->
             metrics.write(step=3, loss=1.0)
 
 
+def test_of_the_lines_of_a_step_the_first_may_stay_alone(path: Path) -> None:
+    with MetricsWriter(path) as metrics:
+        for step in (1, 2, 3):
+            metrics.write(step=step, loss=1.0)
+            metrics.write(step=step, validation_loss=1.1)
+        metrics.resume_at(2, num_lines=1)
+    assert steps(path) == [1, 1, 2]
+    assert "loss" in read_metrics(path)[-1]
+
+
 def test_values_that_a_line_cannot_hold_are_refused(path: Path) -> None:
     with MetricsWriter(path) as metrics:
         with pytest.raises(TypeError, match=r"loss: expected a number or a string, got \[1\]"):
@@ -172,7 +182,11 @@ def test_sinks_get_the_values_and_are_closed(path: Path) -> None:
     with MetricsWriter(path, [sink]) as metrics:
         metrics.write(step=1, loss=torch.tensor(0.5))
         metrics.write(step=2, loss=math.inf)
-    assert sink.lines == [(1, {"loss": 0.5}), (2, {"loss": math.inf})]
+        metrics.append(step=3, loss=0.25)
+        assert sink.lines == [(1, {"loss": 0.5}), (2, {"loss": math.inf})]
+        metrics.pass_on(step=3, loss=np.float32(0.25))
+    assert sink.lines[2:] == [(3, {"loss": 0.25})]
+    assert steps(path) == [1, 2, 3]
     assert sink.is_closed
 
 

@@ -80,8 +80,18 @@ class MetricsWriter:
         """Seconds of this process and of the earlier ones whose lines are kept."""
         return self._earlier_s + time.monotonic() - self._started_at
 
+    @property
+    def has_sinks(self) -> bool:
+        """Whether there are second places."""
+        return bool(self._sinks)
+
     def write(self, *, step: int, **values: Any) -> None:
-        """Append one line and pass the values to the sinks; scalars of torch and NumPy are fine.
+        """Append one line, as ``append`` does, and pass the values to the sinks."""
+        self.append(step=step, **values)
+        self.pass_on(step=step, **values)
+
+    def append(self, *, step: int, **values: Any) -> None:
+        """Append one line to the file; scalars of torch and NumPy are fine.
 
         Raises:
             ValueError: ``step`` lies before the last line's, as after resuming without
@@ -95,23 +105,31 @@ class MetricsWriter:
             )
         if "elapsed_s" in values:
             raise ValueError(f"elapsed_s is written by itself, got {values['elapsed_s']!r}")
-        plain = {name: _plain(name, value) for name, value in values.items()}
         line = {"step": step, "elapsed_s": round(self.elapsed_s, 3)}
-        line |= {name: _to_json(value) for name, value in plain.items()}
+        line |= {name: _to_json(_plain(name, value)) for name, value in values.items()}
         self._note_change()
         # One write per line, so that a kill can tear no more than one.
         self._file.write(json.dumps(line, allow_nan=False).encode() + b"\n")
         self._file.flush()
         self._last_step = step
-        for sink in self._sinks:
-            sink.write(step, plain)
 
-    def truncate_after(self, step: int) -> None:
-        """Drop the lines of later steps: a run that resumes at ``step`` will write them again."""
+    def pass_on(self, *, step: int, **values: Any) -> None:
+        """Pass the values of a line to the sinks alone."""
+        for sink in self._sinks:
+            sink.write(step, {name: _plain(name, value) for name, value in values.items()})
+
+    def truncate_after(self, step: int, *, num_lines: int | None = None) -> None:
+        """Drop the lines of later steps: a run that resumes at ``step`` will write them again.
+
+        Args:
+            step: The last step that stays.
+            num_lines: How many lines of it stay; None means all.
+        """
         # The rewritten file is a new one: the open handle would go on writing to the old.
         self._file.close()
         lines = _whole_lines(self.path)
-        kept = [line for line, values in lines if values["step"] <= step]
+        kept = [line for line, values in lines if values["step"] < step]
+        kept += [line for line, values in lines if values["step"] == step][:num_lines]
         if len(kept) < len(lines):
             self._note_change()
             write_bytes(self.path, b"".join(kept))
@@ -126,13 +144,17 @@ class MetricsWriter:
         """Wait until all lines are on the disk: before a checkpoint that counts on them."""
         os.fsync(self._file.fileno())
 
-    def resume_at(self, step: int) -> None:
+    def resume_at(self, step: int, *, num_lines: int | None = None) -> None:
         """Drop the lines after ``step``, that of the checkpoint which a run goes on from.
+
+        Args:
+            step: The checkpoint's step.
+            num_lines: How many lines of it stay; None means all.
 
         Raises:
             ValueError: lines up to ``step`` are missing.
         """
-        self.truncate_after(step)
+        self.truncate_after(step, num_lines=num_lines)
         if step and self._last_step != step:
             raise ValueError(
                 f"{self.path} ends at step {self._last_step or 0}, but the checkpoint beside it "

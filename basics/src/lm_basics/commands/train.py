@@ -249,7 +249,7 @@ def _finish(
     output: Path,
     *,
     keep_best: bool,
-    num_trained: int,
+    num_trained: int | None,
 ) -> None:
     """Export the model that the reported validation is of, and tell what came out."""
     from lm_basics.commands.report import REPORT_NAME, write_report
@@ -271,18 +271,20 @@ def _finish(
     print(wrote(folder, output / REPORT_NAME, then=() if data.tokenizer is None else then))
 
 
-def _print_result(result: "TrainingResult", shape: TransformerConfig, *, num_trained: int) -> None:
+def _print_result(
+    result: "TrainingResult", shape: TransformerConfig, *, num_trained: int | None
+) -> None:
     from lm_basics.accounting import count_parameters
     from lm_basics.accounting.account import in_count
     from lm_shared.wording import counted
 
     print(f"{in_count(count_parameters(shape))} parameters")
+    before = {None: "already finished: ", 0: "all steps were done before: "}.get(num_trained, "")
     print(
-        ("" if num_trained else "already finished: ")
-        + f"{counted(result.steps, 'step')}, {counted(result.tokens, 'token')}, "
+        f"{before}{counted(result.steps, 'step')}, {counted(result.tokens, 'token')}, "
         f"{result.elapsed_s:.1f} s with validations"
     )
-    if 0 < num_trained < result.steps:
+    if num_trained and num_trained < result.steps:
         print(f"of these, {counted(num_trained, 'step')} now, the others before")
     print(f"training loss {result.final_loss:.4f} nats per token, mean of the last tenth")
     _print_numbers(result.validation)

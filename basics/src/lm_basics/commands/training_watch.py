@@ -71,15 +71,15 @@ class TrainingWatch:
         self.progress, self.display = progress, display
         self.samples, self.sample_every, self.dtype = samples, sample_every, dtype
         self.num_validation_tokens = num_validation_tokens
-        self.num_steps = 0
+        self.num_steps: int | None = None
+        """Steps that this process did; None where it was told of none: the run had ended."""
         self._last_step = 0
 
     def on_step(self, report: StepReport) -> None:
         """Show the step, and sample if it is time, from the weights that are validated."""
         if self._last_step == 0:
             self._keep_setting()
-        # A step of an earlier process may be told again, and has no speed in this one.
-        self.num_steps += report.tokens_per_s > 0
+        self.num_steps = (self.num_steps or 0) + (not report.is_told_again)
         self._last_step = report.step
         self.display.show_numbers(self.progress.add(report))
         is_due = self.sample_every is not None and report.step % self.sample_every == 0

@@ -156,6 +156,8 @@ class _Steps:
         self.ema = None if config.ema_decay is None else WeightEMA(model, config.ema_decay)
         self.rate = TokenRate(self.tokens)
         self.tokens_per_s = 0.0
+        self.is_begun = False
+        """Whether this process has done a step."""
 
     def parts(self) -> dict[str, Stateful]:
         """Return all that a resumed run needs to go on with the same bits."""
@@ -173,6 +175,7 @@ class _Steps:
         if self.ema is not None and "skipped" not in numbers:
             self.ema.update()
         self.tokens_per_s = self.rate.add(time.perf_counter() - began_at)
+        self.is_begun = True
         return {"loss": loss, **numbers, "tokens": step * self.tokens}
 
     def report(self, step: int, values: Metrics, record: RunRecord, on_step: OnStep) -> None:
@@ -185,6 +188,7 @@ class _Steps:
                 elapsed_s=record.metrics.elapsed_s,
                 tokens_per_s=self.tokens_per_s,
                 validated_weights=self.validated_weights,
+                is_told_again=not self.is_begun,
                 **told,
             )
         )

@@ -14,7 +14,7 @@ _LOSS_MEMORY = 0.95
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepReport:
-    """One optimizer step that was just done."""
+    """One optimizer step that was done, mostly just now."""
 
     step: int
     """Steps done."""
@@ -34,6 +34,8 @@ class StepReport:
     """Rate of the last steps of this process, without validation and checkpoints; 0 before any."""
     validated_weights: Callable[[], AbstractContextManager[None]] = nullcontext
     """Returns a context in which the model has the weights that validations are of."""
+    is_told_again: bool = False
+    """Whether an earlier process did the step, and an error ended what followed it."""
 
 
 class TokenRate:

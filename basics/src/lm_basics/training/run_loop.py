@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields
-from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -40,7 +39,8 @@ DoStep = Callable[[int], Metrics]
 AfterStep = Callable[[int, Metrics], None]
 """Called after each step with (steps done, its metrics), for displays.
 
-Where an error ended what follows a step, it is called for that step again when the run goes on.
+Where an error ended what follows a step, it is called for that step again when the run goes on; so
+are the sinks.
 """
 
 StopRule = Callable[[Metrics], bool]
@@ -144,42 +144,48 @@ class RunLoop:
             is_enough: Ends the run before its last step.
 
         Raises:
+            TypeError: A part's state cannot be saved after the first step.
             ValueError: A checkpoint is damaged or of another run, or the metrics before it are
                 lost.
             KeyboardInterrupt: Ctrl-C, after the step that was under way and its checkpoint.
         """
-        self.steps_done = self._checkpoints.load(self._parts)
-        self.record.metrics.resume_at(self.steps_done)
+        first_step = self._resume() + 1
         values = self._recorded_values()
         is_finished = self.steps_done > 0 and self._is_last(values, is_enough)
-        is_cut_short = self._checkpoints.is_cut_short
-        if is_finished and not is_cut_short:
+        if is_finished and not self._checkpoints.is_cut_short:
             # Its last lines are there already.
             return {} if validate is None else dict(validate())
         if self.steps_done:
             _logger.info("going on after step %d of %d", self.steps_done, self.plan.steps)
         validation: dict[str, Any] = {}
         with delayed_interrupt() as is_interrupted:
-            while is_cut_short or not is_finished:
-                if not is_cut_short:
+            while self._checkpoints.is_cut_short or not is_finished:
+                if not self._checkpoints.is_cut_short:
                     step = self.steps_done + 1
                     values = do_step(step)
+                    if step == first_step:
+                        # Optimizers make their state in it.
+                        check_states(self._parts)
+                    self.record.metrics.append(step=step, **values)
                     self.steps_done = step
-                    self.record.metrics.write(step=step, **values)
                     is_finished = self._is_last(values, is_enough)
                 validation = self._end_step(
-                    None if on_step is None else partial(on_step, self.steps_done, values),
-                    validate,
-                    is_interrupted,
-                    is_finished=is_finished,
+                    values, on_step, validate, is_interrupted, is_finished=is_finished
                 )
-                is_cut_short = False
             self.is_interrupted_at_end = is_interrupted()
         return validation
 
     def lines(self) -> list[dict[str, Any]]:
         """Return the record so far, of earlier processes too."""
         return read_metrics(self.record.metrics.path)
+
+    def _resume(self) -> int:
+        """Go back to the newest checkpoint and return its step, or 0 where there is none."""
+        self.steps_done = self._checkpoints.load(self._parts)
+        # What follows the step, if it is done again, is recorded again.
+        num_lines = 1 if self._checkpoints.is_cut_short else None
+        self.record.metrics.resume_at(self.steps_done, num_lines=num_lines)
+        return self.steps_done
 
     def _recorded_values(self) -> Metrics:
         """Return the metrics of the checkpoint's step; none where there is no checkpoint."""
@@ -194,7 +200,8 @@ class RunLoop:
 
     def _end_step(
         self,
-        tell: Callable[[], None] | None,
+        values: Metrics,
+        on_step: AfterStep | None,
         validate: Callable[[], Metrics] | None,
         is_interrupted: Callable[[], bool],
         *,
@@ -204,17 +211,17 @@ class RunLoop:
         step, validation, val_loss = self.steps_done, {}, None
         if not is_finished and not _is_due(step, self.plan.validate_every):
             validate = None
-        is_due = is_finished or _is_due(step, self.plan.checkpoint_every)
         # Nothing can fail where nothing is called, and no generator has to be copied.
-        is_idle = tell is None and validate is None
-        with nullcontext() if is_idle else self._kept_on_error(is_interrupted, is_due=is_due):
-            if tell is not None:
-                tell()
+        is_idle = on_step is None and validate is None and not self.record.metrics.has_sinks
+        with nullcontext() if is_idle else self._kept_on_error():
+            self.record.metrics.pass_on(step=step, **values)
+            if on_step is not None:
+                on_step(step, values)
             if validate is not None:
                 validation = dict(validate())
                 val_loss = self._validation_loss(validation)
-        if validate is not None:
-            self.record.metrics.write(step=step, **validation)
+                self.record.metrics.write(step=step, **validation)
+        is_due = is_finished or _is_due(step, self.plan.checkpoint_every)
         is_due |= val_loss is not None and self._checkpoints.would_be_best(val_loss)
         # Asked once: it may change at any moment.
         is_stopping = is_interrupted()
@@ -225,8 +232,8 @@ class RunLoop:
         return validation
 
     @contextmanager
-    def _kept_on_error(self, is_interrupted: Callable[[], bool], *, is_due: bool) -> Iterator[None]:
-        """Save the step where an error ends the block before the checkpoint that is asked for.
+    def _kept_on_error(self) -> Iterator[None]:
+        """Save the step where an error ends the block.
 
         What the block drew at random is taken back: it is run again when the run goes on.
         """
@@ -234,9 +241,13 @@ class RunLoop:
         try:
             yield
         except Exception:
-            if is_due or is_interrupted():
-                self._random.load_state_dict(before)
+            self._random.load_state_dict(before)
+            try:
                 self._save(is_extra=True, is_cut_short=True)
+            except Exception as error:
+                # The first error stays the one that is told: both may have the same reason.
+                _logger.warning("step %d could not be kept: %s", self.steps_done, error)
+            else:
                 _logger.warning(self._kept)
             raise
 

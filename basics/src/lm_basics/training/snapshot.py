@@ -5,7 +5,8 @@ description: the states with a reference where a tensor was, what the caller wan
 and two hashes, of the tensors and of the header itself, because a file may keep its length and lose
 its content. What JSON lacks, such as tuples and keys that are no strings, is marked, so that a
 state comes back equal, types included; what cannot is refused. Only numbers and strings of a class
-derived from Python's, as ``np.float64`` is, come back as Python's own, which equal them.
+derived from Python's, as ``np.float64`` is, and ``np.int64`` come back as Python's own, which equal
+them.
 """
 
 import hashlib
@@ -15,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -31,6 +33,14 @@ _MAPPINGS: dict[type, str] = {dict: "$items", OrderedDict: "$ordered"}
 _SEQUENCES: dict[type, str] = {list: "$list", tuple: "$tuple", torch.Size: "$size"}
 _KINDS = {mark: kind for kind, mark in (_MAPPINGS | _SEQUENCES).items()}
 _PLAIN = (type(None), int, float, str)
+# Those that safetensors writes and reads again; others it writes alone.
+_DTYPES = frozenset(
+    {torch.bool, torch.complex64}
+    | {torch.int8, torch.int16, torch.int32, torch.int64}
+    | {torch.uint8, torch.uint16, torch.uint32, torch.uint64}
+    | {torch.float16, torch.bfloat16, torch.float32, torch.float64}
+    | {torch.float8_e4m3fn, torch.float8_e4m3fnuz, torch.float8_e5m2, torch.float8_e5m2fnuz}
+)
 
 
 class TornSnapshotError(ValueError):
@@ -148,7 +158,9 @@ def _encode(value: Any, place: str, tensors: dict[str, Tensor]) -> Any:
         return value
     # The very types: what is derived from one, a named tuple for instance, would come back as it.
     kind = type(value)
-    if kind is Tensor and value.layout is torch.strided and value.dtype is not torch.complex128:
+    if kind is np.int64:
+        return int(value)
+    if kind is Tensor and _comes_back(value):
         # Keys may hold slashes, and 1 and "1" may be keys side by side.
         while place in tensors:
             place += "'"
@@ -163,11 +175,20 @@ def _encode(value: Any, place: str, tensors: dict[str, Tensor]) -> Any:
     if kind in _SEQUENCES:
         values = [_encode(one, f"{place}/{i}", tensors) for i, one in enumerate(value)]
         return values if kind is list else {_SEQUENCES[kind]: values}
-    what = f"{value.layout} of {value.dtype}" if isinstance(value, Tensor) else repr(value)
+    what = (
+        f"{value.layout} of {value.dtype} on {value.device}"
+        if isinstance(value, Tensor)
+        else repr(value)
+    )
     raise TypeError(
         f"{place}: expected dense tensors, plain values, and dictionaries, lists and tuples of "
         f"them, got a {kind.__module__}.{kind.__qualname__}: {what}"
     )
+
+
+def _comes_back(tensor: Tensor) -> bool:
+    # A tensor on the meta device has no values.
+    return tensor.layout is torch.strided and tensor.dtype in _DTYPES and not tensor.is_meta
 
 
 def _decode(value: Any, tensors: Mapping[str, Tensor]) -> Any:
