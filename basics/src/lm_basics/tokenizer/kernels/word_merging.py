@@ -60,6 +60,7 @@ MAX_TRACK_BYTES = TRACK_SLOTS - 2
 """Longest word that has a slot on a track for every byte."""
 
 _SLOT_BITS = 5
+_LANE_MASK = NUM_LANES - 1
 _MAX_SHORT_UNITS = NUM_LANES - 2
 _NO_LANE = np.uint32(0xFFFFFFFF)
 _LARGEST_LANE = np.uint32(NO_RANK << PLACE_BITS)
@@ -200,20 +201,31 @@ def _merge_once(record, track, number):
     rank_before = find_rank(pair_ranks, shift, mask, ids[before], new)
     lane = np.uint32(rank << PLACE_BITS | slot)
     lane_before = np.uint32(rank_before << PLACE_BITS | before)
-    if number <= _MAX_SHORT_UNITS:
-        group = set_lane(load_lanes(lanes, 0), right, _NO_LANE)
-        store_lanes(lanes, 0, set_lane(set_lane(group, slot, lane), before, lane_before))
-        return True
-    lanes[right], lanes[slot], lanes[before] = _NO_LANE, lane, lane_before
-    smallest = load_lanes(summary, 0)
     group = slot >> _SLOT_BITS
-    smallest = set_lane(smallest, group, smallest_lane(load_lanes(lanes, group * NUM_LANES)))
-    for other in (right >> _SLOT_BITS, before >> _SLOT_BITS):
-        if other != group:
-            changed = smallest_lane(load_lanes(lanes, other * NUM_LANES))
-            smallest = set_lane(smallest, other, changed)
+    own = set_lane(load_lanes(lanes, group * NUM_LANES), slot & _LANE_MASK, lane)
+    if right >> _SLOT_BITS == group:
+        own = set_lane(own, right & _LANE_MASK, _NO_LANE)
+    if before >> _SLOT_BITS == group:
+        own = set_lane(own, before & _LANE_MASK, lane_before)
+    store_lanes(lanes, group * NUM_LANES, own)
+    if number <= _MAX_SHORT_UNITS:
+        return True
+    smallest = set_lane(load_lanes(summary, 0), group, smallest_lane(own))
+    if right >> _SLOT_BITS != group:
+        smallest = _set_elsewhere(lanes, smallest, right, _NO_LANE)
+    if before >> _SLOT_BITS != group:
+        smallest = _set_elsewhere(lanes, smallest, before, lane_before)
     store_lanes(summary, 0, smallest)
     return True
+
+
+@njit(inline="always")
+def _set_elsewhere(lanes, smallest, slot, lane):
+    """Set the lane of a slot; return the smallest lanes of all groups."""
+    group = slot >> _SLOT_BITS
+    changed = set_lane(load_lanes(lanes, group * NUM_LANES), slot & _LANE_MASK, lane)
+    store_lanes(lanes, group * NUM_LANES, changed)
+    return set_lane(smallest, group, smallest_lane(changed))
 
 
 @njit(inline="always")
