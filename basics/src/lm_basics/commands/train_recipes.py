@@ -153,7 +153,7 @@ RECIPES: dict[str, tuple[str, Any]] = {
         ),
     ),
     "default": (
-        "Up to half an hour on a CPU: 5.3M parameters, and the default corpus if there is no token file.",
+        "Up to half an hour on a CPU: 5.3M parameters; the default corpus if no tokens are given.",
         TrainRecipe(
             training=TrainingConfig(
                 steps=1_000, batch_size=8, optimizer=_MUON, checkpoint_every=50, validate_every=100
