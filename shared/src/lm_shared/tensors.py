@@ -54,6 +54,8 @@ def compile_for_one_shape(function: Callable[..., Any]) -> Callable[..., Any]:
     if torch.are_deterministic_algorithms_enabled():
         # Tells the compiler as well.
         torch.use_deterministic_algorithms(True)
+    # The compiler loads what builds extensions, which warns of a CUDA toolkit without a GPU.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     return torch.compile(function, dynamic=False)
 
 

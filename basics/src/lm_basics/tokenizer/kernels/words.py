@@ -82,11 +82,14 @@ def is_long(high):
 
 @njit
 def same_bytes(a, a_start, b, b_start, length):
-    """Return whether two stretches of bytes are equal."""
-    for offset in range(length):
-        if a[a_start + offset] != b[b_start + offset]:
+    """Return whether two stretches of at least 8 bytes are equal; the last step overlaps."""
+    place = 0
+    while place + 8 < length:
+        if load_word(a, a_start + place) != load_word(b, b_start + place):
             return False
-    return True
+        place += 8
+    place = length - 8
+    return load_word(a, a_start + place) == load_word(b, b_start + place)
 
 
 @njit
