@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from lm_shared.config import (
+    describe,
     describe_changes,
     from_dict,
     hash_config,
@@ -229,3 +230,8 @@ def test_changes_are_named_with_both_values() -> None:
 def test_only_equal_configurations_have_no_changes(config: dict[str, int]) -> None:
     assert describe_changes(config, dict(config)) == ""
     assert describe_changes(config, config | {"more": 1.5})
+
+
+def test_annotations_are_told_as_people_write_them() -> None:
+    told = [describe(one) for one in (int, None, int | None, tuple[int, ...], Literal["a"])]
+    assert told == ["int", "None", "int | None", "tuple[int, ...]", "Literal['a']"]

@@ -209,6 +209,21 @@ def test_export_carries_the_code_and_pins_what_it_needs(entry: Path, tmp_path: P
     assert "sums verify entry" in (output / "README.md").read_text()
 
 
+def test_export_replaces_a_project_on_request_and_nothing_else(entry: Path, tmp_path: Path) -> None:
+    project = replace(PROJECT, recipe=RECIPE, main="print(1)\n", data=())
+    output = tmp_path / "project"
+    export_entry(entry, output, division=DIVISIONS["sums"], project=project)
+    with pytest.raises(ValueError, match="--overwrite"):
+        export_entry(entry, output, division=DIVISIONS["sums"], project=project)
+    export_entry(entry, output, division=DIVISIONS["sums"], project=project, overwrite=True)
+    with pytest.raises(ValueError, match="overlap"):
+        export_entry(entry, entry / "inside", division=DIVISIONS["sums"], project=project)
+    (output / "thesis.tex").write_text("work")
+    with pytest.raises(ValueError, match=r"thesis\.tex"):
+        export_entry(entry, output, division=DIVISIONS["sums"], project=project, overwrite=True)
+    assert (output / "thesis.tex").read_text() == "work"
+
+
 @pytest.mark.parametrize(
     "version", ['1.0",\n "evil @ https://x.invalid/evil.whl', "1.0 ; python_version > '3'", "", "x"]
 )

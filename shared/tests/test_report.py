@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from lm_shared.figures import bar_figure, figure_svg
-from lm_shared.report import Report, render_template
+from lm_shared.report import Report, distinct_names, render_template
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"><path d="M0 0"/></svg>'
@@ -203,3 +203,8 @@ def test_a_template_must_get_all_of_its_values() -> None:
         render_template("lm_shared", "report.html", sections=[])
     with pytest.raises(jinja2.TemplateNotFound, match=r"none\.html"):
         render_template("lm_shared", "none.html")
+
+
+def test_names_are_as_long_as_it_takes_to_tell_all_paths_apart() -> None:
+    paths = [Path("a/run"), Path("x/b/run"), Path("x/c/run")]
+    assert distinct_names(paths) == ["a/run", "b/run", "c/run"]
