@@ -1,11 +1,12 @@
 import gzip
 import zlib
 
+import pyarrow as pa
 import pytest
 
-from lm_data.crawl.http_body import decode_body
+from lm_data.crawl.http_body import CUT_OFF, OVERSIZED, UNDECODABLE, decode_body, is_binary
 
-BODY = b"<html>" + b"text " * 500
+BODY = b"<html>" + b"".join(b"word %d " % (n * n) for n in range(400))
 
 
 def compress(body):
@@ -24,79 +25,157 @@ def raw_deflate(body):
     return deflater.compress(body) + deflater.flush()
 
 
+def compress_with(codec, body):
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, codec) as stream:
+        stream.write(body)
+    return sink.getvalue().to_pybytes()
+
+
+BROTLI = compress_with("brotli", BODY)
+ZSTD = compress_with("zstd", BODY)
+
+
+def decode(payload, transfer="", content="", max_size=10**6):
+    return decode_body(
+        payload, transfer_encoding=transfer, content_encoding=content, max_size=max_size
+    )
+
+
 @pytest.mark.parametrize(
     ("payload", "transfer", "content"),
     [
         (BODY, "", ""),
         (BODY, "", "identity"),
         (chunk(BODY, 7), "chunked", ""),
+        (chunk(BODY, 7).replace(b"\r\n", b"\n"), "Chunked", ""),
+        (b" %x \r\n%s\r\n0\r\nExpires: 0\r\n\r\n" % (len(BODY), BODY), "chunked", ""),
         (compress(BODY), "", "gzip"),
+        (compress(BODY), "", "X-GZIP"),
         (zlib.compress(BODY), "", "deflate"),
         (raw_deflate(BODY), "", "deflate"),
+        (BROTLI, "", "br"),
+        (ZSTD, "", "zstd"),
+        (compress_with("zstd", BODY[:9]) + compress_with("zstd", BODY[9:]), "", "zstd"),
         (chunk(compress(BODY), 11), "chunked", "gzip"),
+        (chunk(compress(BODY), 11), "gzip, chunked", ""),
+        (compress(compress(BODY)), "", "gzip, gzip"),
+        (compress_with("brotli", compress(BODY)), "", "gzip, br"),
         (compress(BODY[:9]) + compress(b"") + compress(BODY[9:]), "", "gzip"),
         (compress(BODY) + b"\r\n", "", "gzip"),
     ],
 )
 def test_encodings_are_undone(payload, transfer, content):
-    decoded = decode_body(
-        payload, transfer_encoding=transfer, content_encoding=content, max_size=10**6
-    )
-    assert decoded == (BODY, True)
+    assert decode(payload, transfer, content) == (BODY, None)
 
 
 @pytest.mark.parametrize(
-    ("transfer", "content"), [("chunked", ""), ("", "gzip"), ("", "br"), ("", "deflate")]
+    ("transfer", "content"),
+    [("chunked", ""), ("", "gzip"), ("", "br"), ("", "zstd"), ("", "deflate"), ("", "compress")],
 )
-def test_body_that_does_not_fit_its_headers_is_returned_as_it_is(transfer, content):
-    decoded = decode_body(
-        BODY, transfer_encoding=transfer, content_encoding=content, max_size=10**6
-    )
-    assert decoded == (BODY, False)
-
-
-def test_inflating_stops_at_the_limit():
-    bomb = gzip.compress(bytes(10**7))
-    assert decode_body(bomb, content_encoding="gzip", max_size=10**5) == (bomb, False)
+def test_text_that_was_stored_decoded_stays_as_it_is(transfer, content):
+    assert decode(BODY, transfer, content) == (BODY, None)
 
 
 @pytest.mark.parametrize(
-    "payload",
+    ("payload", "content"),
     [
-        b"",
-        b"5\r\nab",
-        b"zz\r\nab\r\n",
-        b"-1\r\n\r\n",
-        b"3\r\nabc",
-        b"+3\r\nabc\r\n0\r\n\r\n",
-        b"0x3\r\nabc\r\n0\r\n\r\n",
-        b"0_3\r\nabc\r\n0\r\n\r\n",
-        b" 3\r\nabc\r\n0\r\n\r\n",
-        b"3\r\nabcde0\r\n\r\n",
+        (compress(BODY), "compress"),
+        (BROTLI, "exi"),
+        (compress(BROTLI), "exi, gzip"),
+        (BROTLI, "gzip"),
+        (compress(BODY), "br"),
+        (raw_deflate(BODY), "gzip"),
     ],
 )
-def test_broken_chunks_are_recognized(payload):
-    assert decode_body(payload, transfer_encoding="chunked", max_size=100) == (payload, False)
+def test_what_cannot_be_decoded_is_told(payload, content):
+    body, problem = decode(payload, content=content)
+    assert problem == UNDECODABLE
+    assert is_binary(body)
 
 
-@pytest.mark.parametrize("whole", [compress(BODY), compress(BODY) * 2])
-@pytest.mark.parametrize("num_missing", [1, 8, 30])
-def test_cut_off_body_is_not_decoded(whole, num_missing):
-    cut = whole[:-num_missing]
-    assert decode_body(cut, content_encoding="gzip", max_size=10**6) == (cut, False)
+@pytest.mark.parametrize("content", ["gzip", "br", "zstd"])
+def test_inflating_stops_at_the_limit(content):
+    zeros = bytes(10**7)
+    bomb = (
+        compress(zeros)
+        if content == "gzip"
+        else compress_with({"br": "brotli"}.get(content, content), zeros)
+    )
+    assert decode(bomb, content=content, max_size=10**5) == (b"", OVERSIZED)
 
 
-def test_raw_deflate_is_no_gzip():
-    body = raw_deflate(BODY)
-    assert decode_body(body, content_encoding="gzip", max_size=10**6) == (body, False)
+@pytest.mark.parametrize(
+    ("payload", "expected"),
+    [
+        (b"", b""),
+        (b"zz\r\nab\r\n", None),
+        (b"-1\r\n\r\n", None),
+        (b"+3\r\nabc\r\n0\r\n\r\n", None),
+        (b"0x3\r\nabc\r\n0\r\n\r\n", None),
+        (b"0_3\r\nabc\r\n0\r\n\r\n", None),
+        (b"3\r\nabcde0\r\n\r\n", None),
+        (b"5\r\nab", b"ab"),
+        (b"3\r\nabc", b"abc"),
+        (b"3\r\nabc\r\n", b"abc"),
+        (b"3\r\nabc\r\nzz\r\n", b"abc"),
+        (b"3\r\nabc\r\n2\r\ndefg", b"abcde"),
+    ],
+)
+def test_broken_chunks_keep_what_they_hold_and_no_sizes(payload, expected):
+    decoded = (payload, None) if expected in (None, b"") else (expected, CUT_OFF)
+    assert decode(payload, "chunked") == decoded
+
+
+@pytest.mark.parametrize(
+    ("whole", "content"),
+    [
+        (compress(BODY), "gzip"),
+        (compress(BODY[:50]) + compress(BODY[50:]), "gzip"),
+        (zlib.compress(BODY), "deflate"),
+        (raw_deflate(BODY), "deflate"),
+        (BROTLI, "br"),
+    ],
+)
+def test_cut_off_body_keeps_what_can_be_decoded(whole, content):
+    for num_missing in (9, 30, len(whole) // 2):
+        body, problem = decode(whole[:-num_missing], content=content)
+        assert problem == CUT_OFF
+        assert BODY.startswith(body)
+        assert len(body) > 0.8 * len(BODY) * (1 - num_missing / len(whole)) - 100
+
+
+def test_cut_off_zstd_keeps_its_blocks():
+    # A block of this library holds 128 kB.
+    long = b"".join(b"word %d " % (n * n) for n in range(30_000))
+    body, problem = decode(compress_with("zstd", long)[:-100], content="zstd")
+    assert problem == CUT_OFF
+    assert long.startswith(body)
+    assert len(body) >= 128 << 10
+
+
+def test_gzip_with_a_wrong_checksum_keeps_its_text():
+    damaged = bytearray(compress(BODY))
+    damaged[-6] ^= 1
+    assert decode(bytes(damaged), content="gzip") == (BODY, CUT_OFF)
 
 
 def test_limit_holds_for_all_members_together():
     body = compress(BODY) * 3
-    for excess, is_decoded in ((0, True), (1, False)):
-        size = 3 * len(BODY) - excess
-        assert decode_body(body, content_encoding="gzip", max_size=size)[1] == is_decoded
+    for excess, problem in ((0, None), (1, OVERSIZED)):
+        assert decode(body, content="gzip", max_size=3 * len(BODY) - excess)[1] == problem
 
 
 def test_empty_body_has_nothing_to_undo():
-    assert decode_body(b"", content_encoding="gzip", max_size=10) == (b"", True)
+    assert decode(b"", content="gzip") == (b"", None)
+
+
+@pytest.mark.parametrize("text", ["abc", "\u65e5\u672c\u8a9e", "caf\u00e9 \u2014"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le", "gb18030"])
+def test_text_is_not_binary_in_any_encoding(text, encoding):
+    assert not is_binary((f"<html><body><p>{text}</p></body></html>" * 20).encode(encoding))
+
+
+def test_images_and_compressed_data_are_binary():
+    assert is_binary(b"\x89PNG\r\n\x1a\n" + bytes(range(32)) * 4)
+    assert is_binary(compress(BODY))

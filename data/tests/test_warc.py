@@ -1,13 +1,17 @@
 import gzip
 import random
+from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
 
-from lm_data.crawl import warc
+from lm_data.crawl import decompression
 from lm_data.crawl.warc import CrawlCounts, find_crawl_files, iterate_responses
 from lm_data.sample_crawl.crawl import FetchedPage, write_warc
 
+# Small inputs that went wrong lie beside the repository where there are any.
+CASES = Path(__file__).parents[3] / "shared" / "cases"
 PAGES = [
     FetchedPage(url=f"https://a.example/{n}", date="2026-01-01T00:00:00Z", body=b"<p>%d</p>" % n)
     for n in range(10)
@@ -109,7 +113,7 @@ def test_a_response_of_just_the_limit_is_read(warc_path):
 
 @pytest.mark.parametrize("scan_size", range(3, 9))
 def test_a_member_is_found_on_the_edge_of_what_is_read_at_once(warc_path, scan_size, monkeypatch):
-    monkeypatch.setattr(warc, "SCAN_SIZE", scan_size)
+    monkeypatch.setattr(decompression, "SCAN_SIZE", scan_size)
     data = warc_path.read_bytes()
     cut = find_members(data)[5]
     for num_bytes in range(scan_size):
@@ -218,7 +222,7 @@ def test_file_that_is_one_member_is_read_once(warc_path):
 
 @pytest.mark.parametrize("scan_size", [100, 1 << 20])
 def test_padding_between_members_is_no_damage(warc_path, scan_size, monkeypatch):
-    monkeypatch.setattr(warc, "SCAN_SIZE", scan_size)
+    monkeypatch.setattr(decompression, "SCAN_SIZE", scan_size)
     data = warc_path.read_bytes()
     cut = find_members(data)[5]
     warc_path.write_bytes(data[:cut] + gzip.compress(b"", mtime=0) + bytes(512) + data[cut:])
@@ -244,3 +248,129 @@ def test_what_is_lost_is_logged(warc_path, kind, caplog):
     _, counts = read(path)
     assert (counts.damaged > 0, counts.truncated > 0) == (kind == "damaged", kind == "truncated")
     assert ("damaged" in caplog.text) == (kind != "whole")
+
+
+def make_record(number, body=None, *, length=None, version=b"WARC/1.0"):
+    body = b"<p>page %d</p>\r\n\r\nmore\r\n" % number * 20 if body is None else body
+    block = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n" + body
+    size = len(block) if length is None else length
+    lines = [
+        version,
+        b"WARC-Type: response",
+        b"WARC-Target-URI: https://a.example/%d" % number,
+        b"WARC-Record-ID: <urn:uuid:%d>" % number,
+        b"Content-Type: application/http; msgtype=response",
+        *([] if size == b"" else [b"Content-Length: %d" % size]),
+    ]
+    return b"\r\n".join(lines) + b"\r\n\r\n" + block + b"\r\n\r\n"
+
+
+def pack(records, form):
+    """The bytes of a file: plain, one gzip member, or one member or frame per record."""
+    if form in ("plain", "one"):
+        data = b"".join(records)
+        return data if form == "plain" else gzip.compress(data, mtime=0)
+    return b"".join(compress_with(form, record) for record in records)
+
+
+def compress_with(codec, data):
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, codec) as stream:
+        stream.write(data)
+    return sink.getvalue().to_pybytes()
+
+
+def list_numbers(responses):
+    return [int(response.url.rsplit("/", 1)[1]) for response in responses]
+
+
+FORMS = ("plain", "one", "gzip", "zstd", "lz4")
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("length", [b"", 0, 30, 100, 10**3, 10**5, 10**9, 10**15])
+def test_a_wrong_length_neither_loses_nor_swallows_a_record(form, length, tmp_path):
+    for wrong in (0, 2, 4):
+        records = [make_record(n, length=length if n == wrong else None) for n in range(5)]
+        (tmp_path / "a").write_bytes(pack(records, form))
+        responses, counts = read(tmp_path / "a")
+        # A record that claims more than the file holds is as good as cut off.
+        is_cut = wrong == 4 and length not in (b"", 0, 30, 100)
+        assert list_numbers(responses) == list(range(5 - is_cut))
+        assert {response.body.count(b"more") for response in responses} == {20}
+        assert counts.damaged + counts.truncated == 1
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "broken",
+    [
+        make_record(2, version=b"XARC/1.0"),
+        make_record(2).split(b"\r\n", 1)[1],
+        b"garbage between\r\nrecords\r\n\r\n",
+        make_record(2)[:60] + b"\r\n",
+    ],
+)
+def test_a_broken_header_costs_one_record(form, broken, tmp_path):
+    records = [make_record(n) for n in range(5)]
+    records[2] = broken
+    (tmp_path / "a").write_bytes(pack(records, form))
+    responses, counts = read(tmp_path / "a")
+    assert list_numbers(responses) == [0, 1, 3, 4]
+    assert (counts.damaged, counts.truncated, counts.records) == (1, 0, 4)
+
+
+@pytest.mark.parametrize("form", ["gzip", "zstd", "lz4"])
+def test_damaged_compression_costs_one_record(form, tmp_path):
+    rng = random.Random(0)
+    members = [compress_with(form, make_record(n, rng.randbytes(999))) for n in range(5)]
+    members[2] = members[2][:100] + b"\xff" * 40
+    (tmp_path / "a").write_bytes(b"".join(members))
+    responses, counts = read(tmp_path / "a")
+    assert list_numbers(responses) == [0, 1, 3, 4]
+    assert (counts.damaged, counts.truncated) == (1, 0)
+
+
+@pytest.mark.parametrize("form", ["one", "zstd", "lz4"])
+def test_damage_in_a_file_of_one_member_keeps_what_stands_before(form, tmp_path):
+    rng = random.Random(0)
+    plain = b"".join(make_record(n, rng.randbytes(41_000)) for n in range(20))
+    whole = gzip.compress(plain, mtime=0) if form == "one" else compress_with(form, plain)
+    (tmp_path / "a").write_bytes(whole[: len(whole) // 2])
+    responses, counts = read(tmp_path / "a")
+    # Frames are read in blocks of 64 or 128 kB.
+    assert len(responses) >= (9 if form == "one" else 6)
+    assert list_numbers(responses) == list(range(len(responses)))
+    assert counts.damaged + counts.truncated == 1
+
+
+def test_a_page_about_crawls_is_not_taken_apart(tmp_path):
+    inner = make_record(9)
+    records = [make_record(0), make_record(1, inner * 3), make_record(2, version=b"x")]
+    (tmp_path / "a").write_bytes(b"".join([*records, make_record(3)]))
+    responses, _ = read(tmp_path / "a")
+    assert list_numbers(responses) == [0, 1, 3]
+    assert responses[1].body == inner * 3
+
+
+def test_a_page_compressed_once_more_than_declared_is_text(tmp_path):
+    (tmp_path / "a").write_bytes(make_record(0, gzip.compress(b"<p>text</p>", mtime=0)))
+    assert read(tmp_path / "a")[0][0].body == b"<p>text</p>"
+
+
+@pytest.mark.parametrize("path", [path.name for path in CASES.glob("warc/*")])
+def test_one_damaged_header_of_the_cases_costs_one_record(path):
+    responses, counts = read(CASES / "warc" / path)
+    markers = [f"site{n}" for n in (1, 3, 4)]
+    assert all(any(marker in response.url for response in responses) for marker in markers)
+    assert counts.damaged == 1
+
+
+@pytest.mark.parametrize("path", [path.name for path in CASES.glob("http/*")])
+def test_bodies_of_the_cases_are_text(path):
+    ((response,), _) = read(CASES / "http" / path)
+    assert (response.status, response.content_type) == (200, "text/html")
+    assert response.body.startswith(b"<html><head><title>p1</title></head><body><p>marker1 ")
+    body = response.body.removesuffix(b"</p></body></html>").decode()
+    assert body.count("sentence number") >= 10
+    assert "\r\n" not in body

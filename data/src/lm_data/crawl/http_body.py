@@ -1,85 +1,146 @@
-"""Undoing the encodings that HTTP lays over a body (RFC 9112, section 7; RFC 9110, section 8.4)."""
+"""Undoing the encodings that HTTP lays over a body (RFC 9112, section 7; RFC 9110, section 8.4).
+
+Crawls hold bodies that were cut off, and bodies that were stored decoded under the header of the
+encoded ones. So what can be decoded is kept, and a body that is text already stays as it is.
+"""
 
 import re
 import zlib
+from collections.abc import Callable, Iterator
+from io import BytesIO
 
-GZIP_OR_ZLIB = 47
-"""``wbits`` that lets zlib recognize a gzip or a zlib header by itself."""
-GZIP_MAGIC = b"\x1f\x8b"
-WINDOW_SIZE = 1 << 14
-CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;.*)?", re.DOTALL)
+from lm_data.crawl.decompression import (
+    GZIP_MAGIC,
+    ZSTD_FRAME,
+    DamagedDataError,
+    Stream,
+    read_brotli,
+    read_members,
+    read_zstd,
+)
+
+CUT_OFF = "cut_off"
+"""The body was cut off or is damaged; it is decoded as far as possible."""
+UNDECODABLE = "undecodable_body"
+"""The body is in an encoding that cannot be undone; it is returned as it is."""
+OVERSIZED = "oversized_body"
+"""The decoded body exceeds the limit; it is not returned."""
+
+CHUNK_SIZE = re.compile(rb"[ \t]*([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\n]*)?\r?\n")
+LINE_BREAK = re.compile(rb"\r?\n")
+CONTROLS = bytes(code for code in range(0x01, 0x20) if code not in b"\t\n\v\f\r\x1b")
+"""Bytes that no text holds in any encoding; zero bytes stand in UTF-16, escapes in ISO-2022."""
+MAX_CONTROL_SHARE = 0.02
+"""A ninth of the bytes of compressed data are control characters."""
+SAMPLE_SIZE = 1 << 14
+MAGICS = (GZIP_MAGIC, ZSTD_FRAME)
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+
+Decoded = tuple[bytes, bool] | None
+"""The body and whether it is whole, or ``None`` when it is not in the encoding at all."""
 
 
 def decode_body(
     payload: bytes, *, transfer_encoding: str = "", content_encoding: str = "", max_size: int
-) -> tuple[bytes, bool]:
-    """Return the body and whether every declared encoding could be undone.
+) -> tuple[bytes, str | None]:
+    """Return the body, and ``CUT_OFF``, ``UNDECODABLE`` or ``OVERSIZED`` where there is a problem.
 
-    Many archives store the decoded body but keep the headers that declare the encoding, so a body
-    that does not fit its declaration is returned as it is. No more than ``max_size`` bytes are
-    inflated: a body that would be larger counts as not decodable.
+    Args:
+        payload: The body as it was sent.
+        transfer_encoding: Names of encodings, separated by commas in the order of application.
+        content_encoding: The same; these were applied before.
+        max_size: Largest body in bytes; no more is inflated.
     """
-    body, is_decoded = payload, True
-    if "chunked" in transfer_encoding:
-        joined = _join_chunks(body)
-        is_decoded = joined is not None
-        body = body if joined is None else joined
-    if content_encoding in ("", "identity") or not body:
-        return body, is_decoded
-    if content_encoding in ("gzip", "x-gzip", "deflate"):
-        inflated = _inflate(body, content_encoding, max_size)
-        return (body, False) if inflated is None else (inflated, is_decoded)
-    return body, False
+    body, problem, is_missing = payload, None, False
+    for name in reversed(f"{content_encoding},{transfer_encoding}".lower().split(",")):
+        encoding = name.strip()
+        if encoding in ("", "identity") or not body:
+            continue
+        decode = DECODERS.get(encoding)
+        decoded = None if decode is None else decode(body, max_size)
+        if decoded is None:
+            is_missing = True
+            continue
+        body, is_whole = decoded
+        if len(body) > max_size:
+            return b"", OVERSIZED
+        problem = problem if is_whole else CUT_OFF
+    return body, UNDECODABLE if is_missing and is_binary(body) else problem
 
 
-def _join_chunks(payload: bytes) -> bytes | None:
-    """Join the chunks ``size CRLF data CRLF``, or return ``None`` when the form is another."""
+def is_binary(body: bytes) -> bool:
+    """Return whether a body is no text in any encoding, but compressed or an image."""
+    sample = body[:SAMPLE_SIZE]
+    if sample.startswith(UTF16_MARKS):
+        return False
+    num_controls = len(sample) - len(sample.translate(None, CONTROLS))
+    return num_controls > MAX_CONTROL_SHARE * len(sample)
+
+
+def _join_chunks(payload: bytes, max_size: int) -> Decoded:
+    """Join the chunks ``size CRLF data CRLF`` up to the last one, or to where the form ends."""
+    del max_size  # Chunks do not grow.
     chunks: list[bytes] = []
     position = 0
-    while True:
-        end = payload.find(b"\r\n", position)
-        match = CHUNK_SIZE.fullmatch(payload, position, end) if end >= 0 else None
-        if match is None:
-            return None
-        size, start = int(match[1], 16), end + 2
+    while match := CHUNK_SIZE.match(payload, position):
+        size, start = int(match[1], 16), match.end()
         if size == 0:
-            return b"".join(chunks)
+            return b"".join(chunks), True
         chunks.append(payload[start : start + size])
-        position = start + size + 2
-        # A chunk that is cut off lacks the line break too.
-        if payload[start + size : position] != b"\r\n":
-            return None
+        line_break = LINE_BREAK.match(payload, start + size)
+        if line_break is None:
+            # What is no chunk at the very beginning was joined before it was stored.
+            is_cut = len(chunks) > 1 or start + size >= len(payload)
+            return (b"".join(chunks), False) if is_cut else None
+        position = line_break.end()
+    return (b"".join(chunks), False) if chunks else None
 
 
-def _inflate(payload: bytes, encoding: str, max_size: int) -> bytes | None:
-    """Inflate at most ``max_size`` bytes, or return ``None`` on damage or excess."""
-    body = _inflate_members(payload, GZIP_OR_ZLIB, max_size)
-    if body is None and encoding == "deflate":
-        # Servers send raw deflate under the name "deflate"; it has no header to know it by.
-        return _inflate_members(payload, -zlib.MAX_WBITS, max_size)
-    return body
+def _inflate(payload: bytes, max_size: int) -> Decoded:
+    """Inflate gzip or zlib; bytes behind the last member are ignored, as browsers do."""
+    return _decompress(payload, max_size, read_members)
 
 
-def _inflate_members(payload: bytes, window_bits: int, max_size: int) -> bytes | None:
-    """Inflate one member, and further gzip members behind it; each of them must be whole.
+def _inflate_deflate(payload: bytes, max_size: int) -> Decoded:
+    """Inflate what servers send under the name "deflate": zlib, or raw without any header."""
+    return _inflate(payload, max_size) or _decompress(payload, max_size, _read_raw)
 
-    Bytes behind the last member that do not begin another one are ignored, as browsers do.
-    """
-    # Windows: zlib copies what lies behind a member, all the rest of a body that is given whole.
-    view = memoryview(payload)
+
+def _read_raw(stream: Stream) -> Iterator[bytes]:
+    return read_members(stream, -zlib.MAX_WBITS)
+
+
+def _decode_brotli(payload: bytes, max_size: int) -> Decoded:
+    return _decompress(payload, max_size, read_brotli)
+
+
+def _decode_zstd(payload: bytes, max_size: int) -> Decoded:
+    return _decompress(payload, max_size, read_zstd)
+
+
+def _decompress(
+    payload: bytes, max_size: int, read: Callable[[Stream], Iterator[bytes]]
+) -> Decoded:
+    """Decompress until ``max_size`` is exceeded or the data ends."""
     body = bytearray()
-    position = 0
-    while position == 0 or payload.startswith(GZIP_MAGIC, position):
-        inflater = zlib.decompressobj(window_bits)
-        while not inflater.eof:
-            window = view[position : position + WINDOW_SIZE]
-            if not window:
-                return None
-            try:
-                body += inflater.decompress(window, max_size + 1 - len(body))
-            except zlib.error:
-                return None
+    try:
+        for block in read(BytesIO(payload)):
+            body += block
             if len(body) > max_size:
-                return None
-            position += len(window) - len(inflater.unused_data)
-    return bytes(body)
+                break
+    except DamagedDataError as damage:
+        if damage.position > 0 and not payload.startswith(MAGICS, damage.position):
+            return bytes(body), True
+        # Text that was stored decoded may begin like data in an encoding that has no header.
+        return (bytes(body), False) if body and is_binary(payload) else None
+    return bytes(body), True
+
+
+DECODERS: dict[str, Callable[[bytes, int], Decoded]] = {
+    "chunked": _join_chunks,
+    "gzip": _inflate,
+    "x-gzip": _inflate,
+    "deflate": _inflate_deflate,
+    "br": _decode_brotli,
+    "zstd": _decode_zstd,
+}

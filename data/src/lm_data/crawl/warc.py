@@ -1,27 +1,33 @@
 """Reading the responses of WARC files (ISO 28500), as Common Crawl and wget write them.
 
-A WARC file is a sequence of records; compressed files hold one gzip member per record, so that a
-damaged record costs only itself: the reader goes on at the next member and counts what it lost.
+A WARC file is a sequence of records. FastWARC reads it; where FastWARC meets damage, ``recovery``
+reads the rest, so that a damaged record costs only itself, and what was lost is counted.
 """
 
 import logging
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
 
 from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
 
-from lm_data.crawl.http_body import decode_body
+from lm_data.crawl.decompression import (
+    GZIP_MEMBER,
+    DamagedDataError,
+    Stream,
+    holds_data,
+    read_member,
+)
+from lm_data.crawl.http_body import CUT_OFF, OVERSIZED, UNDECODABLE, decode_body
+from lm_data.crawl.http_message import parse_message
+from lm_data.crawl.recovery import recover_records
 
 logger = logging.getLogger(__name__)
 
 WARC_SUFFIXES = (".warc", ".warc.gz", ".warc.lz4", ".warc.zst")
-GZIP_MAGIC = b"\x1f\x8b\x08"
-SCAN_SIZE = 1 << 20
-MEMBER_WINDOW_SIZE = 1 << 14
-GZIP_WINDOW_BITS = 31
+PAGE_TYPES = ("text/", "application/xhtml")
+PIECE_SIZE = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,9 +45,12 @@ class Response:
     content_type: str
     """Media type in lower case without parameters; empty when unknown."""
     charset: str | None
-    """Charset that the HTTP header declares; pages often lie about it."""
+    """Charset that the HTTP header declares; some servers declare one for all pages."""
     body: bytes
     """Payload, with transfer and content encoding undone."""
+    problem: str | None = None
+    """What kept the body from being decoded whole: ``cut_off``, ``undecodable_body`` (it is left as
+    it was sent) or ``oversized_body`` (it is left out)."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -55,11 +64,16 @@ class CrawlCounts:
     truncated: int = 0
     """Records that end before their ``Content-Length``."""
     damaged: int = 0
-    """Places where the file could not be read on."""
+    """Places that could not be read, and records whose length is missing or wrong."""
+    cut_off: int = 0
+    """Bodies that were cut off or damaged in their encoding; what could be decoded is kept."""
     undecodable: int = 0
-    """Bodies whose declared encoding could not be undone; they are handed out as they are."""
+    """Bodies in an encoding that could not be undone; they are handed out as they are."""
     oversized: int = 0
-    """Responses left out because they exceed the limit."""
+    """Responses that exceed the limit, as they are or decoded."""
+
+    def __str__(self) -> str:
+        return ", ".join(f"{count} {name}" for name, count in asdict(self).items() if count)
 
     def add(self, other: "CrawlCounts") -> None:
         """Add another file's counts to these."""
@@ -106,134 +120,136 @@ def iterate_responses(
     if not path.is_file():
         raise FileNotFoundError(f"no WARC file at {path}")
     with path.open("rb") as stream:
-        for record, payload in _iterate_records(stream, counts, max_body_size):
-            if record.record_type != WarcRecordType.response:
+        for record in _iterate_records(stream, counts, max_body_size):
+            counts.records += 1
+            if not record.is_response:
                 continue
-            body, is_decoded = decode_body(
-                payload,
-                transfer_encoding=_http_header(record, "Transfer-Encoding"),
-                content_encoding=_http_header(record, "Content-Encoding"),
-                max_size=max_body_size,
-            )
-            counts.undecodable += not is_decoded
+            if record.payload is None:
+                counts.oversized += 1
+                continue
+            response = _read_response(record, record.payload, max_body_size)
+            counts.cut_off += response.problem == CUT_OFF
+            counts.undecodable += response.problem == UNDECODABLE
+            counts.oversized += response.problem == OVERSIZED
             counts.responses += 1
-            yield _read_response(record, body)
+            yield response
     if counts.damaged or counts.truncated:
         logger.warning("%s: %d damaged, %d truncated", path, counts.damaged, counts.truncated)
 
 
-def _iterate_records(
-    stream: BinaryIO, counts: CrawlCounts, max_size: int
-) -> Iterator[tuple[WarcRecord, bytes]]:
-    """Yield records with their payload, starting again at the next gzip member after damage."""
-    start: int | None = 0
-    while start is not None:
-        stream.seek(start)
-        last = start
-        truncated = counts.truncated
-        records = ArchiveIterator(stream, record_types=WarcRecordType.any_type, parse_http=False)
-        try:
-            for record in records:
-                last = start + record.stream_pos
-                counts.records += 1
-                # Asked before reading: a record may claim more than fits into memory.
-                if record.content_length > max_size:
-                    counts.oversized += record.record_type == WarcRecordType.response
-                    continue
-                if record.record_type == WarcRecordType.response and record.is_http:
-                    record.parse_http(auto_decode="none")
-                payload = record.reader.read()
-                # fastwarc ends a cut-off file without an error: only the length tells.
-                if len(payload) < record.content_length:
-                    counts.truncated += 1
-                    continue
-                yield record, payload
-            # fastwarc also ends, without an error, where a gzip member holds nothing.
-            start = _find_rest(stream, last, counts, is_counted=counts.truncated > truncated)
-        except OSError:
-            # fastwarc cannot go on with a stream in which it met an error, so a new iterator
-            # starts behind the last record that it found.
-            counts.damaged += 1
-            start = _find_member(stream, last + 1)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Record:
+    is_whole: bool
+    """Whether the payload is as long as the header tells."""
+    is_response: bool = False
+    """Of other records nothing else is read."""
+    record_id: str = ""
+    url: str = ""
+    date: str = ""
+    payload: bytes | None = None
+    """``None`` where it exceeds the limit."""
 
 
-def _find_rest(stream: BinaryIO, last: int, counts: CrawlCounts, *, is_counted: bool) -> int | None:
-    """Return where a gzip file goes on behind the member at ``last``, or ``None`` at its end.
-
-    What is neither a member nor padding counts as damage, unless it belongs to a record that
-    ``is_counted`` as truncated.
-    """
-    stream.seek(last)
-    if not stream.read(len(GZIP_MAGIC)).startswith(GZIP_MAGIC):
-        return None
-    end = _find_member_end(stream, last)
-    if end is None:
-        counts.damaged += not is_counted
-        return _find_member(stream, last + 1)
-    found = _find_member(stream, end)
-    stream.seek(end)
-    counts.damaged += found != end and _holds_data(stream, found)
-    return found
-
-
-def _find_member_end(stream: BinaryIO, start: int) -> int | None:
-    """Return the position behind the gzip member at ``start``, or ``None`` if it is not whole."""
-    stream.seek(start)
-    inflater = zlib.decompressobj(GZIP_WINDOW_BITS)
-    position = start
-    chunk = b""
+def _iterate_records(stream: Stream, counts: CrawlCounts, max_size: int) -> Iterator[_Record]:
+    """Yield records; from the first damage on those that can be recovered."""
+    # Only the header behind a record proves its length, so each waits for the next one.
+    waiting: _Record | None = None
+    num_read, last, is_sound = 0, 0, True
+    records = ArchiveIterator(stream, record_types=WarcRecordType.any_type, parse_http=False)
     try:
-        while not inflater.eof:
-            chunk = inflater.unconsumed_tail
-            if not chunk:
-                chunk = stream.read(MEMBER_WINDOW_SIZE)
-                position += len(chunk)
-            if not chunk:
-                return None
-            inflater.decompress(chunk, SCAN_SIZE)
-    except zlib.error:
-        return None
-    return position - len(inflater.unused_data)
+        for record in records:
+            if waiting is not None:
+                num_read += 1
+                yield waiting
+            last = record.stream_pos
+            waiting = _read_record(record, max_size)
+            if not waiting.is_whole:
+                is_sound = False
+                break
+    except OSError:
+        is_sound = False
+    if is_sound and _is_last_member(stream, last):
+        if waiting is not None:
+            yield waiting
+        return
+    # FastWARC cannot go on with a stream in which it met an error, nor tell how far it came.
+    for number, data in enumerate(recover_records(stream, counts, max_size)):
+        if number >= num_read:
+            yield from _parse_record(data, counts, max_size)
 
 
-def _holds_data(stream: BinaryIO, end: int | None) -> bool:
-    """Return whether anything but zero bytes, which pad files, comes before ``end``."""
-    while chunk := stream.read(SCAN_SIZE if end is None else min(SCAN_SIZE, end - stream.tell())):
-        if chunk.strip(b"\0"):
-            return True
-    return False
-
-
-def _find_member(stream: BinaryIO, start: int) -> int | None:
-    """Return the position of the next gzip magic number at or after ``start``."""
-    # The end of each chunk is searched again with the next one: the number may lie across both.
-    stream.seek(start)
-    position, tail = start, b""
-    while chunk := stream.read(SCAN_SIZE):
-        found = (tail + chunk).find(GZIP_MAGIC)
-        if found >= 0:
-            return position - len(tail) + found
-        position += len(chunk)
-        tail = chunk[-(len(GZIP_MAGIC) - 1) :]
-    return None
-
-
-def _http_header(record: WarcRecord, name: str) -> str:
-    headers = record.http_headers
-    return (headers.get(name) or "").strip().lower() if headers is not None else ""
-
-
-def _read_response(record: WarcRecord, body: bytes) -> Response:
-    headers = record.http_headers
+def _read_record(record: WarcRecord, max_size: int) -> _Record:
+    # A record may claim more than fits into memory.
+    if record.content_length > max_size:
+        payload = None
+        size = 0
+        while piece := record.reader.read(PIECE_SIZE):
+            size += len(piece)
+    else:
+        payload = record.reader.read()
+        size = len(payload)
+    is_whole = size == record.content_length
+    if record.record_type != WarcRecordType.response:
+        return _Record(is_whole=is_whole)
     url = (record.headers.get("WARC-Target-URI") or "").strip("<>")
     date = record.headers.get("WARC-Date") or ""
     record_id = (record.headers.get("WARC-Record-ID") or "").strip("<>")
-    return Response(
+    return _Record(
+        is_whole=is_whole,
+        is_response=True,
         record_id=record_id or f"{url} {date}",
         url=url,
         date=date,
-        status=headers.status_code if headers is not None else None,
-        content_type=(record.http_content_type or "").lower(),
-        charset=record.http_charset,
+        payload=payload,
+    )
+
+
+def _parse_record(data: bytes, counts: CrawlCounts, max_size: int) -> Iterator[_Record]:
+    """Yield the record of a header and a body, if the header can be read."""
+    records = ArchiveIterator(BytesIO(data), WarcRecordType.any_type, parse_http=False)
+    try:
+        for record in records:
+            yield _read_record(record, max_size)
+    except OSError:
+        counts.damaged += 1
+
+
+def _is_last_member(stream: Stream, start: int) -> bool:
+    """Return whether nothing stands behind a gzip member; in other files FastWARC tells.
+
+    FastWARC ends, without an error, where a member holds nothing or is cut off.
+    """
+    stream.seek(start)
+    beginning = stream.read(len(GZIP_MEMBER))
+    if not beginning.startswith(GZIP_MEMBER):
+        return True
+    stream.seek(start)
+    try:
+        for _ in read_member(stream):
+            pass
+    except DamagedDataError:
+        return False
+    return not holds_data(stream, stream.tell(), None)
+
+
+def _read_response(record: _Record, payload: bytes, max_size: int) -> Response:
+    message = parse_message(payload)
+    body, problem = decode_body(
+        message.body,
+        transfer_encoding=message.transfer_encoding,
+        content_encoding=message.content_encoding,
+        max_size=max_size,
+    )
+    if body.startswith(GZIP_MEMBER) and message.content_type.startswith(PAGE_TYPES):
+        # Compressed once more than declared: the archive or the server forgot to say so.
+        body, problem = decode_body(body, content_encoding="gzip", max_size=max_size)
+    return Response(
+        record_id=record.record_id,
+        url=record.url,
+        date=record.date,
+        status=message.status,
+        content_type=message.content_type,
+        charset=message.charset,
         body=body,
+        problem=problem,
     )

@@ -58,6 +58,8 @@ def find_language_model() -> Path:
 def identify_language(text: str, model_path: Path | None = None) -> tuple[str, float]:
     """Return the most probable language's label, such as ``en`` or ``zh``, and its probability.
 
+    Text mostly in capitals is judged in small letters: the model knows few words in capitals.
+
     Raises:
         FileNotFoundError: There is no model.
     """
@@ -65,6 +67,9 @@ def identify_language(text: str, model_path: Path | None = None) -> tuple[str, f
     line = " ".join(text.split())
     if not line:
         return UNDETERMINED, 0.0
+    if sum(map(str.isupper, line)) > sum(map(str.islower, line)):
+        # The Turkish dotted capital becomes two characters, of which one is no letter.
+        line = line.lower().replace("i\u0307", "i")
     labels, scores = _load_model(model_path or find_language_model()).predict(line)
     if not labels:
         return UNDETERMINED, 0.0

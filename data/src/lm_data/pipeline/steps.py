@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from lm_data.convert.html import HtmlConfig, extract_text, normalize_whitespace
+from lm_data.crawl.http_body import OVERSIZED, UNDECODABLE, is_binary
 from lm_data.crawl.warc import Response
 from lm_data.deduplicate.lines import LineConfig
 from lm_data.deduplicate.minhash import MinHashConfig
@@ -104,7 +105,12 @@ def convert_response(response: Response, config: HtmlConfig) -> Document:
         return document.drop(RESPONSE, f"http_status_{response.status}")
     if response.content_type not in HTML_TYPES:
         return document.drop(RESPONSE, "not_html")
-    text = normalize_whitespace(extract_text(response.body, main_content=config.main_content))
+    if response.problem in (UNDECODABLE, OVERSIZED):
+        return document.drop(RESPONSE, response.problem)
+    if is_binary(response.body):
+        return document.drop(RESPONSE, "binary_body")
+    text = extract_text(response.body, charset=response.charset, main_content=config.main_content)
+    text = normalize_whitespace(text)
     document = replace(document, text=text[: config.max_characters])
     return document if text else document.drop(HTML, "no_text")
 
