@@ -27,11 +27,11 @@ def test_every_kind_meets_its_step(audit):
     expected = {
         "http_error": "response",
         "not_html": "response",
+        "binary": "response",
         "menu": "html",
         "script_only": "html",
         "other_language": "language",
         "lorem": "language",
-        "binary": "language",
         "too_short": "rules",
         "numbers": "rules",
         "ellipsis": "rules",

@@ -2,7 +2,8 @@ import random
 
 import pytest
 
-from lm_data.convert.html import HtmlConfig, decode_page, extract_text, normalize_whitespace
+from lm_data.convert.charset import decode_page
+from lm_data.convert.html import HtmlConfig, extract_text, normalize_whitespace
 from lm_data.sample_crawl.templates import TEMPLATES, Page, render_page
 
 PARAGRAPHS = tuple(
@@ -78,3 +79,31 @@ def test_senselessly_nested_page_gives_all_its_text_in_linear_time(caplog):
 def test_encodings_whose_bytes_are_valid_utf8_are_recognized(encoding):
     html = "<html><body><p>" + "\u65e5\u672c\u8a9e" * 5 + "</p><p>and English</p></body></html>"
     assert decode_page(html.encode(encoding)) == html
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u062f", None),
+        ("\U0001f468\u200d\U0001f469\u200d\U0001f467 \u2764\ufe0f", None),
+        ("\u0d28\u0d4d\u200d \u0915\u094d\u200c\u0937", None),
+        ("\u1780\u200b\u1781", None),
+        ("long\u200bword soft\u00adhyphen \ufeffmark", "longword softhyphen mark"),
+        ("\u200fa\u202ab\u2066c\u2069\u200e", "abc"),
+        ("a\fb\vc\x1cd", "a b c d"),
+        ("nobody\x92s \x93plan\x94\x85 \x81", "nobody\u2019s \u201cplan\u201d\u2026"),
+        ("a\u00a0b\u3000c\u202fd", "a b c d"),
+        ("a\rb\u2028c\u2029d\r\ne", "a\nb\nc\nd\ne"),
+        ("\tif x:\n\t\treturn\n    \tdeep", None),
+        ("name\t\tvalue\t1", "name value 1"),
+    ],
+)
+def test_characters_with_meaning_stay_and_the_others_go(text, expected):
+    assert normalize_whitespace(text) == (text if expected is None else expected)
+
+
+def test_code_keeps_its_depth():
+    code = "func f() {\n\tif x {\n\t\treturn\n\t}\n}"
+    assert normalize_whitespace(extract_text(f"<pre>{code}</pre>".encode())) == code
+    indented = "    first\n\tsecond"
+    assert normalize_whitespace(extract_text(f"<pre>\n{indented}</pre>".encode())) == indented

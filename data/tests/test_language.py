@@ -31,6 +31,40 @@ def test_newlines_do_not_change_the_prediction():
     assert identify_language(text)[0] == "en"
 
 
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("en", "The committee shall meet every month at the offices of the board and report."),
+        ("tr", "Komisyon her ay\u0131n ikinci sal\u0131 g\u00fcn\u00fc binada toplan\u0131r."),
+        (
+            "ru",
+            "\u041a\u043e\u043c\u0438\u0442\u0435\u0442 \u0441\u043e\u0431\u0438\u0440\u0430\u0435"
+            "\u0442\u0441\u044f \u043a\u0430\u0436\u0434\u044b\u0439 \u043c\u0435\u0441\u044f"
+            "\u0446 \u0438 \u0440\u0435\u0448\u0430\u0435\u0442.",
+        ),
+    ],
+)
+def test_capitals_do_not_hide_a_language(language, text):
+    capitals = text.replace("i", "\u0130").upper() if language == "tr" else text.upper()
+    for variant in (text, capitals, f"{capitals} {text[:20]} 12 345"):
+        label, score = identify_language(variant)
+        assert label == language
+        assert score > 0.75
+
+
+def test_few_capitals_change_nothing(monkeypatch):
+    seen = []
+    monkeypatch.setattr(language, "_load_model", lambda path: Recorder(seen))
+    for text in ("NASA and ESA met. The Rest Is Title Case", "ALL IN CAPITALS of it"):
+        identify_language(text)
+    assert seen == ["NASA and ESA met. The Rest Is Title Case", "all in capitals of it"]
+
+
+class Recorder:
+    def __init__(self, seen):
+        self.predict = lambda line: (seen.append(line), ((), ()))[1]
+
+
 @pytest.mark.parametrize("text", ["", " \n\t", "\x00"])
 def test_text_without_words_is_undetermined_or_uncertain(text):
     label, score = identify_language(text)

@@ -107,3 +107,58 @@ def test_long_runs_of_what_begins_a_match_are_searched_in_linear_time(unit):
 )
 def test_what_touches_personal_data_does_not_hide_it(mask, text, expected):
     assert re.sub(r"\|\|\|\w+\|\|\|", "#", mask(text)[0]) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The job was created at 1747731000 and ended at 1609459200.",
+        "SOA serial 0024010101, or 2024010101",
+        "at most 2147483647, not 4294967295; it costs $2831823829; issue #2831823829",
+        "ISBN 3540123456 and ISBN-10: 3540123456",
+        "IMG_2831823829.jpg and scan/4155552671.png",
+        "237.4194155 degrees, 283182.3829 m, 2024-01-15 12:30:45, 1747731000123",
+        "Icon files are named logo@2x.png and logo@3x.jpg, styles main@1.5x.min.css.",
+        "backup@monday.tar.gz, react@18.2.0-rc.next and @user@mastodon.example",
+        "Chrome/120.0.0.0, version 2.0.0.1, Section 1.2.3.4, 1.2.3.4.5, 256.1.1.1, 01.2.3.4",
+    ],
+)
+def test_numbers_and_names_of_nobody_stay(text):
+    for mask in (mask_emails, mask_ips, mask_phone_numbers):
+        assert mask(text) == (text, 0)
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        "4155552671",
+        "+14155552671",
+        "1-415-555-2671",
+        "415-555-2671",
+        "415.555.2671",
+        "415 555 2671",
+        "415 5552671",
+        "(415) 555-2671",
+        "(415)5552671",
+        "+1 (415) 555 2671",
+        "123-456-7890",
+    ],
+)
+def test_phone_numbers_of_all_forms_are_masked(number):
+    for text in ("call {} or {}", "({}, {})", "Tel.:{};{}.", "{}/{}"):
+        masked = text.replace("{}", "|||PHONE_NUMBER|||")
+        assert mask_phone_numbers(text.format(number, number)) == (masked, 2)
+
+
+@pytest.mark.parametrize(
+    ("address", "mask"),
+    [
+        ("bob@shop.example", mask_emails),
+        ("first.last@sub.163.com", mask_emails),
+        ("a@pages.py", mask_emails),
+        ("10.0.0.1", mask_ips),
+    ],
+)
+def test_addresses_are_masked_at_every_border(address, mask):
+    for text in ("<{}>", "http://{}/", "mail {} now", "{}, {}.", "\u2014{}\u2014", "({}):"):
+        assert mask(text.replace("{}", address))[1] == text.count("{}")

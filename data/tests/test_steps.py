@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from lm_data.convert.html import HtmlConfig
+from lm_data.crawl.http_body import CUT_OFF, OVERSIZED, UNDECODABLE
 from lm_data.crawl.warc import Response
 from lm_data.document import Document
 from lm_data.filters.language import LanguageConfig
@@ -50,6 +51,9 @@ def test_page_becomes_a_document_of_its_host():
         ({"status": 404}, "response", "http_status_404"),
         ({"status": None}, "response", "http_status_None"),
         ({"content_type": "image/png"}, "response", "not_html"),
+        ({"problem": UNDECODABLE}, "response", "undecodable_body"),
+        ({"problem": OVERSIZED, "body": b""}, "response", "oversized_body"),
+        ({"body": bytes(range(256)) * 9}, "response", "binary_body"),
         ({"body": b""}, "html", "no_text"),
         ({"body": b"<script>1</script>"}, "html", "no_text"),
     ],
@@ -57,6 +61,15 @@ def test_page_becomes_a_document_of_its_host():
 def test_what_holds_no_text_is_dropped_with_its_reason(changes, dropped_by, reason):
     document = convert(**changes)
     assert (document.dropped_by, document.reason) == (dropped_by, reason)
+
+
+def test_a_page_that_was_cut_off_is_kept():
+    assert convert(problem=CUT_OFF).is_kept
+
+
+def test_the_charset_of_the_header_reaches_the_text():
+    body = "<main><p>\u017c\u00f3\u0142w i \u015bwieca</p></main>".encode("iso8859-2")
+    assert "\u017c\u00f3\u0142w" in convert(body=body, charset="iso-8859-2").text
 
 
 def test_address_that_is_none_has_an_unknown_host():

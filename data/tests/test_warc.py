@@ -336,7 +336,7 @@ def test_damage_in_a_file_of_one_member_keeps_what_stands_before(form, tmp_path)
     rng = random.Random(0)
     plain = b"".join(make_record(n, rng.randbytes(41_000)) for n in range(20))
     whole = gzip.compress(plain, mtime=0) if form == "one" else compress_with(form, plain)
-    (tmp_path / "a").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "a").write_bytes(whole[: len(whole) // 2 - 9_000])
     responses, counts = read(tmp_path / "a")
     # Frames are read in blocks of 64 or 128 kB.
     assert len(responses) >= (9 if form == "one" else 6)

@@ -125,6 +125,8 @@ def look_at_documents(
 
 def print_attrition(receipt: "CurateReceipt") -> None:
     """Print what entered, what each step dropped and why, and what is left."""
+    counts = {name.replace("_", " "): count for name, count in receipt.crawl.items() if count}
+    print("read: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
     print(f"{'documents in':<18} {receipt.documents_in:>7}")
     for step, num_dropped, left in receipt.waterfall:
         print(f"{step:<18} {-num_dropped:>7} {left:>8} left")
@@ -133,4 +135,8 @@ def print_attrition(receipt: "CurateReceipt") -> None:
     for split in ("train", "validation"):
         size = receipt.text_bytes[split] / 1e6
         print(f"{split:<18} {receipt.documents[split]:>7} {size:>8.2f} MB")
-    print(f"masked: {receipt.masked}; boilerplate lines removed: {receipt.removed_lines}")
+    masked = [
+        f"{count} {name.removeprefix('num_').replace('_', ' ')}"
+        for name, count in receipt.masked.items()
+    ]
+    print(f"masked: {', '.join(masked)}; boilerplate lines removed: {receipt.removed_lines}")

@@ -73,7 +73,8 @@ class CrawlCounts:
     """Responses that exceed the limit, as they are or decoded."""
 
     def __str__(self) -> str:
-        return ", ".join(f"{count} {name}" for name, count in asdict(self).items() if count)
+        counted = [f"{count} {name}" for name, count in asdict(self).items() if count]
+        return ", ".join(counted).replace("_", " ") or "nothing"
 
     def add(self, other: "CrawlCounts") -> None:
         """Add another file's counts to these."""

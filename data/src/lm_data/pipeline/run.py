@@ -148,7 +148,7 @@ def _curate_shards(
     for part in extracted:
         crawl.add(part.crawl)
     if crawl.responses == 0:
-        raise ValueError(f"the crawl is empty: no response in {len(shards)} files ({crawl})")
+        raise ValueError(f"the crawl is empty: no response in {len(shards)} files; read {crawl}")
 
     exact = find_exact_duplicates(extracted)
     line_counts = LineCounts()
