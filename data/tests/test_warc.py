@@ -344,6 +344,16 @@ def test_damage_in_a_file_of_one_member_keeps_what_stands_before(form, tmp_path)
     assert counts.damaged + counts.truncated == 1
 
 
+def test_no_cut_of_a_file_of_one_member_goes_unnoticed(tmp_path):
+    rng = random.Random(0)
+    whole = pack([make_record(n, rng.randbytes(99)) for n in range(3)], "one")
+    for size in range(20, len(whole) - 8, 7):
+        (tmp_path / "a").write_bytes(whole[:size])
+        responses, counts = read(tmp_path / "a")
+        assert len(responses) < 3 or size > len(whole) - 16
+        assert counts.damaged + counts.truncated == 1
+
+
 def test_a_page_about_crawls_is_not_taken_apart(tmp_path):
     inner = make_record(9)
     records = [make_record(0), make_record(1, inner * 3), make_record(2, version=b"x")]

@@ -26,6 +26,7 @@ from lm_data.crawl.decompression import (
 )
 
 FORMATS = {GZIP_MEMBER: read_members, ZSTD_FRAME: read_zstd, LZ4_FRAME: read_lz4}
+MAGIC = b"WARC/"
 RECORD_START = re.compile(rb"^WARC/\d\.\d+[ \t]*\r?\n", re.MULTILINE)
 MAX_START_SIZE = 32
 HEADER_END = re.compile(rb"\n\r?\n")
@@ -179,7 +180,13 @@ class _Window:
             match = self.find(RECORD_START, 0, SCAN_SIZE)
             if match is not None:
                 return bool(self.take(match.start()).strip(PADDING)) or is_anything
-            is_last = not self.fill(len(self.data) + 1)
-            size = len(self.data) if is_last else len(self.data) - MAX_START_SIZE
-            is_anything |= bool(self.take(size).strip(PADDING))
+            if self.fill(len(self.data) + 1):
+                is_anything |= bool(self.take(len(self.data) - MAX_START_SIZE).strip(PADDING))
+                continue
+            rest = self.take(len(self.data)).strip(PADDING)
+            if rest and MAGIC.startswith(rest[: len(MAGIC)]):
+                # The data ends in the first line of a record.
+                self.data += rest
+                return is_anything
+            return is_anything or bool(rest)
         return is_anything

@@ -18,6 +18,7 @@ from lm_data.crawl.decompression import (
     Stream,
     holds_data,
     read_member,
+    read_members,
 )
 from lm_data.crawl.http_body import CUT_OFF, OVERSIZED, UNDECODABLE, decode_body
 from lm_data.crawl.http_message import parse_message
@@ -169,7 +170,7 @@ def _iterate_records(stream: Stream, counts: CrawlCounts, max_size: int) -> Iter
                 break
     except OSError:
         is_sound = False
-    if is_sound and _is_last_member(stream, last):
+    if is_sound and _is_read_whole(stream, last):
         if waiting is not None:
             yield waiting
         return
@@ -215,22 +216,27 @@ def _parse_record(data: bytes, counts: CrawlCounts, max_size: int) -> Iterator[_
         counts.damaged += 1
 
 
-def _is_last_member(stream: Stream, start: int) -> bool:
-    """Return whether nothing stands behind a gzip member; in other files FastWARC tells.
+def _is_read_whole(stream: Stream, start: int) -> bool:
+    """Return whether nothing is left behind the record of the gzip member at ``start``.
 
-    FastWARC ends, without an error, where a member holds nothing or is cut off.
+    FastWARC ends, without an error, where a member holds nothing or is cut off; in other files it
+    tells. In a file that does not begin a member with each record all of it has to be inflated.
     """
-    stream.seek(start)
-    beginning = stream.read(len(GZIP_MEMBER))
-    if not beginning.startswith(GZIP_MEMBER):
+    is_member = _begins_member(stream, start)
+    if not is_member and not _begins_member(stream, 0):
         return True
-    stream.seek(start)
+    stream.seek(start if is_member else 0)
     try:
-        for _ in read_member(stream):
+        for _ in read_member(stream) if is_member else read_members(stream):
             pass
     except DamagedDataError:
         return False
     return not holds_data(stream, stream.tell(), None)
+
+
+def _begins_member(stream: Stream, position: int) -> bool:
+    stream.seek(position)
+    return stream.read(len(GZIP_MEMBER)) == GZIP_MEMBER
 
 
 def _read_response(record: _Record, payload: bytes, max_size: int) -> Response:
