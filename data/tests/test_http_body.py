@@ -77,6 +77,12 @@ def test_text_that_was_stored_decoded_stays_as_it_is(transfer, content):
     assert decode(BODY, transfer, content) == (BODY, None)
 
 
+@pytest.mark.parametrize(("text", "content"), [(b"11 is how", "br"), (b"20 is how", "deflate")])
+def test_text_that_begins_like_an_encoding_without_header_stays(text, content):
+    body = text + b" the text of this page begins, and so on and on."
+    assert decode(body, content=content) == (body, None)
+
+
 @pytest.mark.parametrize(
     ("payload", "content"),
     [

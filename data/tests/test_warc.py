@@ -368,7 +368,7 @@ def test_a_page_compressed_once_more_than_declared_is_text(tmp_path):
     assert read(tmp_path / "a")[0][0].body == b"<p>text</p>"
 
 
-@pytest.mark.parametrize("path", [path.name for path in CASES.glob("warc/*")])
+@pytest.mark.parametrize("path", sorted(path.name for path in CASES.glob("warc/*")))
 def test_one_damaged_header_of_the_cases_costs_one_record(path):
     responses, counts = read(CASES / "warc" / path)
     markers = [f"site{n}" for n in (1, 3, 4)]
@@ -376,7 +376,7 @@ def test_one_damaged_header_of_the_cases_costs_one_record(path):
     assert counts.damaged == 1
 
 
-@pytest.mark.parametrize("path", [path.name for path in CASES.glob("http/*")])
+@pytest.mark.parametrize("path", sorted(path.name for path in CASES.glob("http/*")))
 def test_bodies_of_the_cases_are_text(path):
     ((response,), _) = read(CASES / "http" / path)
     assert (response.status, response.content_type) == (200, "text/html")

@@ -43,8 +43,8 @@ DECLARATION = re.compile(
 )
 REPLACEMENT = "\ufffd"
 MAX_REPLACED_SHARE = 0.5
-"""Largest share of broken characters among those that are not ASCII in a page of UTF-8. Of sentences
-in 25 other encodings 68% (Thai), 77% (Japanese) and more are broken."""
+"""Largest share of broken characters among those that are not ASCII in a page of UTF-8. Of
+sentences in other encodings 68% (Thai), 77% (Japanese) or more are."""
 MAX_REPLACED_DENSITY = 0.01
 """Largest number of them per byte where UTF-8 is declared and nothing else speaks for it."""
 # What texts in a wrong encoding are full of: control characters, rows of accented letters and

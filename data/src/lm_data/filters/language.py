@@ -68,8 +68,7 @@ def identify_language(text: str, model_path: Path | None = None) -> tuple[str, f
     if not line:
         return UNDETERMINED, 0.0
     if sum(map(str.isupper, line)) > sum(map(str.islower, line)):
-        # The Turkish dotted capital becomes two characters, of which one is no letter.
-        line = line.lower().replace("i\u0307", "i")
+        line = line.lower()
     labels, scores = _load_model(model_path or find_language_model()).predict(line)
     if not labels:
         return UNDETERMINED, 0.0
