@@ -3,9 +3,10 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any
 
 import pytest
@@ -14,6 +15,7 @@ import tyro
 from lm_shared.command_line import SPIN_COUNT, load_command, run_command
 from lm_shared.command_options import (
     Positional,
+    There,
     _take_recipe,
     name_options,
     suggest,
@@ -33,6 +35,16 @@ from shared.tests.toy_commands import (
     train,
     train_by_recipe,
 )
+
+Capture = pytest.CaptureFixture[str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Paths:
+    """A path inside of a group."""
+
+    table: Annotated[Path | None, There()] = None
+    """A table."""
 
 
 @pytest.fixture(autouse=True)
@@ -308,6 +320,42 @@ def test_what_the_environment_says_about_waiting_wins(
         monkeypatch.setenv(name, value)
     assert run("only") == 0
     assert os.environ.get("GOMP_SPINCOUNT") == spins
+
+
+@pytest.mark.parametrize(
+    "words", [["absent"], ["--more", "absent", "there"], ["there", "--inner.table", "absent"]]
+)
+def test_a_path_that_leads_nowhere_is_told_before_the_work(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    def look(
+        path: Annotated[Path, There()],
+        /,
+        *,
+        more: Annotated[Path | None, There()] = None,
+        inner: Paths = Paths(),
+    ) -> None:
+        """Show."""
+        seen.append(path)
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").touch()
+    assert run_command("toy", look, words) == 2
+    assert capsys.readouterr().err == "toy: error: No such file or directory: absent\n"
+    assert seen == []
+    assert run_command("toy", look, ["there", "--more", "there"]) == 0
+
+
+def test_an_interrupt_while_the_parser_is_loaded_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    class Interrupted(ModuleType):
+        def __getattr__(self, name: str) -> object:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "lm_shared.command_options", Interrupted("options"))
+    assert run("show") == 130
+    assert capsys.readouterr().err == "toy: interrupted\n"
 
 
 @pytest.mark.parametrize("name", ["--weird.txt", "--path", "-x"])

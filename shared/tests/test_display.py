@@ -30,6 +30,12 @@ def test_log_lines_go_to_stderr_once(capsys: pytest.CaptureFixture[str]) -> None
     assert sum(isinstance(one, RichHandler) for one in logging.getLogger().handlers) == 1
 
 
+def test_torch_is_quiet_before_its_import_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.getLogger("torch"), "level", logging.NOTSET)
+    display.set_up_logging()
+    assert logging.getLogger("torch").level == logging.WARNING
+
+
 def test_verbose_shows_debug_lines(capsys: pytest.CaptureFixture[str]) -> None:
     display.set_up_logging(verbose=True)
     logging.getLogger("lm").debug("a detail")

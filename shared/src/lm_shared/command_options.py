@@ -52,6 +52,14 @@ class Above:
     number: float
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class There:
+    """Marks a path that must lead somewhere: ``Annotated[Path, There()]``.
+
+    What else is expected of it is told by the command, before it imports what computes.
+    """
+
+
 _QUOTED = r"(?<!\w)'[^']*'(?!\w)|\"[^\"]*\"|\{[^{}]*\}"
 _VERBS = r" (?:must|is|are|needs?|has|have|cannot|can|may|lies?|exceeds?|takes?|does|and|or)\b"
 
@@ -105,6 +113,8 @@ def parse(program: str, command: Any, words: Sequence[str]) -> partial[Any]:
 
     Raises:
         SystemExit: help was asked for (code 0), or the words cannot be understood (code 2).
+        ValueError: a value is out of its bounds, or a configuration does not fit together.
+        OSError: a path leads nowhere.
     """
     if not isinstance(command, RecipeCommand):
         _refuse_unknown(program, command, words)
@@ -199,8 +209,9 @@ def _parse(
     # Options of a command may follow words such as optimizer:muon-config.
     config = (tyro.conf.CascadeSubcommandArgs,)
     call = tyro.cli(defer, prog=program, description=description, args=words, config=config)
-    for option, hint, value in _walk(function, call.keywords):
-        _check_bounds(option, hint, value)
+    given = signature.bind(*call.args, **call.keywords).arguments
+    for option, hint, value in _walk(function, given):
+        _check_marks(option, hint, value)
     return call
 
 
@@ -229,15 +240,16 @@ def _negated(flag: str) -> str:
     return f"--{path}{dot}no-{name}"
 
 
-def _check_bounds(option: str, hint: Any, value: Any) -> None:
-    """Raise ``ValueError`` for a number that is out of the bounds of its annotation."""
-    marks = [one for one in getattr(hint, "__metadata__", ()) if isinstance(one, Least | Above)]
-    for mark in marks:
-        for number in value if isinstance(value, tuple) else () if value is None else (value,):
-            if isinstance(mark, Least) and not number >= mark.number:
-                raise ValueError(f"{option} must be at least {mark.number}, got {number}")
-            if isinstance(mark, Above) and not number > mark.number:
-                raise ValueError(f"{option} must be more than {mark.number}, got {number}")
+def _check_marks(option: str, hint: Any, value: Any) -> None:
+    """Raise an error for a value that is not as the marks of its annotation want it."""
+    for mark in getattr(hint, "__metadata__", ()):
+        for one in value if isinstance(value, tuple) else () if value is None else (value,):
+            if isinstance(mark, Least) and not one >= mark.number:
+                raise ValueError(f"{option} must be at least {mark.number}, got {one}")
+            if isinstance(mark, Above) and not one > mark.number:
+                raise ValueError(f"{option} must be more than {mark.number}, got {one}")
+            if isinstance(mark, There):
+                one.stat()
 
 
 def _take_recipe(

@@ -35,6 +35,8 @@ def set_up_logging(*, verbose: bool = False) -> None:
         root.removeHandler(earlier)
     root.addHandler(handler)
     root.setLevel(logging.DEBUG if verbose else logging.INFO)
+    # As torch sets it when its import ends: Ctrl-C before that lets it tell of empty caches.
+    logging.getLogger("torch").setLevel(logging.WARNING)
 
 
 @contextmanager
