@@ -329,6 +329,55 @@ def test_speed_is_told_where_there_is_enough_to_time(
 
 
 @pytest.mark.parametrize(
+    ("command", "page", "mistake"),
+    [
+        (("account", "gpt2-small"), "runs/account/account.html", ("--mfu", 2)),
+        (
+            ("compare-tokenizers", "{text}", "--vocab-sizes", 260),
+            "runs/tokenizers/comparison.png",
+            ("--tokenizer", "absent"),
+        ),
+        (
+            ("tokenizer-report", "{text}", "--tokenizer", "{tokenizer}"),
+            "runs/tokenizer-report/report.html",
+            ("--against", "absent"),
+        ),
+        (("report", "{run}"), "runs/report/report.html", ("absent",)),
+    ],
+    ids=lambda one: one[0] if isinstance(one, tuple) else "",
+)
+def test_a_second_look_takes_the_place_of_the_first(
+    command: tuple[object, ...],
+    page: str,
+    mistake: tuple[object, ...],
+    text: Path,
+    tokenizer: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Capture,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_json(tmp_path / "run" / "config.json", {})
+    places = {"text": text, "tokenizer": tokenizer, "run": tmp_path / "run"}
+    words = [str(one).format(**places) for one in command]
+    assert run(*words) == 0
+    (tmp_path / page).write_text("earlier")
+    assert run(*words) == 0
+    assert (tmp_path / page).read_bytes() != b"earlier"
+    # A folder that somebody named keeps what it has; what is wrong elsewhere is told before.
+    named = (tmp_path / page).parent.rename(tmp_path / "named")
+    capsys.readouterr()
+    assert run(*words, "--output", named) == 2
+    assert "already: --overwrite replaces it" in capsys.readouterr().err
+    assert run(*words, *mistake, "--output", named) == 2
+    assert "already" not in capsys.readouterr().err
+    (tmp_path / page).parent.mkdir()
+    (tmp_path / page).with_name("thesis.tex").write_text("years of work")
+    assert run(*words) == 2
+    assert "holds thesis.tex" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("command", "is_file"),
     [
         (("train-tokenizer", "{text}"), False),
@@ -339,7 +388,7 @@ def test_speed_is_told_where_there_is_enough_to_time(
         (("account", "gpt2-small"), False),
         (("train", "tiny", "--tokens", "{tokens}"), False),
         (("ablate", "norm"), False),
-        (("report", "absent"), False),
+        (("report", "{run}"), False),
         (("leaderboard", "laptop"), False),
     ],
     ids=lambda one: one[0] if isinstance(one, tuple) else "",
@@ -353,6 +402,8 @@ def test_other_work_is_never_replaced(
     capsys: Capture,
 ) -> None:
     places = {"text": text, "tokenizer": tokenizer, "tokens": tmp_path / "train.bin"}
+    places["run"] = tmp_path / "run"
+    write_json(places["run"] / "config.json", {})
     encode = ("encode", text, "--tokenizer", tokenizer, "--output", places["tokens"])
     assert run(*encode) == 0
     words = [str(one).format(**places) for one in command]

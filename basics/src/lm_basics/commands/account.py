@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+OUTPUT = Path("runs/account")
 PARTS = ("account.json", "account.html", "shares-*.png")
 _DEFAULTS = AccountConfig()
 
@@ -28,7 +29,7 @@ def account_for_model(
     /,
     *,
     options: Annotated[AccountConfig, tyro.conf.arg(name="")] = _DEFAULTS,
-    output: Path = Path("runs/account"),
+    output: Path = OUTPUT,
     overwrite: Overwrite = False,
 ) -> None:
     """Account for a model: parameters, FLOPs, memory, time and money.
@@ -38,8 +39,12 @@ def account_for_model(
             config.json as this code or Hugging Face (Llama, Qwen3) writes it, or its folder.
         options: What is done with it.
         output: Folder for account.json, account.html and two figures.
-        overwrite: Replace an earlier account.
+        overwrite: Replace an earlier account; in the default folder it is replaced anyway.
     """
+    from lm_basics.accounting.published import find_model
+
+    account = account_for(model, find_model(model), options)
+    claim_folder(output, "an account", parts=PARTS, default=OUTPUT, overwrite=overwrite)
     from rich.console import Console
 
     from lm_basics.accounting.page import (
@@ -47,11 +52,8 @@ def account_for_model(
         share_by_context_figure,
         share_by_size_figure,
     )
-    from lm_basics.accounting.published import find_model
     from lm_shared.figures import write_png
 
-    claim_folder(output, "an account", parts=PARTS, overwrite=overwrite)
-    account = account_for(model, find_model(model), options)
     Console().print(_table(account))
     if account.largest_batch < options.batch_size:
         print(_advice(account))
