@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from lm_scaling.commands.laws import read_candidates
 from lm_scaling.commands.main import main
@@ -250,6 +251,12 @@ def test_a_sweep_leaves_other_folders_alone(run, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("work")
     assert run("sweep", "--output", tmp_path) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_device_that_is_not_there_leaves_no_trace(run, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert run("sweep", "--device", "cuda", "--output", tmp_path / "sweep") == 2
+    assert not (tmp_path / "sweep").exists()
 
 
 def test_two_sweeps_do_not_share_a_folder(run, tmp_path: Path, capsys) -> None:

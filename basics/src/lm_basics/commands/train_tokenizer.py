@@ -68,10 +68,11 @@ def train_tokenizer(
     from lm_shared.wording import counted
 
     check_text_files(files)
-    claim_folder(output, "a tokenizer", parts=PARTS, overwrite=overwrite, inputs=files)
     special_tokens = special_tokens or (END_OF_TEXT,)
     pattern = _find_pattern(pattern)
     _check_can_be_saved(special_tokens, end_of_text, pattern)
+    num_bytes = None if max_bytes is None else parse_byte_count(max_bytes)
+    claim_folder(output, "a tokenizer", parts=PARTS, overwrite=overwrite, inputs=files)
     watch = Stopwatch()
     with activity_bars(_UNITS) as report:
         vocab, merges = train_bpe(
@@ -81,7 +82,7 @@ def train_tokenizer(
             pattern=pattern,
             tie_breaking=tie_breaking,
             text_column=text_column,
-            max_bytes=None if max_bytes is None else parse_byte_count(max_bytes),
+            max_bytes=num_bytes,
             on_invalid=on_invalid,
             num_threads=workers,
             report=report,

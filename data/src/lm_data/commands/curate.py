@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from lm_data.pipeline.steps import CORPUS_CONTENTS, CURATE_RECIPES, CurateConfig
 from lm_data.sample_crawl.pages import CRAWL_CONTENTS, CRAWL_RECIPES, SampleCrawlConfig
-from lm_shared.command_options import Least, Overwrite, with_recipes
+from lm_shared.command_options import PATH, Least, Overwrite, There, with_recipes
 from lm_shared.files import claim_folder
 from lm_shared.wording import wrote
 
@@ -67,8 +67,10 @@ def curate_crawl(
         workers: Processes; their number does not change the result.
         overwrite: Replace earlier documents, as a whole.
     """
+    from lm_data.crawl.warc import find_crawl_files
     from lm_data.pipeline.run import curate
 
+    find_crawl_files(crawl)
     claim_folder(
         output,
         "a curated corpus",
@@ -88,7 +90,7 @@ def look_at_documents(
     documents: Path = Path("runs/documents"),
     *,
     examples: Annotated[int, Least(0)] = 2,
-    truth: Path | None = None,
+    truth: Annotated[Path | None, PATH, There()] = None,
 ) -> None:
     """Print the attrition and a few documents: kept ones, and dropped ones of every reason.
 

@@ -10,6 +10,8 @@ from lm_shared.files import claim_folder, lock_folder, write_json
 from lm_shared.wording import wrote
 
 if TYPE_CHECKING:
+    import torch
+
     from lm_basics.model_config import TransformerConfig
     from lm_basics.training.config import TrainingConfig
     from lm_scaling.experiment import ExperimentConfig, ExperimentResult
@@ -107,6 +109,10 @@ def sweep(
         contents=CONTENTS,
         overwrite=overwrite or earlier == recipe,
     )
+    from lm_shared.tensors import choose_device
+
+    # Told before the corpus is encoded.
+    chosen_device = choose_device(device)
     tables = (output / POINTS_NAME, output / CANDIDATES_NAME)
     with lock_folder(output):
         if earlier != recipe:
@@ -115,7 +121,7 @@ def sweep(
                 table.unlink(missing_ok=True)
         # Written first, so that an interrupted sweep is known again; its finished runs stay.
         save_config(recipe, config_path)
-        results = _train(recipe, experiments, output, device)
+        results = _train(recipe, experiments, output, chosen_device)
         points = [result.point() for result in results]
         write_points(points, tables[0])
         write_json(tables[1], _candidates(recipe, results))
@@ -129,13 +135,12 @@ def sweep(
 
 
 def _train(
-    recipe: SweepRecipe, experiments: "list[ExperimentConfig]", output: Path, device: DeviceName
+    recipe: SweepRecipe, experiments: "list[ExperimentConfig]", output: Path, device: "torch.device"
 ) -> "list[ExperimentResult]":
     """Run the experiments on the default corpus; those that are finished already are read."""
     from lm_basics.default_corpus import prepare_default_corpus
     from lm_scaling.backends import TrainerBackend, run_sweep
     from lm_shared.display import progress
-    from lm_shared.tensors import choose_device
 
     corpus = output / f"corpus-{recipe.vocab_size}"
     data = prepare_default_corpus(corpus, vocab_size=recipe.vocab_size)
@@ -144,7 +149,7 @@ def _train(
         data.validation.tokens[: recipe.validation_tokens],
         output / "runs",
         first_context=data.end_of_text,
-        device=choose_device(device),
+        device=device,
     )
     with progress("sweep", len(experiments)) as advance:
         return run_sweep(backend, experiments, on_result=lambda *_: advance())
