@@ -38,6 +38,25 @@ print(json.dumps(found))
 """
 
 
+REFUSALS = """
+import importlib, json, sys
+
+unit, refused, root = sys.argv[1:]
+sys.path.insert(0, root)
+from lm_shared.command_line import run_command
+speedrun = lambda words: sys.exit(run_command("speedrun", "pipeline.command:main", words))
+run = speedrun if unit == "speedrun" else importlib.import_module(f"lm_{unit}.commands.main").main
+slow = []
+for words in json.loads(refused):
+    try:
+        run(words)
+    except SystemExit as stopped:
+        if stopped.code != 2 or "torch" in sys.modules:
+            slow.append(words)
+print(json.dumps(slow))
+"""
+
+
 @pytest.mark.parametrize("unit", [*UNITS, "speedrun"])
 def test_help_imports_nothing_heavy(unit: str) -> None:
     result = run_python(["-c", PROGRAM, unit, json.dumps(HEAVY)], folder=ROOT)
@@ -45,6 +64,64 @@ def test_help_imports_nothing_heavy(unit: str) -> None:
     found = json.loads(result.stdout)
     assert len(found) > 1
     assert {name: modules for name, modules in found.items() if modules} == {}
+
+
+REFUSED = {
+    "basics": [
+        ("generate x --model absent", "there is no folder absent with a model"),
+        ("generate x --model other", "other holds no model"),
+        ("account absent", "no model and no file 'absent'"),
+        ("account other", "No such file or directory: other/config.json"),
+        ("account other/thesis.tex", "is damaged or no JSON file"),
+        ("report absent", "there is no run folder absent"),
+        ("report other", "other is no run folder"),
+        ("report", "expected at least one run folder"),
+        ("leaderboard verify absent", "absent is no entry"),
+        ("leaderboard laptop --data absent", "No such file or directory: absent"),
+        ("leaderboard laptop --keep-checkpoints 3", "entries keep eight checkpoints"),
+        ("leaderboard laptop --output other", "other holds thesis.tex"),
+        ("leaderboard openwebtext", "needs --data FOLDER"),
+        ("train tiny --tokens absent.bin", "absent.bin is no token file"),
+        ("train tiny --tokenizer absent", "No such file or directory: absent"),
+        ("train h100", "there is nothing to train on"),
+        ("train tiny --output other", "other holds thesis.tex"),
+        ("ablate norm --output other", "other holds thesis.tex"),
+        ("encode absent --tokenizer other", "No such file or directory: absent"),
+        ("ngram --tokens absent.bin --validation b.bin", "absent.bin is no token file"),
+    ],
+    "systems": [("generate x --model absent", "there is no folder absent with a model")],
+    "scaling": [
+        ("fit absent.csv", "No such file or directory: absent.csv"),
+        ("plan absent.csv other", "No such file or directory: absent.csv"),
+        ("sweep tiny --output other", "other holds thesis.tex"),
+    ],
+    "data": [
+        ("curate --crawl absent", "no crawl at absent"),
+        ("inspect --truth absent", "No such file or directory: absent"),
+    ],
+    "alignment": [
+        ("sft --model absent", "there is no folder absent with a model"),
+        ("grpo --model other", "other holds no model"),
+        ("evaluate --model absent", "there is no folder absent with a model"),
+        ("sft --model model --output other", "other holds thesis.tex"),
+    ],
+    "speedrun": [("smoke --output other", "other holds thesis.tex")],
+}
+
+
+@pytest.mark.parametrize("unit", REFUSED)
+def test_what_leads_nowhere_is_told_before_torch_is_imported(unit: str, tmp_path: Path) -> None:
+    for name in ("other/thesis.tex", "model/config.json", "model/tokenizer.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("years of work")
+    told = json.dumps([words.split() for words, _ in REFUSED[unit]])
+    result = run_python(["-c", REFUSALS, unit, told, ROOT], folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    errors = result.stderr.splitlines()
+    assert len(errors) == len(REFUSED[unit])
+    for error, (words, expected) in zip(errors, REFUSED[unit], strict=True):
+        assert expected in error, words
+    assert json.loads(result.stdout) == []
 
 
 @pytest.mark.parametrize("unit", UNITS)

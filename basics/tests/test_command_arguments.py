@@ -123,6 +123,9 @@ def test_the_tokenizer_of_a_model_must_have_made_its_tokens(
 
 def test_a_model_without_a_tokenizer_says_how_to_give_one(tmp_path: Path, capsys: Capture) -> None:
     assert run("generate", "x", "--model", tmp_path) == 2
+    assert "holds no model: it has no config.json" in capsys.readouterr().err
+    write_json(tmp_path / "config.json", {})
+    assert run("generate", "x", "--model", tmp_path) == 2
     assert "holds no tokenizer.json: give a folder by --tokenizer" in capsys.readouterr().err
 
 

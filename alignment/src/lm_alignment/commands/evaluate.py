@@ -23,11 +23,11 @@ def evaluate(
         options: Model and task.
         show: Answers to print.
     """
+    loaded = options.load()
     from lm_alignment.evaluation import evaluate_reward
     from lm_alignment.verifiers import ExactAnswer
     from lm_systems.inference.engine import Engine
 
-    loaded = options.load()
     engine = Engine(loaded.model, loaded.tokenizer, max_batch_size=256)
     result = evaluate_reward(
         engine, loaded.tokenizer, options.problems().validation, ExactAnswer(), config

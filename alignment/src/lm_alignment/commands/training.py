@@ -33,13 +33,13 @@ def fine_tune(
         overwrite: Whether to begin anew where an earlier run is.
         num_examples: Examples to imitate.
     """
+    train = options.problems().train
+    options.check_count("num_examples", num_examples, least=1, most=len(train))
+    loaded = options.load_for_run(output)
     from lm_alignment.sft import train_sft
     from lm_alignment.starting_point import add_chat_tokens
     from lm_alignment.templates import ChatTemplate
 
-    train = options.problems().train
-    options.check_count("num_examples", num_examples, least=1, most=len(train))
-    loaded = options.load_for_run(output)
     policy, encoder = add_chat_tokens(loaded.model, loaded.tokenizer, ChatTemplate())
     with progress("fine-tuning", config.steps) as advance:
         result = train_sft(
@@ -77,13 +77,13 @@ def reinforce(
         overwrite: Whether to begin anew where an earlier run is.
         skip_examples: Training examples left out because fine-tuning has seen them.
     """
+    train = options.problems().train
+    options.check_count("skip_examples", skip_examples, least=0, most=len(train) - 1)
+    loaded = options.load_for_run(output)
     from lm_alignment.rl.grpo import train_grpo
     from lm_alignment.verifiers import ExactAnswer
     from lm_systems.inference.engine import Engine
 
-    train = options.problems().train
-    options.check_count("skip_examples", skip_examples, least=0, most=len(train) - 1)
-    loaded = options.load_for_run(output)
     policy, encoder = loaded.model, loaded.tokenizer
     engine = Engine(policy, encoder, max_batch_size=config.rollouts_per_step)
     with progress("reinforcement learning", config.steps) as advance:

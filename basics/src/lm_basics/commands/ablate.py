@@ -72,14 +72,7 @@ def ablate(
         device: Where to compute.
         overwrite: Whether to begin anew where an earlier study is.
     """
-    from rich.console import Console
-
-    from lm_basics.ablation import SeedPlan, run_study, shipped_study
-    from lm_basics.ablation.page import describe, study_page
-    from lm_basics.ablation.results import Outcome
-    from lm_basics.ablation.runner import refuse_other_study
-    from lm_shared.display import progress
-    from lm_shared.tensors import require_determinism
+    from lm_basics.ablation import SeedPlan, shipped_study
 
     study = shipped_study(recipe.study, recipe.base, budget=recipe.budget)
     plan = seeds
@@ -89,6 +82,16 @@ def ablate(
     claim_folder(
         output, "a study", parts=PARTS, markers=["study.json"], contents=CONTENTS, overwrite=True
     )
+    from rich.console import Console
+
+    from lm_basics.ablation import run_study
+    from lm_basics.ablation.page import describe, study_page
+    from lm_basics.ablation.results import Outcome
+    from lm_basics.ablation.runner import refuse_other_study
+    from lm_shared.display import progress
+    from lm_shared.tensors import choose_device, require_determinism
+
+    choose_device(device)
     if not overwrite:
         refuse_other_study(study, output)
 

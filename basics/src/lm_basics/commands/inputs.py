@@ -10,11 +10,12 @@ import tyro
 
 from lm_basics.tokenizer.bpe import Tokenizer
 from lm_basics.tokenizer.tokenizer_json import TOKENIZER_FILE
-from lm_shared.command_options import Each, Least
+from lm_shared.command_options import Each, Least, There
 from lm_shared.files import resolve_path
 
 TextFiles = Annotated[
     tuple[Path, ...],
+    There(),
     tyro.conf.Positional,
     tyro.conf.arg(metavar="FILE [FILE ...]", help_behavior_hint="(required)"),
 ]

@@ -43,10 +43,10 @@ def compare_ngram_models(
     from lm_basics.token_files.token_file import open_token_file, token_file_paths
     from lm_shared.wording import counted, wrote
 
+    training, held_out = open_token_file(tokens), open_token_file(validation)
     if output is not None:
         inputs = (*token_file_paths(tokens), *token_file_paths(validation))
         claim_file(output, overwrite=overwrite, inputs=inputs)
-    training, held_out = open_token_file(tokens), open_token_file(validation)
     results = compare_ngrams(training, held_out, orders=orders)
     if output is not None:
         write_json(output, [to_dict(result) for result in results])
