@@ -11,7 +11,7 @@ from lm_shared.command_line import run_command
 
 if __name__ == "__main__":
     # Here and not below: help and refused options need nothing of what the stages import.
-    sys.exit(run_command("speedrun", "pipeline.command:main"))
+    sys.exit(run_command("speedrun.py", "pipeline.command:main"))
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace

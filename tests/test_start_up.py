@@ -3,11 +3,13 @@
 import importlib
 import inspect
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from lm_shared.command_line import load_command
+from lm_shared.command_options import RecipeCommand
 from lm_shared.testing.processes import run_python
 
 UNITS = ["basics", "systems", "scaling", "data", "alignment"]
@@ -30,9 +32,10 @@ else:
     main = importlib.import_module(f"lm_{unit}.commands.main")
     run, commands = main.main, main.COMMANDS
 found = {}
-for arguments in [[], *([name] for name in commands)]:
+helps = [[*words, "--help"] for words in ([], *([name] for name in commands))]
+for arguments in [*helps, *([["--version"]] if unit != "speedrun" else [])]:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
-        run([*arguments, "--help"])
+        run(arguments)
     found[" ".join(arguments)] = [name for name in heavy if name in sys.modules]
 print(json.dumps(found))
 """
@@ -130,3 +133,25 @@ def test_the_table_says_what_the_commands_say(unit: str) -> None:
     for name, (_, help_line) in main.COMMANDS.items():
         documented = inspect.getdoc(load_command(main.PACKAGE, main.COMMANDS, name))
         assert (documented or "").splitlines()[0] == help_line, name
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_a_unit_tells_its_version(unit: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main = importlib.import_module(f"lm_{unit}.commands.main")
+    with pytest.raises(SystemExit) as stopped:
+        main.main(["--version"])
+    assert (stopped.value.code, capsys.readouterr().out) == (0, f"{unit} {version(f'lm-{unit}')}\n")
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_help_is_for_people_and_not_for_a_page(
+    unit: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main = importlib.import_module(f"lm_{unit}.commands.main")
+    for name in main.COMMANDS:
+        command = load_command(main.PACKAGE, main.COMMANDS, name)
+        recipes = command.recipes if isinstance(command, RecipeCommand) else ()
+        for words in ([name], *([name, recipe] for recipe in recipes)):
+            with pytest.raises(SystemExit):
+                main.main([*words, "--help"])
+            assert "``" not in capsys.readouterr().out, words

@@ -230,7 +230,16 @@ def test_a_defect_keeps_its_traceback() -> None:
         (["bound", "--share", "0"], "toy: error: --share must be more than 0, got 0.0\n"),
         (["bound", "--share", "nan"], "toy: error: --share must be more than 0, got nan\n"),
         (["bound", "--width", "0"], "toy: error: --width must be at least 1, got 0\n"),
-        (["train", "tiny", "--steps", "many"], "many"),
+        (
+            ["train", "tiny", "--steps", "many"],
+            "toy: error: --steps: expected a whole number, got 'many'\n",
+        ),
+        (["train", "tiny", "--optimizer.lr", "x"], "lr: expected a number, got 'x'\n"),
+        (["bound", "--share", "x"], "toy: error: --share: expected a number, got 'x'\n"),
+        (["bound", "--share"], "toy: error: --share: expected a number, got nothing\n"),
+        (["paint", "redd"], "toy: error: no color 'redd': did you mean red?\n"),
+        (["paint", "red", "--coats", "no"], "toy: error: no coats 'no': there are one, two\n"),
+        (["paint"], "required"),
         (["train", "tiny", "--steps", "0"], "toy: error: --steps must be positive, got 0\n"),
         (["train", "tiny", "--batch-size", "0"], "error: --batch-size must be positive, got 0\n"),
         (["train", "--steps", "5", "tinny"], "error: no recipe 'tinny': did you mean tiny?\n"),
@@ -259,7 +268,7 @@ def test_help_names_commands_recipes_and_fields(capsys: pytest.CaptureFixture[st
     assert all(word in listed for word in ("A toy.", "Train a model.", "Show a file."))
     for arguments, words in (
         (["train", "--help"], ["Train a model.", "Seconds on a CPU.", "--folder"]),
-        (["study", "--help"], ["without one it is small"]),
+        (["study", "--help"], ["one study by its name, behind toy study; without one it is small"]),
         (["train", "tiny", "--help"], ["--optimizer.lr", "Peak learning rate.", "--folder"]),
     ):
         with pytest.raises(SystemExit) as caught:

@@ -76,6 +76,12 @@ def run_unit(
         if name in ("--help", "-h"):
             sys.stdout.write(_list_commands(program, description, commands))
             return 0
+        if name == "--version":
+            # All that is installed is looked through for it: not for help.
+            from importlib.metadata import version  # noqa: PLC0415
+
+            sys.stdout.write(f"{program} {version(package.partition('.')[0])}\n")
+            return 0
         if not name:
             sys.stderr.write(_list_commands(program, description, commands))
             return USAGE_ERROR
@@ -122,7 +128,7 @@ def _list_commands(program: str, description: str, commands: Commands) -> str:
             "commands:",
             *lines,
             "",
-            f"{program} COMMAND --help tells what a command takes.",
+            f"{program} COMMAND --help tells what a command takes, --version the version.",
             "",
         ]
     )

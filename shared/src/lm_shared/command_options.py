@@ -12,7 +12,7 @@ import types
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -60,6 +60,7 @@ class There:
     """
 
 
+_NUMBERS: dict[Any, str] = {int: "a whole number", float: "a number"}
 _QUOTED = r"(?<!\w)'[^']*'(?!\w)|\"[^\"]*\"|\{[^{}]*\}"
 _VERBS = r" (?:must|is|are|needs?|has|have|cannot|can|may|lies?|exceeds?|takes?|does|and|or)\b"
 
@@ -100,8 +101,6 @@ def with_recipes(
         recipes: Name -> (one line of help, a complete configuration).
         kind: What errors call a name.
         default: The recipe that runs where none is named; the only one does anyway.
-
-    A path by default such as ``runs/{recipe}`` gets the name.
     """
     if default is None and len(recipes) == 1:
         (default,) = recipes
@@ -170,7 +169,7 @@ def name_options(call: partial[Any] | RecipeCommand | Callable[..., object], mes
     words = sorted(names, key=len, reverse=True)
     if not words:
         return message
-    # A name of one word is English as well, unless the message begins with it.
+    # One word is English as well, unless the message begins with it.
     anywhere = "|".join(one for one in words if "_" in one) or "(?!)"
     pattern = (
         rf"{_QUOTED}|(^(?:{'|'.join(words)})(?==| must )|(?<![^\s(,;])(?:{anywhere})(?==|{_VERBS}))"
@@ -216,23 +215,47 @@ def _parse(
 
 
 def _refuse_unknown(program: str, command: Any, words: Sequence[str]) -> None:
-    """Name the nearest option where one is misspelt, in a line instead of the parser's page."""
+    """Tell in a line, instead of the parser's page, of an option or a choice that there is not."""
     kinds = {option: kind for _, option, kind in _declared_options(command)}
     negated = (_negated(one) for one, kind in kinds.items() if kind is bool)
     # In order, so that the same mistake always gets the same hint.
     known = sorted({"--help", *kinds, *negated})
     # Behind a lone -- there are none.
-    for word in takewhile(lambda word: word != "--", words):
-        option = word.partition("=")[0].replace("_", "-")
-        if not (word.startswith("--") and _is_option(word)) or option in known:
+    words = [*takewhile(lambda word: word != "--", words)]
+    for word, following in pairwise([*words, ""]):
+        option, equals, value = word.partition("=")
+        option = option.replace("_", "-")
+        if not (word.startswith("--") and _is_option(word)):
             continue
-        if option.startswith("--tyro-"):
-            # The parser's own, for the completions of a shell.
+        if option in kinds:
+            _refuse_value(program, option, kinds[option], value if equals else following)
+        # The parser's own, for the completions of a shell.
+        if option in known or option.startswith("--tyro-"):
             continue
         inner = [one for one in known if one.endswith(f".{option.removeprefix('--')}")]
         nearest = inner[:1] or difflib.get_close_matches(option, known, n=1, cutoff=0.7)
         hint = f"did you mean {nearest[0]}? " if nearest else ""
         raise refuse(program, f"no option {option}: {hint}{program} --help lists all")
+    if kinds and words and not isinstance(command, RecipeCommand) and not words[0].startswith("-"):
+        _refuse_value(program, *next(iter(kinds.items())), words[0])
+
+
+def _refuse_value(program: str, option: str, hint: Any, word: str) -> None:
+    """Refuse a word that is none of an option's choices, or no number where it takes one."""
+    kind, *others = _alternatives(hint)
+    if others not in ([], [types.NoneType]) or (others and word == "None"):
+        return
+    if typing.get_origin(kind) is typing.Literal:
+        choices = [*map(str, typing.get_args(kind))]
+        if word and word not in choices:
+            name = option.removeprefix("--")
+            raise refuse(program, f"no {name} {word!r}: {suggest(word, choices)}")
+    if kind in _NUMBERS:
+        try:
+            kind(word)
+        except ValueError:
+            got = repr(word) if word else "nothing"
+            raise refuse(program, f"{option}: expected {_NUMBERS[kind]}, got {got}") from None
 
 
 def _negated(flag: str) -> str:
@@ -364,15 +387,14 @@ def _list_recipes(program: str, command: RecipeCommand) -> str:
     width = max(map(len, command.recipes))
     lines = [f"  {name:<{width}}  {line}" for name, (line, _) in command.recipes.items()]
     summary = inspect.getdoc(command.function) or ""
-    kind = command.kind
     missing = f"; without one it is {command.default}" if command.default is not None else ""
     return "\n".join(
         [
             summary.split("\n\n")[0],
             "",
-            f"{kind}s, by their name behind {program}{missing}:",
+            f"one {command.kind} by its name, behind {program}{missing}:",
             *lines,
             "",
-            f"{program} {kind.upper()} --help tells the settings of one, which are options too.",
+            f"{program} {command.kind.upper()} --help tells its settings, which are options too.",
         ]
     )

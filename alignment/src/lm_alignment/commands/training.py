@@ -29,7 +29,7 @@ def fine_tune(
     Args:
         config: Settings of the run.
         options: Model and task.
-        output: Run folder; the new model goes to its subfolder ``model``.
+        output: Run folder; the new model goes to its subfolder model.
         overwrite: Whether to begin anew where an earlier run is.
         num_examples: Examples to imitate.
     """
@@ -73,7 +73,7 @@ def reinforce(
     Args:
         config: Settings of the run.
         options: Model and task.
-        output: Run folder; the new model goes to its subfolder ``model``.
+        output: Run folder; the new model goes to its subfolder model.
         overwrite: Whether to begin anew where an earlier run is.
         skip_examples: Training examples left out because fine-tuning has seen them.
     """

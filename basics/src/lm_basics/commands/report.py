@@ -39,7 +39,7 @@ def report_runs(
     Runs may be unfinished or damaged: the page says so.
 
     Args:
-        runs: run folders of ``basics train``.
+        runs: run folders of basics train.
         output: folder for report.json and report.html.
         overwrite: replace an earlier report; in the default folder it is replaced anyway.
     """

@@ -40,7 +40,7 @@ class TrainingInputs:
     """What a model learns from, in the words of the command line."""
 
     tokens: Annotated[Path | None, PATH] = None
-    """Token file to train on, as ``basics encode`` writes it."""
+    """Token file to train on, as basics encode writes it."""
     validation: Annotated[Path | None, PATH] = None
     """Token file to measure the loss on."""
     validation_tokens: Annotated[int | None, Least(1)] = None
@@ -153,7 +153,7 @@ def train_model(
 
     Args:
         recipe: Model and settings.
-        output: Run folder; the exported model goes into its folder ``model``.
+        output: Run folder; the exported model goes into its folder model.
         inputs: What it learns from.
         samples: What it says while it learns.
         device: Where to train; auto takes a GPU if there is one.

@@ -23,7 +23,7 @@ def sample_crawl(
     output: Path = Path("runs/crawl"),
     overwrite: Overwrite = False,
 ) -> None:
-    """Write a sample crawl: WARC files, ``truth.jsonl`` and ``config.json``.
+    """Write a sample crawl: WARC files, truth.jsonl and config.json.
 
     Args:
         config: What the crawl holds.
@@ -95,9 +95,9 @@ def look_at_documents(
     """Print the attrition and a few documents: kept ones, and dropped ones of every reason.
 
     Args:
-        documents: Outcome of ``data curate``.
+        documents: Outcome of data curate.
         examples: Documents per reason.
-        truth: ``truth.jsonl`` of a sample crawl, to compare with.
+        truth: truth.jsonl of a sample crawl, to compare with.
     """
     from lm_data.pipeline.receipts import read_receipt
     from lm_data.sample_crawl.audit import compare_with_truth

@@ -51,7 +51,7 @@ class SampleCrawlConfig:
     seed: int = 0
     """Seed of every random choice."""
     num_messages: int | None = None
-    """Presidential messages, spread evenly over the years; all of them when ``None``."""
+    """Presidential messages, spread evenly over the years; all of them when None."""
     num_modules: int = 100
     """Documentation pages of standard-library modules."""
     num_foreign_pages: int = 72

@@ -28,7 +28,7 @@ class SweepRecipe:
     d_models: Annotated[tuple[int, ...], Least(1)] = (8, 16, 32)
     """Widths of the models."""
     candidate_d_models: Annotated[tuple[int, ...], Least(1)] = (16, 32, 64)
-    """Widths from which ``scaling plan`` is to choose."""
+    """Widths from which scaling plan is to choose."""
     budgets: Annotated[tuple[float, ...], Above(0)] = (3e9, 6e9, 1.2e10)
     """Training FLOPs that are spent on every model."""
     num_layers: Annotated[int, Least(1)] = 1
