@@ -276,7 +276,7 @@ def test_a_long_token_is_shortened(tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "a.txt").write_text("a" * 1000 + " b")
     options = ("--output", tmp_path / "out", "--vocab-size", 300)
     assert run("train-tokenizer", tmp_path / "a.txt", *options) == 0
-    assert f"the longest token is b'{'a' * 40}' … " in capsys.readouterr().out
+    assert f"the longest token is '{'a' * 40}' … " in capsys.readouterr().out
 
 
 def test_a_resumed_training_tells_how_much_of_it_is_new(

@@ -156,7 +156,7 @@ def test_bad_input_is_one_clear_line(folder: Path, tmp_path: Path, capsys: Captu
     assert run("openwebtext", "--output", tmp_path / "a", "--data", folder / "data") == 2
     assert "asks for 32,000" in capsys.readouterr().err
     assert run("verify", tmp_path) == 2
-    assert "is no entry" in capsys.readouterr().err
+    assert "expected the folder of an entry" in capsys.readouterr().err
     assert run("verify", folder / "entry", "--data", folder / "data", "--steps", 0) == 2
     assert "--steps must be at least 1, got 0" in capsys.readouterr().err
     assert run("laptop", "--output", tmp_path / "a", "--data", folder / "data") == 2

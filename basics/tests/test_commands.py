@@ -1,6 +1,7 @@
 """The command line, from a text file to generated text."""
 
 import logging
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -31,7 +32,9 @@ def _run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
 
 def _duration(printed: str) -> list[str]:
     """Return the number and the unit that ``basics train`` prints for the seconds of its run."""
-    return printed.partition(" with validations")[0].split()[-2:]
+    found = re.search(r"tokens, ([\d.]+) (s)", printed)
+    assert found is not None
+    return [*found.groups()]
 
 
 def test_from_text_to_text(

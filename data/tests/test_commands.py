@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from lm_data.commands.main import main
@@ -21,7 +23,9 @@ def test_crawl_curate_and_inspect_work_on_the_command_line(tmp_path, capsys):
     assert load_config(SampleCrawlConfig, crawl / "config.json").num_messages == 6
     assert run("curate", "english", "--crawl", crawl, "--output", documents) == 0
     assert read_receipt(documents).documents_kept >= 6
-    assert "documents in" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "documents in" in printed
+    assert re.search(r"\nmasked: emails \d+, ip addresses \d+, phone numbers \d+; boil", printed)
     assert run("inspect", "--documents", documents, "--truth", crawl / "truth.jsonl") == 0
     output = capsys.readouterr().out
     assert "recall 1.0000" in output

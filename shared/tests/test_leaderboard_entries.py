@@ -145,7 +145,9 @@ def test_changed_missing_and_own_files(tmp_path):
 
 
 def test_folder_without_submission_and_damaged_ones(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"is no entry: it has no submission\.json"):
+    with pytest.raises(
+        FileNotFoundError, match=r"the folder of an entry, but .* has no submission\.json"
+    ):
         read_entry(tmp_path)
     folder = make_entry(tmp_path / "a", passed=[True])
     (folder / VERIFICATION_NAME).write_text("{}")
@@ -154,4 +156,4 @@ def test_folder_without_submission_and_damaged_ones(tmp_path):
     entries, (problem, other) = find_entries(tmp_path)
     assert [one.folder.name for one in entries] == ["b"]
     assert "verification.json" in problem
-    assert "c is no entry: it has no submission.json" in other
+    assert "c has no submission.json" in other

@@ -9,7 +9,9 @@ def test_words_follow_numbers() -> None:
     assert counted(1, "token") == "1 token"
     assert counted(2000, "token") == "2,000 tokens"
     assert counted(0, "token") == "0 tokens"
-    assert shortened(b"a" * 40) == repr(b"a" * 40)
+    assert shortened(b"a" * 40) == repr("a" * 40)
+    assert shortened("é".encode()) == "'é'"
+    assert shortened(b"\xe3 \x81") == "b'\\xe3 \\x81'"
     assert shortened("é" * 41) == f"{'é' * 40!r} … 41 characters"
 
 

@@ -1,6 +1,7 @@
 """Words of what commands print: numbers, tokens, and where the result is."""
 
 import shlex
+from contextlib import suppress
 from pathlib import Path
 
 _SHOWN_LENGTH = 40
@@ -12,7 +13,10 @@ def counted(number: int, noun: str) -> str:
 
 
 def shortened(token: bytes | str) -> str:
-    """Return a token as Python spells it; of a long one the beginning, and its length."""
+    """Return a token in quotes, as text if it is any; of a long one the beginning and length."""
+    if isinstance(token, bytes):
+        with suppress(UnicodeDecodeError):
+            token = token.decode()
     if len(token) <= _SHOWN_LENGTH:
         return repr(token)
     unit = "bytes" if isinstance(token, bytes) else "characters"

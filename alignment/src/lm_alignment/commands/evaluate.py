@@ -8,6 +8,7 @@ from lm_alignment.commands.policy_options import PolicyOptions
 from lm_alignment.config import EvaluationConfig
 from lm_alignment.recipes import EVALUATION_RECIPES
 from lm_shared.command_options import Least, with_recipes
+from lm_shared.wording import counted
 
 
 def evaluate(
@@ -34,7 +35,7 @@ def evaluate(
     )
     print(
         f"reward {result.reward:.3f} [{result.low:.3f}, {result.high:.3f}], format "
-        f"{result.format:.3f}, {len(result.rollouts)} answers"
+        f"{result.format:.3f}, {counted(len(result.rollouts), 'answer')}"
     )
     for rollout in result.rollouts[:show]:
         verdict = rollout.reward.reason

@@ -13,7 +13,7 @@ from lm_shared.command_options import Overwrite, with_recipes
 from lm_shared.display import progress
 from lm_shared.files import clear_folder
 from lm_shared.runs import RUN_PARTS
-from lm_shared.wording import wrote
+from lm_shared.wording import counted, wrote
 
 
 def fine_tune(
@@ -52,7 +52,8 @@ def fine_tune(
             on_ready=partial(clear_folder, output, RUN_PARTS) if overwrite else None,
         )
     model = save_policy(policy, encoder, output)
-    print(f"loss {result.final_loss:.3f} after {result.steps} steps, {result.elapsed_s:.0f} s")
+    steps = counted(result.steps, "step")
+    print(f"loss {result.final_loss:.3f} after {steps}, {result.elapsed_s:.0f} s")
     print(wrote(model, then=("alignment", "grpo", "--model", output)))
 
 
@@ -101,7 +102,7 @@ def reinforce(
     model = save_policy(policy, encoder, output)
     print(
         f"training reward {result.rewards[0]:.3f} at first, {result.rewards[-1]:.3f} after "
-        f"{result.steps} steps, {result.elapsed_s:.0f} s"
+        f"{counted(result.steps, 'step')}, {result.elapsed_s:.0f} s"
     )
     print(wrote(model, then=("alignment", "evaluate", "--model", output)))
 

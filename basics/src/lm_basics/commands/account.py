@@ -54,9 +54,9 @@ def account_for_model(
     )
     from lm_shared.figures import write_png
 
-    Console().print(_table(account))
     if account.largest_batch < options.batch_size:
         print(_advice(account))
+    Console().print(_table(account))
     save_config(account, output / "account.json")
     account_page(account).write(output / "account.html")
     write_png(share_by_size_figure(), output / "shares-by-size.png")
@@ -72,7 +72,7 @@ def _advice(account: Account) -> str:
     if account.least_devices > 1:
         return (
             f"this step does not fit: weights, gradients and optimizer state alone fill "
-            f"{account.least_devices:,} devices; times and prices above leave that out of account"
+            f"{account.least_devices:,} devices; times and prices below leave that out of account"
         )
     ways = [
         *(["--batch-size 1"] if options.batch_size > 1 else []),
@@ -82,7 +82,7 @@ def _advice(account: Account) -> str:
     ]
     return (
         f"this step does not fit: it needs {needed}, the device has {there}. What takes less: "
-        f"{', '.join(ways)}; times and prices above leave that out of account"
+        f"{', '.join(ways)}; times and prices below leave that out of account"
     )
 
 

@@ -55,6 +55,7 @@ def compare_ngram_models(
         f"after {counted(training.num_tokens, 'token')}"
     )
     Console().print(_table(title, results))
+    print("stupid backoff: its scores, no probabilities, divided by their sum over the vocabulary")
     places = () if output is None else (output,)
     then = ("basics", "train", "tiny", "--tokens", tokens, "--validation", validation)
     print(wrote(*places, then=then))

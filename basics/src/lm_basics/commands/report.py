@@ -85,7 +85,9 @@ def _print_numbers(numbers: "TrainingReport") -> None:
             *("-" if loss is None else _in_digits(loss) for loss in losses),
         )
     Console().print(table)
-    print("seconds include validations, loss is the mean of the last tenth of the steps")
+    is_validated = any(run.validation_loss is not None for run in numbers.runs)
+    included = "seconds include validations, " if is_validated else ""
+    print(f"{included}loss is the mean of the last tenth of the steps")
     for remark in (
         *numbers.warnings,
         *(f"{r.name}: {p}" for r in numbers.runs for p in r.problems),

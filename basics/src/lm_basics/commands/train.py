@@ -294,7 +294,7 @@ def _print_result(
     before = {None: "already finished: ", 0: "all steps were done before: "}.get(num_trained, "")
     print(
         f"{before}{counted(result.steps, 'step')}, {counted(result.tokens, 'token')}, "
-        f"{result.elapsed_s:.1f} s with validations"
+        f"{result.elapsed_s:.1f} s{' with validations' if result.validation else ''}"
     )
     if num_trained and num_trained < result.steps:
         print(f"of these, {counted(num_trained, 'step')} now, the others before")

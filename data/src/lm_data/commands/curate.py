@@ -9,7 +9,7 @@ from lm_data.pipeline.steps import CORPUS_CONTENTS, CURATE_RECIPES, CurateConfig
 from lm_data.sample_crawl.pages import CRAWL_CONTENTS, CRAWL_RECIPES, SampleCrawlConfig
 from lm_shared.command_options import PATH, Least, Overwrite, There, with_recipes
 from lm_shared.files import claim_folder
-from lm_shared.wording import wrote
+from lm_shared.wording import counted, wrote
 
 if TYPE_CHECKING:
     from lm_data.pipeline.receipts import CurateReceipt
@@ -40,7 +40,7 @@ def sample_crawl(
         overwrite=overwrite,
     )
     receipt = write_sample_crawl(output, config)
-    print(f"{receipt.num_pages} pages, {receipt.num_bytes / 1e6:.1f} MB of WARC")
+    print(f"{counted(receipt.num_pages, 'page')}, {receipt.num_bytes / 1e6:.1f} MB of WARC")
     for kind, count in receipt.pages_by_kind.items():
         print(f"  {kind:<16} {count:>6}")
     print(wrote(output, then=("data", "curate", "--crawl", output)))
@@ -135,4 +135,6 @@ def print_attrition(receipt: "CurateReceipt") -> None:
     for split in ("train", "validation"):
         size = receipt.text_bytes[split] / 1e6
         print(f"{split:<18} {receipt.documents[split]:>7} {size:>8.2f} MB")
-    print(f"masked: {receipt.masked}; boilerplate lines removed: {receipt.removed_lines}")
+    names = {name: name.removeprefix("num_").replace("_", " ") for name in receipt.masked}
+    masked = ", ".join(f"{names[name]} {count:,}" for name, count in receipt.masked.items())
+    print(f"masked: {masked or 'nothing'}; boilerplate lines removed: {receipt.removed_lines:,}")

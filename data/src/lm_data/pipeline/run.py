@@ -8,7 +8,7 @@ number of workers.
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
@@ -44,6 +44,7 @@ from lm_data.shards import read_shard
 from lm_shared.config import save_config
 from lm_shared.files import atomic_folder, claim_folder
 from lm_shared.processes import ProcessPool
+from lm_shared.wording import counted
 
 WORK_FOLDER = "work"
 CONFIG_NAME = "config.json"
@@ -148,7 +149,9 @@ def _curate_shards(
     for part in extracted:
         crawl.add(part.crawl)
     if crawl.responses == 0:
-        raise ValueError(f"the crawl is empty: no response in {len(shards)} files ({crawl})")
+        met = ", ".join(f"{name} {number}" for name, number in asdict(crawl).items() if number)
+        files = counted(len(shards), "file")
+        raise ValueError(f"the crawl is empty: no response in {files} ({met or 'no records'})")
 
     exact = find_exact_duplicates(extracted)
     line_counts = LineCounts()
@@ -203,7 +206,7 @@ def _describe_loss(shards: Sequence[Shard], num_kept: int) -> str:
     )
     listed = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
     return (
-        f"{num_kept} documents were kept, a corpus needs at least {MIN_KEPT}; "
+        f"{counted(num_kept, 'document')} kept, a corpus needs at least {MIN_KEPT}; "
         f"dropped by {listed or 'near-duplicate detection'}"
     )
 

@@ -9,7 +9,7 @@ from lm_scaling.commands.sweep import CANDIDATES_NAME
 from lm_shared.command_options import Overwrite, There
 from lm_shared.config import from_dict, save_config
 from lm_shared.files import claim_file, read_json
-from lm_shared.wording import wrote
+from lm_shared.wording import counted, wrote
 
 if TYPE_CHECKING:
     from lm_scaling.laws.parametric import ParametricLaw
@@ -85,7 +85,7 @@ def _print_law(
     law: "ParametricLaw", error: float, points: "list[ScalingPoint]", budgets: tuple[float, ...]
 ) -> None:
     print(f"L = {law.E:.4f} + {law.A:.5g} / N^{law.alpha:.4f} + {law.B:.5g} / D^{law.beta:.4f}")
-    print(f"{len(points)} runs, root mean square relative error {error:.3%}")
+    print(f"{counted(len(points), 'run')}, root mean square relative error {error:.3%}")
     print(f"N_opt ~ C^{law.size_exponent():.4f}")
     for flops in budgets:
         best = law.optimum(flops)
