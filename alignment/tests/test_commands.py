@@ -25,8 +25,16 @@ def base(make_model, tokenizer, tmp_path):
 
 def test_sft_grpo_and_evaluate_work_on_the_command_line(base, tmp_path, capsys):
     sft, grpo = tmp_path / "sft", tmp_path / "grpo"
-    assert run("sft", "smoke", "--model", base, "--output", sft, "--steps", 3) == 0
-    assert "after 3 steps" in capsys.readouterr().out
+    examples = ("--num-examples", 9, "--task", "sum")
+    assert run("sft", "smoke", "--model", base, "--output", sft, "--steps", 3, *examples) == 0
+    told = capsys.readouterr().out
+    assert "after 3 steps" in told
+    then = f"grpo smoke --model {sft} --task sum --skip-examples 9"
+    assert told.endswith(f"next: uv run alignment {then}\n")
+    assert run(*then.split(), "--output", tmp_path / "x", "--steps", 1, "--group-size", 2) == 0
+    told = capsys.readouterr().out
+    assert "after 1 step," in told
+    assert told.endswith(f"next: uv run alignment evaluate --model {tmp_path / 'x'} --task sum\n")
     options = ("--steps", 2, "--prompts-per-step", 2, "--optimizer.lr", 1e-3)
     assert run("grpo", "smoke", "--model", sft / "model", "--output", grpo, *options) == 0
     assert "after 2 steps" in capsys.readouterr().out
@@ -46,7 +54,7 @@ def test_a_model_of_another_tokenizer_learns_the_tokens_of_the_chat(tmp_path, ca
     save_model(base, tmp_path / "base", tokenizer=tokenizer)
     sft = ("--output", tmp_path / "sft", "--steps", 1, "--optimizer.lr", 1e-9)
     assert run("sft", "smoke", "--model", tmp_path / "base", *sft) == 0
-    assert f"next: uv run alignment grpo --model {tmp_path / 'sft'}\n" in capsys.readouterr().out
+    assert f"grpo smoke --model {tmp_path / 'sft'}\n" in capsys.readouterr().out
     taught = load_text_model(tmp_path / "sft")
     known = tokenizer.vocab_size
     assert taught.tokenizer.special_token_ids.keys() == {end, "<|user|>", "<|assistant|>"}

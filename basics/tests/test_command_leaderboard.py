@@ -1,9 +1,11 @@
 """``basics leaderboard`` as people use it: enter, verify, export, make the table."""
 
+import io
 import os
 import shutil
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -53,7 +55,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     about = ("--name", "tiny", "--authors", "nobody", "--description", "as small as it gets")
     options += ["--vocab-size", 257, "--no-compile"]
     arguments = ("--output", folder / "entry", "--data", folder / "data", *about, *options)
-    assert run("laptop", *arguments) == 0
+    with redirect_stdout(io.StringIO()) as told:
+        assert run("laptop", *arguments) == 0
+    assert told.getvalue().endswith(f"verify {folder / 'entry'} --data {folder / 'data'}\n")
     return folder
 
 
@@ -156,7 +160,7 @@ def test_bad_input_is_one_clear_line(folder: Path, tmp_path: Path, capsys: Captu
     assert run("openwebtext", "--output", tmp_path / "a", "--data", folder / "data") == 2
     assert "asks for 32,000" in capsys.readouterr().err
     assert run("verify", tmp_path) == 2
-    assert "expected the folder of an entry" in capsys.readouterr().err
+    assert "expected an entry in" in capsys.readouterr().err
     assert run("verify", folder / "entry", "--data", folder / "data", "--steps", 0) == 2
     assert "--steps must be at least 1, got 0" in capsys.readouterr().err
     assert run("laptop", "--output", tmp_path / "a", "--data", folder / "data") == 2

@@ -181,7 +181,7 @@ def test_runs_are_compared(
     assert "training.optimizer.lr" in page
     printed = capsys.readouterr().out
     assert "wrote" in printed
-    assert "\nloss is the mean of the last tenth" in printed
+    assert "seconds include validations if any, loss is the mean of the last tenth" in printed
     assert run("report", tmp_path / "run", tmp_path / "run", "--output", tmp_path / "new") == 2
     assert "is given twice" in capsys.readouterr().err
     assert run("report", "--output", tmp_path / "new") == 2

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -250,3 +251,60 @@ def test_encoding_goes_on_after_ctrl_c(
     encode_documents(Tokenizer.from_folder(tokenizer), [text.read_text()], tmp_path / "whole.bin")
     assert output.read_bytes() == (tmp_path / "whole.bin").read_bytes()
     assert not journal.parent.exists()
+
+
+def _offered(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Return the command that is offered next, or nothing."""
+    line = capsys.readouterr().out.splitlines()[-1]
+    words = shlex.split(line)
+    return words[4:] if words[:3] == ["next:", "uv", "run"] else []
+
+
+def test_what_is_offered_next_works_as_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("corpus", "held_out"):
+        pq.write_table(pa.table({"body": ["Cats sat on mats. " * 99] * 2}), f"{name}.parquet")
+    small = ("--text-column", "body", "--vocab-size", 280)
+    assert _run(monkeypatch, "train-tokenizer", "corpus.parquet", *small) == 0
+    encode = _offered(capsys)
+    assert _run(monkeypatch, *encode) == 0
+    train = _offered(capsys)
+    assert " ".join(train) == "train tiny --tokens runs/tokens.bin --tokenizer runs/tokenizer"
+    # A name that is taken would be refused.
+    assert _run(monkeypatch, *train, "--steps", 2) == 0
+    generate = _offered(capsys)
+    assert generate == ["generate", "Cats sat", "--model", "runs/train-tiny"]
+    assert _run(monkeypatch, *generate, "--max-new-tokens", 2) == 0
+    held_out = [one.replace("corpus", "held_out") for one in encode]
+    assert _run(monkeypatch, *held_out, "--output", "runs/measured.bin") == 0
+    assert _offered(capsys) == []
+    both = ["--tokens", "runs/tokens.bin", "--validation", "runs/measured.bin"]
+    free = ["--tokenizer", "runs/tokenizer", "--output", "runs/train-tiny-2"]
+    assert _run(monkeypatch, "ngram", *both, "--orders", 1) == 0
+    again = _offered(capsys)
+    assert again == ["train", "tiny", *both, *free]
+    assert _run(monkeypatch, *again, "--steps", 2) == 0
+    compare = ("compare-tokenizers", "corpus.parquet", "--text-column", "body")
+    assert _run(monkeypatch, *compare, "--vocab-sizes", 260) == 0
+    free = ["--output", "runs/tokens-2.bin", "--text-column", "body"]
+    assert _offered(capsys) == [*encode[:4], *free]
+
+
+def test_nothing_is_offered_that_cannot_begin(
+    tmp_path: Path,
+    tokenizer: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "a.txt").write_text("to be " * 99)
+    encode = ("encode", tmp_path / "a.txt", "--tokenizer", tokenizer, "--output")
+    assert _run(monkeypatch, *encode, tmp_path / "validation.bin") == 0
+    assert _offered(capsys) == []
+    (tmp_path / "b.txt").write_text("to be")
+    assert _run(monkeypatch, encode[0], tmp_path / "b.txt", *encode[2:], tmp_path / "b.bin") == 0
+    assert _offered(capsys) == []
+    train = ("train-tokenizer", tmp_path / "a.txt", "--output", tmp_path / "x", "--vocab-size", 260)
+    assert _run(monkeypatch, *train, "--special-tokens", "<a>") == 0
+    assert _offered(capsys) == []

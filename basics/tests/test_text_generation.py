@@ -94,7 +94,7 @@ def test_a_prompt_beyond_the_context_is_told_and_no_text_that_outgrows_it(
         assert len(list(stream_tokens(model, [1] * 8, GREEDY))) > 8
         assert caplog.messages == []
         list(stream_tokens(model, [1] * 9, GREEDY))
-    assert caplog.messages == ["The prompt has 9 tokens: the model sees the last 8."]
+    assert caplog.messages == ["Of the prompt's 9 tokens the last 8 count."]
 
 
 def _draw_from(probabilities: list[float], config: SamplingConfig) -> torch.Tensor:

@@ -167,7 +167,7 @@ def test_empty_crawl_is_refused_and_leaves_the_old_corpus(crawl, tmp_path):
     before = hash_files([tmp_path / "out"])
     write_warc(tmp_path / "empty.warc.gz", [], file_date="2026-01-01T00:00:00Z")
     with pytest.raises(
-        ValueError, match="the crawl is empty: no response in 1 file \\(records 1\\)"
+        ValueError, match="the crawl is empty: no response in its files \\(records 1\\)"
     ):
         curate(tmp_path / "empty.warc.gz", tmp_path / "out", CurateConfig())
     assert hash_files([tmp_path / "out"]) == before
@@ -176,7 +176,7 @@ def test_empty_crawl_is_refused_and_leaves_the_old_corpus(crawl, tmp_path):
 
 def test_nothing_kept_is_refused_with_the_reasons(crawl, tmp_path):
     config = replace(CurateConfig(), language=LanguageConfig(languages=("fr",)))
-    with pytest.raises(ValueError, match=r"0 documents kept.*language: other_language \(12\)"):
+    with pytest.raises(ValueError, match=r"kept: 0, .*language: other_language \(12\)"):
         curate(crawl, tmp_path / "out", config)
     with pytest.raises(FileNotFoundError, match="no crawl at"):
         curate(tmp_path / "nowhere", tmp_path / "out", CurateConfig())

@@ -320,3 +320,9 @@ def test_another_sweep_measures_its_losses_itself(
     assert run(*words, *few, "--output", folder) == 0
     assert read_points(folder / "points.json") == read_points(fresh / "points.json")
     assert all(table.exists() for table in tables)
+
+
+def test_a_sweep_too_small_for_a_law_offers_none(run, tmp_path: Path, capsys) -> None:
+    options = ("--budgets", 2e7, "--vocab-size", 300, "--batch-size", 2, "--d-models", 8)
+    assert run("sweep", *options, "--validation-tokens", 200, "--output", tmp_path / "sweep") == 0
+    assert "next:" not in capsys.readouterr().out

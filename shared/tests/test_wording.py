@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lm_shared.wording import counted, shortened, wrote
+from lm_shared.wording import changed, counted, free_output, shortened, wrote
 
 
 def test_words_follow_numbers() -> None:
@@ -22,3 +22,14 @@ def test_an_ending_tells_the_place_and_a_command_that_can_be_pasted() -> None:
     assert wrote(Path("a b"), then=then) == (
         "wrote a b\nnext: uv run basics generate 'Once upon' --model 'a b'"
     )
+
+
+def test_options_are_told_where_they_differ_from_the_usual() -> None:
+    assert changed(("--a", 1, 1), ("--b", 2, 1), ("--c", None, None)) == ("--b", 2)
+
+
+def test_an_output_that_is_taken_gets_a_number(tmp_path: Path) -> None:
+    assert free_output(tmp_path / "tokens.bin") == ()
+    for name in ("tokens.bin", "tokens-2.bin"):
+        (tmp_path / name).touch()
+    assert free_output(tmp_path / "tokens.bin") == ("--output", tmp_path / "tokens-3.bin")

@@ -85,7 +85,7 @@ def test_a_full_context_is_told(model_folder, monkeypatch, capsys) -> None:
     options = ["--model", model_folder, "--max-new-tokens", 90, "--temperature", 9]
     assert _run(monkeypatch, "generate", "so", *options) == 0
     told = " ".join(capsys.readouterr().err.split())
-    assert "texts cut where the model's context is full: 1 of 1" in told
+    assert "texts cut where the context is full: 1 of 1" in told
 
 
 @pytest.mark.parametrize(

@@ -100,9 +100,7 @@ def _stream(
     tokens = list(prompt)
     text, new_tokens = CachedText(model=model), tokens
     if len(tokens) > context_length:
-        logger.warning(
-            "The prompt has %d tokens: the model sees the last %d.", len(tokens), context_length
-        )
+        logger.warning("Of the prompt's %d tokens the last %d count.", len(tokens), context_length)
     for step in range(sampling.max_new_tokens):
         if len(tokens) > context_length:
             text, new_tokens = CachedText(model=model), tokens[-context_length:]

@@ -142,8 +142,9 @@ def parse(program: str, command: Any, words: Sequence[str]) -> partial[Any]:
 
 
 def _fill_in(default: Any, recipe: str) -> Any:
-    """Put the name of the recipe where a path such as ``runs/{recipe}`` has a place for it."""
-    return Path(str(default).format(recipe=recipe)) if isinstance(default, Path) else default
+    """Put the name of the recipe where a text or path such as ``runs/{recipe}`` has a place."""
+    is_text = isinstance(default, Path | str)
+    return type(default)(str(default).format(recipe=recipe)) if is_text else default
 
 
 def name_options(call: partial[Any] | RecipeCommand | Callable[..., object], message: str) -> str:
@@ -158,8 +159,7 @@ def name_options(call: partial[Any] | RecipeCommand | Callable[..., object], mes
     """
     options: dict[str, set[str]] = {}
     if isinstance(call, partial):
-        walked = (option for option, _, _ in _walk(call.func, call.keywords))
-        found = ((_field_of(option), option) for option in walked)
+        found = ((_field_of(one), one) for one, _, _ in _walk(call.func, call.keywords))
     else:
         found = ((name, option) for name, option, _ in _declared_options(call))
     for name, option in found:

@@ -2,6 +2,7 @@
 
 import shlex
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 _SHOWN_LENGTH = 40
@@ -34,3 +35,16 @@ def wrote(*places: Path, then: tuple[object, ...] = ()) -> str:
     if then:
         lines.append(f"next: uv run {shlex.join(map(str, then))}")
     return "\n".join(lines)
+
+
+def changed(*options: tuple[str, object, object]) -> tuple[object, ...]:
+    """Return name and value of the options, of three words each, that differ from the usual."""
+    return tuple(word for name, value, usual in options if value != usual for word in (name, value))
+
+
+def free_output(default: Path) -> tuple[object, ...]:
+    """Return the option of another output for a command whose own is taken, of others none."""
+    numbered = (default.with_stem(f"{default.stem}-{number}") for number in count(2))
+    return (
+        ("--output", next(one for one in numbered if not one.exists())) if default.exists() else ()
+    )

@@ -13,7 +13,7 @@ from lm_shared.command_options import Overwrite, with_recipes
 from lm_shared.display import progress
 from lm_shared.files import clear_folder
 from lm_shared.runs import RUN_PARTS
-from lm_shared.wording import counted, wrote
+from lm_shared.wording import changed, counted, free_output, wrote
 
 
 def fine_tune(
@@ -23,6 +23,7 @@ def fine_tune(
     output: Path = Path("runs/sft-{recipe}"),
     overwrite: Overwrite = False,
     num_examples: int = LAPTOP.num_sft_examples,
+    recipe: tyro.conf.Suppress[str] = "{recipe}",
 ) -> None:
     """Fine-tune a model on the first training examples of a task.
 
@@ -32,6 +33,7 @@ def fine_tune(
         output: Run folder; the new model goes to its subfolder model.
         overwrite: Whether to begin anew where an earlier run is.
         num_examples: Examples to imitate.
+        recipe: Its name, for the next command.
     """
     train = options.problems().train
     options.check_count("num_examples", num_examples, least=1, most=len(train))
@@ -54,7 +56,13 @@ def fine_tune(
     model = save_policy(policy, encoder, output)
     steps = counted(result.steps, "step")
     print(f"loss {result.final_loss:.3f} after {steps}, {result.elapsed_s:.0f} s")
-    print(wrote(model, then=("alignment", "grpo", "--model", output)))
+    # An example at least is left.
+    skipped = ("--skip-examples", min(num_examples, len(train) - 1), LAPTOP.num_sft_examples)
+    how = (
+        *changed(("--task", options.task, "sort"), ("--device", options.device, "cpu"), skipped),
+        *free_output(Path(f"runs/grpo-{recipe}")),
+    )
+    print(wrote(model, then=("alignment", "grpo", recipe, "--model", output, *how)))
 
 
 fine_tune_by_recipe = with_recipes(fine_tune, SFT_RECIPES, default="laptop")
@@ -104,7 +112,8 @@ def reinforce(
         f"training reward {result.rewards[0]:.3f} at first, {result.rewards[-1]:.3f} after "
         f"{counted(result.steps, 'step')}, {result.elapsed_s:.0f} s"
     )
-    print(wrote(model, then=("alignment", "evaluate", "--model", output)))
+    how = changed(("--task", options.task, "sort"), ("--device", options.device, "cpu"))
+    print(wrote(model, then=("alignment", "evaluate", "--model", output, *how)))
 
 
 reinforce_by_recipe = with_recipes(reinforce, GRPO_RECIPES, default="laptop")

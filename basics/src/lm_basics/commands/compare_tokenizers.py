@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from lm_basics.commands.inputs import (
+    TOKENIZER,
+    TOKENS,
     NamedTokenizers,
     check_text_files,
     load_tokenizer,
@@ -72,7 +74,7 @@ def compare_on_text(
     )
     from lm_basics.tokenizer_views.comparison_figure import comparison_figure
     from lm_shared.figures import write_png
-    from lm_shared.wording import counted, wrote
+    from lm_shared.wording import changed, counted, free_output, wrote
 
     if files:
         check_text_files(files)
@@ -95,7 +97,11 @@ def compare_on_text(
     print(_EXPLANATION)
     write_json(output / "comparison.json", [to_dict(row) for row in rows])
     write_png(comparison_figure(rows), output / "comparison.png")
-    print(wrote(output, then=("basics", "train-tokenizer", *files) if files else ()))
+    known = next((path for _, path in map(parse_named, tokenizer)), TOKENIZER)
+    encode = ("encode", *files, "--tokenizer", known, *free_output(TOKENS))
+    then = encode if known.exists() else ("train-tokenizer", *files)
+    how = changed(("--text-column", text_column, "text"))
+    print(wrote(output, then=("basics", *then, *how) if files else ()))
 
 
 def _read_whole(path: Path, text_column: str) -> str:

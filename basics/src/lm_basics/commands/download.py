@@ -6,8 +6,9 @@ from typing import Annotated
 
 import tyro
 
+from lm_basics.commands.inputs import TOKENIZER
 from lm_basics.corpora import HUGGING_FACE, CorpusName
-from lm_shared.wording import wrote
+from lm_shared.wording import free_output, wrote
 
 
 def download(
@@ -41,4 +42,4 @@ def download(
     for path in paths:
         print(f"{path}: {path.stat().st_size / 1e6:,.1f} MB")
     then = ("basics", "train-tokenizer", paths[0], "--vocab-size", CORPORA[corpus].vocab_size)
-    print(wrote(*paths, then=then))
+    print(wrote(*paths, then=(*then, *free_output(TOKENIZER))))

@@ -41,8 +41,6 @@ def generate_text(
 ) -> None:
     """Continue a text with a model, as it comes; the model's own end always ends it.
 
-    Of a text that outgrows the model's context, its last part is what the model sees.
-
     Args:
         prompt: the beginning, in quotes if it has spaces; "" begins a document, - reads a pipe.
         options: how it is continued.

@@ -33,6 +33,9 @@ NamedTokenizers = Annotated[
 ]
 """Tokenizers to lay side by side, each as ``parse_named`` reads it."""
 
+TOKENIZER, TOKENS = Path("runs/tokenizer"), Path("runs/tokens.bin")
+"""Where they go unless an option says otherwise."""
+
 _NOT_PLAIN = (".json", ".jsonl", ".ndjson")
 _FACTORS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _BINARY_FACTORS = {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}

@@ -29,7 +29,7 @@ from lm_shared.leaderboard.commands import (
     verification_table,
 )
 from lm_shared.leaderboard.entry import SUBMISSION_NAME, VERIFICATION_NAME
-from lm_shared.wording import wrote
+from lm_shared.wording import changed, wrote
 
 if TYPE_CHECKING:
     from lm_basics.leaderboard import DivisionData, TrainingDivision
@@ -212,7 +212,8 @@ def _enter(action: Enter) -> None:
     print(f"{submission.score:.4f} {division.score}, {submission.wall_s:.1f} of {limit_s:.0f} s")
     if submission.wall_s > limit_s:
         print("too slow for this division: choose fewer --steps or a smaller model")
-    print(wrote(action.output, then=("basics", "leaderboard", "verify", action.output)))
+    how = changed(("--data", action.data, None))
+    print(wrote(action.output, then=("basics", "leaderboard", "verify", action.output, *how)))
 
 
 def _verify(action: VerifyTraining) -> None:

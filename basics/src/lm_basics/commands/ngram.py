@@ -39,6 +39,7 @@ def compare_ngram_models(
     """
     from rich.console import Console
 
+    from lm_basics.commands.training_tokens import offer_training
     from lm_basics.ngram import compare_ngrams
     from lm_basics.token_files.token_file import open_token_file, token_file_paths
     from lm_shared.wording import counted, wrote
@@ -55,10 +56,10 @@ def compare_ngram_models(
         f"after {counted(training.num_tokens, 'token')}"
     )
     Console().print(_table(title, results))
-    print("stupid backoff: its scores, no probabilities, divided by their sum over the vocabulary")
+    print("stupid backoff gives no probabilities: its scores are divided by their sum, to compare")
     places = () if output is None else (output,)
-    then = ("basics", "train", "tiny", "--tokens", tokens, "--validation", validation)
-    print(wrote(*places, then=then))
+    if ending := wrote(*places, then=offer_training(tokens, validation=validation)):
+        print(ending)
 
 
 def _table(title: str, results: "Sequence[NgramResult]") -> "Table":

@@ -85,9 +85,7 @@ def _print_numbers(numbers: "TrainingReport") -> None:
             *("-" if loss is None else _in_digits(loss) for loss in losses),
         )
     Console().print(table)
-    is_validated = any(run.validation_loss is not None for run in numbers.runs)
-    included = "seconds include validations, " if is_validated else ""
-    print(f"{included}loss is the mean of the last tenth of the steps")
+    print("seconds include validations if any, loss is the mean of the last tenth of the steps")
     for remark in (
         *numbers.warnings,
         *(f"{r.name}: {p}" for r in numbers.runs for p in r.problems),

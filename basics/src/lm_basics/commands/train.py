@@ -279,8 +279,9 @@ def _finish(
         line = [one for one in read_metrics(output / METRICS_NAME) if one["step"] == best_step][-1]
         _print_numbers({name: line[name] for name in result.validation})
     write_report([output], output)
-    then = ("basics", "generate", "The people", "--model", output)
-    print(wrote(folder, output / REPORT_NAME, then=() if data.tokenizer is None else then))
+    prompt = data.first_words()
+    then = ("basics", "generate", prompt, "--model", output)
+    print(wrote(folder, output / REPORT_NAME, then=() if prompt is None else then))
 
 
 def _print_result(

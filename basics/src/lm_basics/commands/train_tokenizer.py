@@ -7,13 +7,13 @@ from typing import Annotated
 
 import tyro
 
-from lm_basics.commands.inputs import TextFiles, Workers, check_text_files
+from lm_basics.commands.inputs import TOKENIZER, TOKENS, TextFiles, Workers, check_text_files
 from lm_basics.tokenizer.learning import TieBreaking
 from lm_basics.tokenizer.patterns import END_OF_TEXT, GPT2_PATTERN, GPT4_PATTERN, O200K_PATTERN
 from lm_basics.tokenizer.texts import OnInvalid
 from lm_shared.command_options import Each, Overwrite
 from lm_shared.files import claim_folder
-from lm_shared.wording import wrote
+from lm_shared.wording import changed, free_output, wrote
 
 _PATTERNS = {"gpt2": GPT2_PATTERN, "gpt4": GPT4_PATTERN, "gpt4o": O200K_PATTERN}
 _UNITS = {"counting": ("MB counted", 1e6), "merging": ("merges", 1)}
@@ -27,7 +27,7 @@ def train_tokenizer(
     files: TextFiles,
     /,
     *,
-    output: Path = Path("runs/tokenizer"),
+    output: Path = TOKENIZER,
     vocab_size: int = 4096,
     special_tokens: Annotated[
         tuple[str, ...],
@@ -93,7 +93,10 @@ def train_tokenizer(
     tokenizer.save(output, end_of_text=end_of_text)
     print(f"{counted(tokenizer.vocab_size, 'token')} in {watch.elapsed_s():.2f} s{watch.remark()}")
     _print_longest(merges)
-    print(wrote(output, then=("basics", "encode", *files, "--tokenizer", output)))
+    how = changed(("--text-column", text_column, "text"), ("--on-invalid", on_invalid, "strict"))
+    then = ("basics", "encode", *files, "--tokenizer", output, *how, *free_output(TOKENS))
+    # Documents cannot end with a token that there is not.
+    print(wrote(output, then=then if end_of_text in special_tokens else ()))
 
 
 def _print_longest(merges: Sequence[tuple[bytes, bytes]]) -> None:

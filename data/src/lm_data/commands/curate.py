@@ -9,11 +9,12 @@ from lm_data.pipeline.steps import CORPUS_CONTENTS, CURATE_RECIPES, CurateConfig
 from lm_data.sample_crawl.pages import CRAWL_CONTENTS, CRAWL_RECIPES, SampleCrawlConfig
 from lm_shared.command_options import PATH, Least, Overwrite, There, with_recipes
 from lm_shared.files import claim_folder
-from lm_shared.wording import counted, wrote
+from lm_shared.wording import counted, free_output, wrote
 
 if TYPE_CHECKING:
     from lm_data.pipeline.receipts import CurateReceipt
 
+DOCUMENTS = Path("runs/documents")
 EXCERPT_SIZE = 240
 
 
@@ -43,7 +44,8 @@ def sample_crawl(
     print(f"{counted(receipt.num_pages, 'page')}, {receipt.num_bytes / 1e6:.1f} MB of WARC")
     for kind, count in receipt.pages_by_kind.items():
         print(f"  {kind:<16} {count:>6}")
-    print(wrote(output, then=("data", "curate", "--crawl", output)))
+    then = ("data", "curate", "--crawl", output, *free_output(DOCUMENTS))
+    print(wrote(output, then=then))
 
 
 sample_crawl_by_recipe = with_recipes(sample_crawl, CRAWL_RECIPES)
@@ -54,7 +56,7 @@ def curate_crawl(
     config: CurateConfig,
     *,
     crawl: Path = Path("runs/crawl"),
-    output: Path = Path("runs/documents"),
+    output: Path = DOCUMENTS,
     workers: Annotated[int, Least(1)] = 1,
     overwrite: Overwrite = False,
 ) -> None:
@@ -87,7 +89,7 @@ curate_by_recipe = with_recipes(curate_crawl, CURATE_RECIPES)
 
 
 def look_at_documents(
-    documents: Path = Path("runs/documents"),
+    documents: Path = DOCUMENTS,
     *,
     examples: Annotated[int, Least(0)] = 2,
     truth: Annotated[Path | None, PATH, There()] = None,

@@ -44,7 +44,6 @@ from lm_data.shards import read_shard
 from lm_shared.config import save_config
 from lm_shared.files import atomic_folder, claim_folder
 from lm_shared.processes import ProcessPool
-from lm_shared.wording import counted
 
 WORK_FOLDER = "work"
 CONFIG_NAME = "config.json"
@@ -150,8 +149,7 @@ def _curate_shards(
         crawl.add(part.crawl)
     if crawl.responses == 0:
         met = ", ".join(f"{name} {number}" for name, number in asdict(crawl).items() if number)
-        files = counted(len(shards), "file")
-        raise ValueError(f"the crawl is empty: no response in {files} ({met or 'no records'})")
+        raise ValueError(f"the crawl is empty: no response in its files ({met or 'no records'})")
 
     exact = find_exact_duplicates(extracted)
     line_counts = LineCounts()
@@ -206,7 +204,7 @@ def _describe_loss(shards: Sequence[Shard], num_kept: int) -> str:
     )
     listed = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
     return (
-        f"{counted(num_kept, 'document')} kept, a corpus needs at least {MIN_KEPT}; "
+        f"documents kept: {num_kept}, a corpus needs at least {MIN_KEPT}; "
         f"dropped by {listed or 'near-duplicate detection'}"
     )
 

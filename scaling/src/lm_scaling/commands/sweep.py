@@ -96,6 +96,7 @@ def sweep(
     """
     from lm_scaling.experiment import isoflop_experiments
     from lm_scaling.laws.points import write_points
+    from lm_scaling.laws.small_sample import MIN_POINTS
 
     # Sizes that do not go together leave no trace.
     shapes = [recipe.shape(d_model) for d_model in recipe.d_models]
@@ -131,7 +132,9 @@ def sweep(
             f"{point.parameters:>12,.0f}{point.tokens:>12,.0f}{point.flops:>11.2e}"
             f"{point.loss:>9.4f}"
         )
-    print(wrote(*tables, then=("scaling", "fit", tables[0], "--law", "small-sample")))
+    then = ("scaling", "fit", tables[0], "--law", "small-sample")
+    can_fit = len(points) >= MIN_POINTS and len(recipe.d_models) > 1
+    print(wrote(*tables, then=then if can_fit else ()))
 
 
 def _train(

@@ -13,7 +13,6 @@ from lm_basics.commands.generation_options import (
     read_prompt,
 )
 from lm_shared.command_options import Least
-from lm_shared.wording import counted
 
 if TYPE_CHECKING:
     from lm_systems.inference.protocol import Completion
@@ -79,8 +78,5 @@ def _report(completions: list["Completion"], options: GenerationOptions, elapsed
         for one in completions
     )
     if num_cut:
-        logger.warning(
-            "texts cut where the model's context is full: %d of %d", num_cut, len(completions)
-        )
-    tokens = counted(num_tokens, "token")
-    logger.info("%s in %.2f s, %.0f a second", tokens, elapsed_s, num_tokens / elapsed_s)
+        logger.warning("texts cut where the context is full: %d of %d", num_cut, len(completions))
+    logger.info("tokens: %d in %.2f s, %.0f/s", num_tokens, elapsed_s, num_tokens / elapsed_s)
