@@ -13,7 +13,7 @@ from lm_basics.tokenizer.patterns import END_OF_TEXT, GPT2_PATTERN, GPT4_PATTERN
 from lm_basics.tokenizer.texts import OnInvalid
 from lm_shared.command_options import Each, Overwrite
 from lm_shared.files import claim_folder
-from lm_shared.wording import changed, free_output, wrote
+from lm_shared.wording import changed, counted, free_output, shortened, wrote
 
 _PATTERNS = {"gpt2": GPT2_PATTERN, "gpt4": GPT4_PATTERN, "gpt4o": O200K_PATTERN}
 _UNITS = {"counting": ("MB counted", 1e6), "merging": ("merges", 1)}
@@ -65,11 +65,9 @@ def train_tokenizer(
     from lm_basics.commands.long_work import Stopwatch, activity_bars
     from lm_basics.tokenizer.bpe import Tokenizer
     from lm_basics.tokenizer.training import train_bpe
-    from lm_shared.wording import counted
 
     check_text_files(files)
-    special_tokens = special_tokens or (END_OF_TEXT,)
-    pattern = _find_pattern(pattern)
+    special_tokens, pattern = special_tokens or (END_OF_TEXT,), _find_pattern(pattern)
     _check_can_be_saved(special_tokens, end_of_text, pattern)
     num_bytes = None if max_bytes is None else parse_byte_count(max_bytes)
     claim_folder(output, "a tokenizer", parts=PARTS, overwrite=overwrite, inputs=files)
@@ -95,13 +93,10 @@ def train_tokenizer(
     _print_longest(merges)
     how = changed(("--text-column", text_column, "text"), ("--on-invalid", on_invalid, "strict"))
     then = ("basics", "encode", *files, "--tokenizer", output, *how, *free_output(TOKENS))
-    # Documents cannot end with a token that there is not.
     print(wrote(output, then=then if end_of_text in special_tokens else ()))
 
 
 def _print_longest(merges: Sequence[tuple[bytes, bytes]]) -> None:
-    from lm_shared.wording import shortened
-
     if merges:
         longest = max((left + right for left, right in merges), key=len)
         print(f"the longest token is {shortened(longest)}")
