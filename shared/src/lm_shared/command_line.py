@@ -12,7 +12,9 @@ The module of a command is imported when it is asked for. It describes the comma
 imported inside of its function.
 """
 
+import atexit
 import errno
+import gc
 import importlib
 import logging
 import os
@@ -143,6 +145,8 @@ def _refuse_command(program: str, commands: Commands, name: str) -> SystemExit:
 
 
 def _run(program: str, load: Callable[[], Any], words: Sequence[str]) -> int:
+    # At its end Python would look through all that torch has made, for 0.5 s and more.
+    atexit.register(gc.freeze)
     try:
         # Imported once it is needed: "basics --help" has nothing to parse or to log.
         from lm_shared.command_options import name_options, parse, refuse  # noqa: PLC0415
