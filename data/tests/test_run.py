@@ -95,6 +95,20 @@ def test_split_parts_have_the_sizes_of_the_receipt(corpus):
     assert 0.02 < share < 0.12
 
 
+def test_progress_is_told_within_a_file_and_to_the_end(sample, tmp_path):
+    size, told = (
+        sum(sample.folder.joinpath(path).stat().st_size for path in sample.receipt.paths),
+        [],
+    )
+    curate(sample.folder, tmp_path / "out", CurateConfig(), report=lambda *one: told.append(one))
+    extracting = [done for name, done, total in told if (name, total) == ("extracting", size)]
+    assert extracting == sorted(extracting)
+    assert extracting[0] == 0
+    assert extracting[-1] == size
+    assert len(extracting) > 20
+    assert told[-1] == ("writing", size, size)
+
+
 def test_exact_duplicates_across_files_are_kept_once(crawl, tmp_path):
     receipt = curate(crawl, tmp_path / "out", CurateConfig(), executor=SerialExecutor())
     assert receipt.dropped["exact_duplicates"] == {"same_text": 2}
