@@ -29,7 +29,8 @@ NUMBERS = ProgressNumbers(
     step=30,
     steps=1_000,
     tokens=61_440,
-    loss=3.25,
+    loss=3.5,
+    mean_loss=3.25,
     bits_per_byte=1.5,
     tokens_per_s=12_345.6,
     mfu=0.25,
@@ -42,15 +43,16 @@ NUMBERS = ProgressNumbers(
 
 def test_the_log_line_tells_everything_that_is_known() -> None:
     assert describe_progress(NUMBERS) == (
-        "train: 30 of 1,000 steps, loss 3.2500 nats per token, bits per byte 1.5000, speed 12,346 "
-        "tokens/s, MFU 25.0%, validation val_loss 3.5000 at step 20, 1:02:03 left"
+        "train: 30 of 1,000 steps, loss 3.5000 nats per token, mean of about 20 steps 3.2500 "
+        "(1.5000 bits per byte), speed 12,346 tokens/s, MFU 25.0%, validation val_loss 3.5000 "
+        "at step 20, 1:02:03 left"
     )
     unknown = replace(
         NUMBERS, bits_per_byte=None, mfu=None, remaining_s=None, validated_at=None, validation={}
     )
     assert describe_progress(unknown) == (
-        "train: 30 of 1,000 steps, loss 3.2500 nats per token, speed 12,346 tokens/s, time left "
-        "unknown"
+        "train: 30 of 1,000 steps, loss 3.5000 nats per token, mean of about 20 steps 3.2500, "
+        "speed 12,346 tokens/s, time left unknown"
     )
 
 
