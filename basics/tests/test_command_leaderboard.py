@@ -1,6 +1,7 @@
 """``basics leaderboard`` as people use it: enter, verify, export, make the table."""
 
 import io
+import logging
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from basics.tests.division_folder import write_data
 from lm_basics.commands.leaderboard import BEST_RECIPES
 from lm_basics.commands.main import main
 from lm_basics.leaderboard import DIVISIONS, export_entry
+from lm_shared import display
 from lm_shared.files import read_json
 from lm_shared.leaderboard import rules
 from lm_shared.leaderboard.table import BEGIN, END
@@ -61,9 +63,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_entry_is_verified(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+def test_entry_is_verified(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Capture,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     monkeypatch.setattr(rules, "SPEED_TOLERANCE", 30)
-    assert run("verify", folder / "entry", "--data", folder / "data", "--steps", 1) == 0
+    monkeypatch.setattr(display, "LOG_INTERVAL_S", 0.0)
+    with caplog.at_level(logging.INFO):
+        assert run("verify", folder / "entry", "--data", folder / "data", "--steps", 1) == 0
+    assert {"checking data", "checking score", "checking replay"} <= {*caplog.messages}
+    assert "replaying: 8 of 8, loss " in caplog.text
+    # That would be of a folder that goes away.
+    assert "the same command goes on" not in caplog.text
     assert "keeps every rule" in capsys.readouterr().out
     assert read_json(folder / "entry" / "verification.json")["checks"]
 
@@ -116,6 +129,7 @@ def test_exported_project_makes_the_entry_again(folder: Path, tmp_path: Path) ->
     first, again = (
         read_json(path / "submission.json") for path in (folder / "entry", project / "entry")
     )
+    assert "scoring the model on " in done.stderr
     assert again["score"] == first["score"]
     assert again["name"] == "tiny"
     weights = "model/model.safetensors"

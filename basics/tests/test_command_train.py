@@ -22,7 +22,7 @@ from lm_basics.token_files import encode_documents, write_token_file
 from lm_basics.tokenizer import END_OF_TEXT, Tokenizer
 from lm_basics.training import evaluate_loss
 from lm_basics.training.samples import SamplesConfig, SampleWriter, read_samples
-from lm_basics.transformer import TransformerLM
+from lm_basics.transformer import COMPILES, TransformerLM
 from lm_shared import display
 from lm_shared.files import read_json
 from lm_shared.metrics import read_metrics
@@ -434,7 +434,10 @@ def test_a_compiled_run_has_the_losses_of_a_plain_one(
     tmp_path: Path, train: tuple[object, ...], caplog: pytest.LogCaptureFixture
 ) -> None:
     assert run(*train, "--dtype", "float32") == 0
-    assert run(*train, "--dtype", "float32", "--compile", "--output", tmp_path / "compiled") == 0
+    with caplog.at_level(logging.INFO):
+        compiled_run = ("--compile", "--output", tmp_path / "compiled")
+        assert run(*train, "--dtype", "float32", *compiled_run) == 0
+    assert COMPILES in caplog.messages
     plain, compiled = (read_run(tmp_path / name) for name in ("run", "compiled"))
     assert compiled.training.loss == pytest.approx(plain.training.loss, rel=1e-4)
     assert compiled.setting is not None

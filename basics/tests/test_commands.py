@@ -104,7 +104,7 @@ def test_files_of_different_tokenizers_are_refused(
 
 def _press_ctrl_c(record: logging.LogRecord) -> bool:
     """Interrupt this process when it tells that something has been done."""
-    if record.levelno == logging.INFO and not record.getMessage().startswith("MB encoded: 0 "):
+    if record.levelno == logging.INFO and not record.getMessage().startswith("encoding: 0 "):
         signal.raise_signal(signal.SIGINT)
     return True
 
@@ -209,14 +209,14 @@ def test_long_work_tells_how_far_it_is(
 ) -> None:
     monkeypatch.setattr(display, "LOG_INTERVAL_S", 0.0)
     text = tmp_path / "a.txt"
-    text.write_text("to be " * 100_000)
+    text.write_text("to be " * 2_000)
     with caplog.at_level(logging.INFO):
         encode = ("encode", text, "--tokenizer", tokenizer, "--output", tmp_path / "tokens.bin")
         assert _run(monkeypatch, *encode) == 0
         train = ("train-tokenizer", text, "--output", tmp_path / "other", "--vocab-size", 260)
         assert _run(monkeypatch, *train) == 0
-    assert "MB encoded: 0.6 of 0.6" in caplog.messages
-    assert "MB counted: 0.6 of 0.6" in caplog.messages
+    assert "encoding: 12.0 kB of 12.0 kB" in caplog.messages
+    assert "counting: 12.0 kB of 12.0 kB" in caplog.messages
 
 
 def test_ctrl_c_ends_training_without_a_trace(

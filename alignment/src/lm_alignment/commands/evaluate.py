@@ -1,5 +1,6 @@
 """``alignment evaluate``: the mean reward of a model on held-out questions."""
 
+import logging
 from typing import Annotated
 
 import tyro
@@ -9,6 +10,8 @@ from lm_alignment.config import EvaluationConfig
 from lm_alignment.recipes import EVALUATION_RECIPES
 from lm_shared.command_options import Least, with_recipes
 from lm_shared.wording import counted
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -30,9 +33,10 @@ def evaluate(
     from lm_systems.inference.engine import Engine
 
     engine = Engine(loaded.model, loaded.tokenizer, max_batch_size=256)
-    result = evaluate_reward(
-        engine, loaded.tokenizer, options.problems().validation, ExactAnswer(), config
-    )
+    examples = options.problems().validation
+    num_answers = min(config.num_examples, len(examples)) * config.samples_per_example
+    logger.info("drawing %d answers", num_answers)
+    result = evaluate_reward(engine, loaded.tokenizer, examples, ExactAnswer(), config)
     print(
         f"reward {result.reward:.3f} [{result.low:.3f}, {result.high:.3f}], format "
         f"{result.format:.3f}, {counted(len(result.rollouts), 'answer')}"

@@ -43,14 +43,16 @@ def fine_tune(
     from lm_alignment.templates import ChatTemplate
 
     policy, encoder = add_chat_tokens(loaded.model, loaded.tokenizer, ChatTemplate())
-    with progress("fine-tuning", config.steps) as advance:
+    with progress(counted=["fine-tuning"]) as report:
         result = train_sft(
             policy,
             encoder,
             train[:num_examples],
             config,
             folder=output,
-            on_step=lambda *_: advance(),
+            on_step=lambda step, values: report(
+                "fine-tuning", step, config.steps, f"loss {values['loss']:.4f}"
+            ),
             on_ready=partial(clear_folder, output, RUN_PARTS) if overwrite else None,
         )
     model = save_policy(policy, encoder, output)
@@ -95,7 +97,7 @@ def reinforce(
 
     policy, encoder = loaded.model, loaded.tokenizer
     engine = Engine(policy, encoder, max_batch_size=config.rollouts_per_step)
-    with progress("reinforcement learning", config.steps) as advance:
+    with progress(counted=["reinforcement learning"]) as report:
         result = train_grpo(
             policy,
             encoder,
@@ -104,7 +106,9 @@ def reinforce(
             ExactAnswer(),
             config,
             folder=output,
-            on_step=lambda *_: advance(),
+            on_step=lambda step, values: report(
+                "reinforcement learning", step, config.steps, f"reward {values['reward']:.3f}"
+            ),
             on_ready=partial(clear_folder, output, RUN_PARTS) if overwrite else None,
         )
     model = save_policy(policy, encoder, output)

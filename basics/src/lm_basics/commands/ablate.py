@@ -88,6 +88,8 @@ def ablate(
     from lm_basics.ablation.page import describe, study_page
     from lm_basics.ablation.results import Outcome
     from lm_basics.ablation.runner import refuse_other_study
+    from lm_basics.ablation.study import Arm
+    from lm_basics.training import StepReport
     from lm_shared.display import progress
     from lm_shared.tensors import choose_device, require_determinism
 
@@ -97,11 +99,19 @@ def ablate(
 
     require_determinism()
     data = _study_data(recipe, output / "data")
-    total = seeds * len(study.arms()) if detect is None else None
-    with progress(f"ablate {study.name}", total) as advance:
+    steps = {arm.name: arm.training.steps for arm in study.arms()}
+    total = seeds * sum(steps.values()) if detect is None else 0
+    before, name = 0, f"ablate {study.name}"
+    with progress(counted=[name]) as report:
 
-        def count_run(_: Outcome) -> None:
-            advance()
+        def show_step(arm: Arm, told: StepReport) -> None:
+            detail = f"{arm.name}, seed {arm.training.seed}: loss {told.loss:.4f}"
+            report(name, before + told.step, total, detail)
+
+        def count_run(outcome: Outcome) -> None:
+            nonlocal before
+            before += steps[outcome.arm]
+            report(name, before, total, f"{outcome.arm}, seed {outcome.seed}: done")
 
         results = run_study(
             study,
@@ -111,6 +121,7 @@ def ablate(
             jobs=jobs,
             device=device,
             on_run=count_run,
+            on_step=show_step,
             on_ready=partial(clear_folder, output, CONTENTS) if overwrite else None,
         )
     study_page(results).write(output / "report.html")

@@ -53,18 +53,19 @@ def encode(
         overwrite: replace an earlier token file, or the beginning of another.
         workers: threads or processes that encode.
     """
-    from lm_basics.commands.long_work import Stopwatch, activity_bars
+    from lm_basics.commands.long_work import Stopwatch
     from lm_basics.commands.training_tokens import offer_training
     from lm_basics.token_files.encoding import encode_files
     from lm_basics.tokenizer.bpe import Tokenizer
     from lm_basics.tokenizer.tokenizer_json import read_end_of_text
+    from lm_shared.display import progress
 
     check_text_files(files)
     folder = find_folder(tokenizer)
     encoder = Tokenizer.from_folder(folder)
     watch = Stopwatch()
     first_shares: list[float] = []
-    with activity_bars({"encoding": ("MB encoded", 1e6)}) as show:
+    with progress() as show:
 
         def report(done: int, total: int) -> None:
             if not first_shares:

@@ -219,6 +219,7 @@ def _enter(action: Enter) -> None:
 def _verify(action: VerifyTraining) -> None:
     from rich.console import Console
 
+    from lm_shared.display import progress
     from lm_shared.leaderboard import division_of
 
     division = division_of(action.entry, DIVISIONS.values())
@@ -226,7 +227,11 @@ def _verify(action: VerifyTraining) -> None:
     recipe = load_config(EntryRecipe, action.entry / RECIPE_NAME)
     from lm_basics.leaderboard import verify_entry
 
-    with _division_data(division, action.data, recipe.model.vocab_size) as data:
+    with (
+        _division_data(division, action.data, recipe.model.vocab_size) as data,
+        progress(counted=["replaying"]) as report,
+    ):
+        # Where in the run it is: what is not followed is passed over.
         verification = verify_entry(
             action.entry,
             data,
@@ -234,6 +239,9 @@ def _verify(action: VerifyTraining) -> None:
             num_parts=action.parts,
             full=action.full,
             device=action.device,
+            on_step=lambda told: report(
+                "replaying", told.step, told.steps, f"loss {told.loss:.4f}"
+            ),
         )
     Console().print(verification_table(verification))
     require_kept(verification)

@@ -166,7 +166,7 @@ def train_model(
     claim_run(output, parts=PARTS, contents=CONTENTS, inputs=inputs.paths() if overwrite else ())
     from lm_basics.commands.training_watch import TrainingWatch, chosen_sinks, training_display
     from lm_basics.training import train
-    from lm_basics.transformer import initial_model
+    from lm_basics.transformer import COMPILES, initial_model
     from lm_shared.tensors import choose_device, choose_dtype
 
     chosen_device = choose_device(device)
@@ -180,6 +180,8 @@ def train_model(
     setting = _setting(data, chosen_device, dtype, model.ops.name)
     if overwrite:
         clear_folder(output, (*RUN_PARTS, *CONTENTS))
+    if recipe.compile:
+        logger.info(COMPILES)
     with training_display() as display:
         watch = TrainingWatch(
             model,

@@ -16,7 +16,6 @@ from lm_shared.files import claim_folder
 from lm_shared.wording import changed, counted, free_output, shortened, wrote
 
 _PATTERNS = {"gpt2": GPT2_PATTERN, "gpt4": GPT4_PATTERN, "gpt4o": O200K_PATTERN}
-_UNITS = {"counting": ("MB counted", 1e6), "merging": ("merges", 1)}
 _NUM_BYTES = 256
 
 PARTS = ("tokenizer.json", "tokenizer_config.json")
@@ -62,9 +61,10 @@ def train_tokenizer(
         workers: threads that count.
     """
     from lm_basics.commands.inputs import parse_byte_count
-    from lm_basics.commands.long_work import Stopwatch, activity_bars
+    from lm_basics.commands.long_work import Stopwatch
     from lm_basics.tokenizer.bpe import Tokenizer
     from lm_basics.tokenizer.training import train_bpe
+    from lm_shared.display import progress
 
     check_text_files(files)
     special_tokens, pattern = special_tokens or (END_OF_TEXT,), _find_pattern(pattern)
@@ -72,7 +72,7 @@ def train_tokenizer(
     num_bytes = None if max_bytes is None else parse_byte_count(max_bytes)
     claim_folder(output, "a tokenizer", parts=PARTS, overwrite=overwrite, inputs=files)
     watch = Stopwatch()
-    with activity_bars(_UNITS) as report:
+    with progress(counted=["merging"]) as report:
         vocab, merges = train_bpe(
             files,
             vocab_size,

@@ -32,6 +32,7 @@ def sample_crawl(
         overwrite: Replace an earlier crawl, as a whole.
     """
     from lm_data.sample_crawl.crawl import write_sample_crawl
+    from lm_shared.display import progress
 
     claim_folder(
         output,
@@ -40,7 +41,8 @@ def sample_crawl(
         contents=CRAWL_CONTENTS,
         overwrite=overwrite,
     )
-    receipt = write_sample_crawl(output, config)
+    with progress(counted=["rendering", "writing"]) as report:
+        receipt = write_sample_crawl(output, config, report=report)
     print(f"{counted(receipt.num_pages, 'page')}, {receipt.num_bytes / 1e6:.1f} MB of WARC")
     for kind, count in receipt.pages_by_kind.items():
         print(f"  {kind:<16} {count:>6}")
@@ -71,6 +73,7 @@ def curate_crawl(
     """
     from lm_data.crawl.warc import find_crawl_files
     from lm_data.pipeline.run import curate
+    from lm_shared.display import progress
 
     find_crawl_files(crawl)
     claim_folder(
@@ -80,7 +83,9 @@ def curate_crawl(
         contents=CORPUS_CONTENTS,
         overwrite=overwrite,
     )
-    print_attrition(curate(crawl, output, config, workers=workers))
+    with progress() as report:
+        receipt = curate(crawl, output, config, workers=workers, report=report)
+    print_attrition(receipt)
     print(wrote(output, then=("data", "inspect", "--documents", output)))
 
 

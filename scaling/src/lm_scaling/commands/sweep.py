@@ -1,5 +1,6 @@
 """``scaling sweep``: a table of small runs, for the other commands to fit and plan with."""
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -154,8 +155,13 @@ def _train(
         first_context=data.end_of_text,
         device=device,
     )
-    with progress("sweep", len(experiments)) as advance:
-        return run_sweep(backend, experiments, on_result=lambda *_: advance())
+    with progress(counted=["sweep"]) as report:
+        done = itertools.count(1)
+        return run_sweep(
+            backend,
+            experiments,
+            on_result=lambda *_: report("sweep", next(done), len(experiments)),
+        )
 
 
 def _read_recipe(path: Path) -> SweepRecipe | None:
