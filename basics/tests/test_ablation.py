@@ -328,6 +328,18 @@ def test_a_single_seed_is_not_tested() -> None:
 
 
 @pytest.mark.usefixtures("drawn")
+def test_a_page_shows_the_effects_there_are_beside_a_diverged_variant() -> None:
+    outcomes = [
+        _outcome(name, seed, None if loss is None else loss + seed / 100)
+        for name, loss in (("base", 3.0), ("slow", 3.5), ("wild", None))
+        for seed in range(3)
+    ]
+    results = analyze_study(_study(SLOW, WILD), outcomes, 3)
+    assert [one.effect is None for one in results.comparisons] == [False, True]
+    assert "Mean effect with its confidence interval" in study_page(results).to_html()
+
+
+@pytest.mark.usefixtures("drawn")
 def test_the_page_holds_table_curves_and_effects() -> None:
     rng = np.random.default_rng(0)
     outcomes = [

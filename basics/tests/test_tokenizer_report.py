@@ -86,6 +86,7 @@ def test_scripts_share_the_text_without_a_remainder(
         by_script = sum(getattr(size, kind) for size in usage.scripts)
         assert by_script == sum(getattr(size, kind) for size in usage.files)
     sizes = {size.name: size.num_bytes for size in usage.scripts}
+    assert [*sizes.values()] == sorted(sizes.values(), reverse=True)
     # Five times " 12", two marks and a line end; in Russian a comma.
     assert sizes[NO_SCRIPT] == 5 * (len(" 12") + len(",.'\n") + len(","))
 
