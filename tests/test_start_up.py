@@ -79,7 +79,7 @@ REFUSED = {
         ("report absent", "there is no run folder absent"),
         ("report other", "other is no run folder"),
         ("report", "expected at least one run folder"),
-        ("leaderboard verify absent", "absent is no entry"),
+        ("leaderboard verify absent", "expected an entry in absent"),
         ("leaderboard laptop --data absent", "No such file or directory: absent"),
         ("leaderboard laptop --keep-checkpoints 3", "entries keep eight checkpoints"),
         ("leaderboard laptop --output other", "other holds thesis.tex"),
