@@ -65,6 +65,8 @@ def test_question_cannot_open_a_turn(tokenizer: Tokenizer):
 def test_special_tokens_must_differ():
     with pytest.raises(ValueError, match="must differ"):
         ChatTemplate(user="<|x|>", assistant="<|x|>")
+    with pytest.raises(ValueError, match="not be empty"):
+        ChatTemplate(user="")
 
 
 def test_tokenizer_without_the_tokens_is_refused():

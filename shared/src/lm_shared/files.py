@@ -145,6 +145,7 @@ def claim_folder(
     parts: Sequence[str] = (),
     markers: Sequence[str | tuple[str, ...]] = (),
     contents: Sequence[str] = (),
+    default: Path | None = None,
     overwrite: bool = False,
     inputs: Iterable[Path] = (),
 ) -> Path:
@@ -160,6 +161,8 @@ def claim_folder(
         parts: Patterns of names; a folder that holds nothing else is of this kind.
         markers: Names of files that tell a folder of this kind; of a tuple one is enough.
         contents: Patterns of names that stand beside these files.
+        default: Where what is looked at goes unless somebody names another place: an earlier look
+            there is replaced as if by ``overwrite``.
         overwrite: Whether an earlier one may be replaced, or this call goes on with it.
         inputs: Files that the output is made from.
 
@@ -187,7 +190,7 @@ def claim_folder(
             f"{path} holds {foreign[0]} and is not {kind}: nothing is replaced, choose another "
             "--output"
         )
-    if names and not overwrite:
+    if names and not overwrite and path != default:
         raise ValueError(
             f"{path} is {kind} already: --overwrite replaces it, or choose another --output"
         )

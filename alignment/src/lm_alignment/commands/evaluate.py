@@ -1,5 +1,6 @@
 """``alignment evaluate``: the mean reward of a model on held-out questions."""
 
+import logging
 from typing import Annotated
 
 import tyro
@@ -8,6 +9,9 @@ from lm_alignment.commands.policy_options import PolicyOptions
 from lm_alignment.config import EvaluationConfig
 from lm_alignment.recipes import EVALUATION_RECIPES
 from lm_shared.command_options import Least, with_recipes
+from lm_shared.wording import counted
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -23,18 +27,19 @@ def evaluate(
         options: Model and task.
         show: Answers to print.
     """
+    loaded = options.load()
     from lm_alignment.evaluation import evaluate_reward
     from lm_alignment.verifiers import ExactAnswer
     from lm_systems.inference.engine import Engine
 
-    loaded = options.load()
     engine = Engine(loaded.model, loaded.tokenizer, max_batch_size=256)
-    result = evaluate_reward(
-        engine, loaded.tokenizer, options.problems().validation, ExactAnswer(), config
-    )
+    examples = options.problems().validation
+    num_answers = min(config.num_examples, len(examples)) * config.samples_per_example
+    logger.info("drawing %d answers", num_answers)
+    result = evaluate_reward(engine, loaded.tokenizer, examples, ExactAnswer(), config)
     print(
         f"reward {result.reward:.3f} [{result.low:.3f}, {result.high:.3f}], format "
-        f"{result.format:.3f}, {len(result.rollouts)} answers"
+        f"{result.format:.3f}, {counted(len(result.rollouts), 'answer')}"
     )
     for rollout in result.rollouts[:show]:
         verdict = rollout.reward.reason

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from lm_alignment.recipes import LAPTOP
 from lm_alignment.tasks import ExtremumTask, SumTask, TaskSplit, split_task
+from lm_basics.model_folder import find_text_model
 from lm_shared.command_options import PATH
 from lm_shared.config import DeviceName
 from lm_shared.runs import claim_run
@@ -51,12 +52,14 @@ class PolicyOptions:
 
     def load(self) -> "TextModel":
         """Read the model and its tokenizer, and put it where it is to compute."""
+        find_text_model(self.model, self.tokenizer)
         from lm_basics.export import load_text_model
         from lm_shared.tensors import choose_device
         from lm_systems.kernels.ops import get_ops
 
+        device = choose_device(self.device)
         loaded = load_text_model(self.model, tokenizer=self.tokenizer, ops=get_ops("fused"))
-        loaded.model.to(choose_device(self.device))
+        loaded.model.to(device)
         return loaded
 
     def load_for_run(self, output: Path) -> "TextModel":
@@ -64,9 +67,10 @@ class PolicyOptions:
 
         A run that is there goes on; what is not a run is left alone.
         """
+        find_text_model(self.model, self.tokenizer)
+        claim_run(output, inputs=[self.model])
         from lm_shared.tensors import require_determinism
 
-        claim_run(output, inputs=[self.model])
         require_determinism()
         return self.load()
 

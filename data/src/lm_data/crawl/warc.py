@@ -5,7 +5,7 @@ reads the rest, so that a damaged record costs only itself, and what was lost is
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 WARC_SUFFIXES = (".warc", ".warc.gz", ".warc.lz4", ".warc.zst")
 PAGE_TYPES = ("text/", "application/xhtml")
 PIECE_SIZE = 1 << 20
+
+OnRead = Callable[[int], None]
+"""Called with the bytes of the file that lie before a record."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,7 +108,11 @@ def find_crawl_files(crawl: Path | str | Sequence[Path | str]) -> list[Path]:
 
 
 def iterate_responses(
-    path: Path | str, counts: CrawlCounts | None = None, *, max_body_size: int = 16 << 20
+    path: Path | str,
+    counts: CrawlCounts | None = None,
+    *,
+    max_body_size: int = 16 << 20,
+    on_read: OnRead | None = None,
 ) -> Iterator[Response]:
     """Yield the responses of one WARC file in file order.
 
@@ -113,6 +120,7 @@ def iterate_responses(
         path: The file; gzip, lz4 and zstd are recognized by content.
         counts: Filled in while reading.
         max_body_size: Longer records are left out; a body is not inflated beyond this size.
+        on_read: Called before each record.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -122,7 +130,7 @@ def iterate_responses(
     if not path.is_file():
         raise FileNotFoundError(f"no WARC file at {path}")
     with path.open("rb") as stream:
-        for record in _iterate_records(stream, counts, max_body_size):
+        for record in _iterate_records(stream, counts, max_body_size, on_read):
             counts.records += 1
             if not record.is_response:
                 continue
@@ -152,7 +160,9 @@ class _Record:
     """``None`` where it exceeds the limit."""
 
 
-def _iterate_records(stream: Stream, counts: CrawlCounts, max_size: int) -> Iterator[_Record]:
+def _iterate_records(
+    stream: Stream, counts: CrawlCounts, max_size: int, on_read: OnRead | None
+) -> Iterator[_Record]:
     """Yield records; from the first damage on those that can be recovered."""
     # Only the header behind a record proves its length, so each waits for the next one.
     waiting: _Record | None = None
@@ -164,6 +174,8 @@ def _iterate_records(stream: Stream, counts: CrawlCounts, max_size: int) -> Iter
                 num_read += 1
                 yield waiting
             last = record.stream_pos
+            if on_read is not None:
+                on_read(last)
             waiting = _read_record(record, max_size)
             if not waiting.is_whole:
                 is_sound = False
