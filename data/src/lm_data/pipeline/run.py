@@ -8,7 +8,7 @@ number of workers.
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
@@ -154,8 +154,7 @@ def _curate_shards(
     for part in extracted:
         crawl.add(part.crawl)
     if crawl.responses == 0:
-        met = ", ".join(f"{name} {number}" for name, number in asdict(crawl).items() if number)
-        raise ValueError(f"the crawl is empty: no response in its files ({met or 'no records'})")
+        raise ValueError(f"the crawl is empty: no response in its files, read {crawl}")
 
     exact = find_exact_duplicates(extracted)
     line_counts = LineCounts()
