@@ -1,0 +1,92 @@
+"""Predictions of fastText models (Joulin et al., 2016), which language and classifiers share.
+
+A model is read once in a process and used by all its threads; one that was replaced on the disk is
+read again. fastText itself is imported with the first model, since settings need none.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+LABEL_PREFIX = "__label__"
+UNDETERMINED = "und"
+"""ISO 639-2 code of an undetermined language: the label of a text that a model knows nothing of."""
+
+_loading = Lock()
+
+
+def join_lines(text: str) -> str:
+    """Return a text as the one line that fastText learns from and predicts; it may be empty."""
+    # Half a surrogate pair, which JSON may hold, has no UTF-8.
+    return " ".join(text.split()).encode(errors="replace").decode()
+
+
+def predict_label(text: str, model_path: Path) -> tuple[str, float]:
+    """Return the most probable label, without its prefix, and its probability.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is no whole fastText model.
+    """
+    scores = _predict(text, model_path, num_labels=1)
+    return next(iter(scores.items()), (UNDETERMINED, 0.0))
+
+
+def score_labels(text: str, model_path: Path) -> dict[str, float]:
+    """Return the probability of every label, the highest first; nothing where a model has none.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is no whole fastText model.
+    """
+    return _predict(text, model_path, num_labels=-1)
+
+
+def list_labels(model_path: Path) -> list[str]:
+    """Return the labels of a model, without their prefix, in alphabetical order.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is no whole fastText model.
+    """
+    return sorted(label.removeprefix(LABEL_PREFIX) for label in load_model(model_path).get_labels())
+
+
+def _predict(text: str, model_path: Path, num_labels: int) -> dict[str, float]:
+    labels, scores = load_model(model_path).predict(join_lines(text), k=num_labels)
+    # A softmax in single precision can exceed 1 by rounding.
+    return {
+        label.removeprefix(LABEL_PREFIX): min(max(float(score), 0.0), 1.0)
+        for label, score in zip(labels, scores, strict=True)
+    }
+
+
+def load_model(path: Path) -> Any:
+    """Return the model of a file; the last few stay in memory.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is no whole fastText model.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no fastText model at {path}")
+    status = path.stat()
+    # Two threads that ask for the same model at once would both read it.
+    with _loading:
+        return _read_model(path.absolute(), status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=4)
+def _read_model(path: Path, modified_ns: int, size: int) -> Any:
+    del modified_ns, size  # A file with others is another model.
+    import fasttext  # noqa: PLC0415
+
+    try:
+        model = fasttext.load_model(str(path))
+    except (ValueError, RuntimeError, MemoryError) as error:
+        raise ValueError(f"{path} is no fastText model, or damaged: {error}") from error
+    # fastText reads a file that is cut off without an error; what it lacks is zero.
+    if not model.is_quantized() and not model.get_output_matrix()[-1].any():
+        raise ValueError(f"{path} is cut off: copy or download it again")
+    return model
