@@ -17,7 +17,7 @@ from lm_data.crawl.http_body import decode_body
 
 logger = logging.getLogger(__name__)
 
-WARC_SUFFIXES = (".warc", ".warc.gz", ".warc.lz4", ".warc.zst")
+WARC_SUFFIXES = (".warc", ".warc.gz", ".warc.lz4", ".warc.zst", ".wet", ".wet.gz", ".wet.zst")
 GZIP_MAGIC = b"\x1f\x8b\x08"
 SCAN_SIZE = 1 << 20
 MEMBER_WINDOW_SIZE = 1 << 14
@@ -51,7 +51,7 @@ class CrawlCounts:
     records: int = 0
     """Records of every type that could be read."""
     responses: int = 0
-    """Responses handed out."""
+    """Responses, or texts of a WET file, handed out."""
     truncated: int = 0
     """Records that end before their ``Content-Length``."""
     damaged: int = 0
@@ -68,7 +68,7 @@ class CrawlCounts:
 
 
 def find_crawl_files(crawl: Path | str | Sequence[Path | str]) -> list[Path]:
-    """Return the WARC files of a folder, a file or a list of these, sorted by path.
+    """Return the WARC and WET files of a folder, a file or a list of these, sorted by path.
 
     Raises:
         FileNotFoundError: A path does not exist.
@@ -102,28 +102,47 @@ def iterate_responses(
         FileNotFoundError: There is no such file.
     """
     counts = CrawlCounts() if counts is None else counts
+    for record, payload in iterate_records(
+        path, counts, record_type=WarcRecordType.response, max_size=max_body_size
+    ):
+        body, is_decoded = decode_body(
+            payload,
+            transfer_encoding=_http_header(record, "Transfer-Encoding"),
+            content_encoding=_http_header(record, "Content-Encoding"),
+            max_size=max_body_size,
+        )
+        counts.undecodable += not is_decoded
+        counts.responses += 1
+        yield _read_response(record, body)
+
+
+def iterate_records(
+    path: Path | str, counts: CrawlCounts, *, record_type: WarcRecordType, max_size: int
+) -> Iterator[tuple[WarcRecord, bytes]]:
+    """Yield the records of one type with their payloads, in file order.
+
+    Args:
+        path: The file; gzip, lz4 and zstd are recognized by content.
+        counts: Filled in while reading, but for ``responses``.
+        record_type: Records of other types are counted and passed over.
+        max_size: Longer records are left out.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no WARC file at {path}")
     with path.open("rb") as stream:
-        for record, payload in _iterate_records(stream, counts, max_body_size):
-            if record.record_type != WarcRecordType.response:
-                continue
-            body, is_decoded = decode_body(
-                payload,
-                transfer_encoding=_http_header(record, "Transfer-Encoding"),
-                content_encoding=_http_header(record, "Content-Encoding"),
-                max_size=max_body_size,
-            )
-            counts.undecodable += not is_decoded
-            counts.responses += 1
-            yield _read_response(record, body)
+        for record, payload in _iterate_records(stream, counts, record_type, max_size):
+            if record.record_type == record_type:
+                yield record, payload
     if counts.damaged or counts.truncated:
         logger.warning("%s: %d damaged, %d truncated", path, counts.damaged, counts.truncated)
 
 
 def _iterate_records(
-    stream: BinaryIO, counts: CrawlCounts, max_size: int
+    stream: BinaryIO, counts: CrawlCounts, wanted: WarcRecordType, max_size: int
 ) -> Iterator[tuple[WarcRecord, bytes]]:
     """Yield records with their payload, starting again at the next gzip member after damage."""
     start: int | None = 0
@@ -138,7 +157,7 @@ def _iterate_records(
                 counts.records += 1
                 # Asked before reading: a record may claim more than fits into memory.
                 if record.content_length > max_size:
-                    counts.oversized += record.record_type == WarcRecordType.response
+                    counts.oversized += record.record_type == wanted
                     continue
                 if record.record_type == WarcRecordType.response and record.is_http:
                     record.parse_http(auto_decode="none")
