@@ -4,6 +4,7 @@ A model is read once in a process and used by all its threads; one that was repl
 read again. fastText itself is imported with the first model, since settings need none.
 """
 
+import struct
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -13,13 +14,20 @@ LABEL_PREFIX = "__label__"
 UNDETERMINED = "und"
 """ISO 639-2 code of an undetermined language: the label of a text that a model knows nothing of."""
 
+_END_OF_LINE = "</s>"
+_MAGIC = (793_712_314).to_bytes(4, "little")
+_BEGINNING = struct.Struct("<8xi60xi")
+"""Length of the vectors and number of labels, between others."""
+_SHAPE = struct.Struct("<qq")
 _loading = Lock()
 
 
 def join_lines(text: str) -> str:
     """Return a text as the one line that fastText learns from and predicts; it may be empty."""
+    # fastText splits at zero bytes too, and where a page spells its end of a line it would stop.
+    words = (word for word in text.replace("\0", " ").split() if word != _END_OF_LINE)
     # Half a surrogate pair, which JSON may hold, has no UTF-8.
-    return " ".join(text.split()).encode(errors="replace").decode()
+    return " ".join(words).encode(errors="replace").decode()
 
 
 def predict_label(text: str, model_path: Path) -> tuple[str, float]:
@@ -82,11 +90,28 @@ def _read_model(path: Path, modified_ns: int, size: int) -> Any:
     del modified_ns, size  # A file with others is another model.
     import fasttext  # noqa: PLC0415
 
-    try:
-        model = fasttext.load_model(str(path))
-    except (ValueError, RuntimeError, MemoryError) as error:
-        raise ValueError(f"{path} is no fastText model, or damaged: {error}") from error
-    # fastText reads a file that is cut off without an error; what it lacks is zero.
-    if not model.is_quantized() and not model.get_output_matrix()[-1].any():
-        raise ValueError(f"{path} is cut off: copy or download it again")
-    return model
+    _check_whole(path)
+    return fasttext.load_model(str(path))
+
+
+def _check_whole(path: Path) -> None:
+    """Raise an error for a file that is no model or was cut off, which crashes or stalls fastText.
+
+    A model begins with its settings and the numbers of words and labels, and ends with the matrix
+    of labels: its shape, then a vector for each.
+    """
+    with path.open("rb") as file:
+        beginning = file.read(_BEGINNING.size)
+        if len(beginning) < _BEGINNING.size or not beginning.startswith(_MAGIC):
+            raise ValueError(f"{path} is no fastText model")
+        dim, num_labels = _BEGINNING.unpack(beginning)
+        matrix_size = _SHAPE.size + 4 * num_labels * dim
+        start = path.stat().st_size - matrix_size
+        if num_labels > 0 and start > len(beginning):
+            file.seek(start)
+            if _SHAPE.unpack(file.read(_SHAPE.size)) == (num_labels, dim):
+                return
+    raise ValueError(
+        f"{path} is cut off, has no labels, or is quantized to the last (qout): copy or download "
+        "it again, or take another model"
+    )
