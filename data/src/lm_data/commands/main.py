@@ -26,7 +26,7 @@ COMMANDS: Commands = {
     ),
     "tokenize": (
         "tokenize_documents:tokenize",
-        "Encode documents into a token file for training.",
+        "Encode documents, each followed by the end-of-text token; go on where a kill stopped it.",
     ),
 }
 

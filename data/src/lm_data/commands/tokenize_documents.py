@@ -35,7 +35,7 @@ def tokenize(
         int | None, Least(1), tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all)")
     ] = None,
 ) -> None:
-    """Encode documents, each followed by <|endoftext|>; go on where a kill stopped it.
+    """Encode documents, each followed by the end-of-text token; go on where a kill stopped it.
 
     Args:
         documents: folders of ``data curate``, .parquet files, and text files whose documents end
@@ -49,9 +49,11 @@ def tokenize(
         overwrite: replace an earlier token file, or the beginning of another.
         workers: threads or processes that encode.
     """
+    from lm_basics.commands.inputs import find_folder, load_tokenizer
     from lm_basics.commands.long_work import activity_bars
     from lm_basics.token_files import encode_files
     from lm_basics.tokenizer.patterns import END_OF_TEXT
+    from lm_basics.tokenizer.tokenizer_json import TOKENIZER_FILE, read_end_of_text
     from lm_data.shards import list_shards
 
     files = [
@@ -59,7 +61,9 @@ def tokenize(
         for path in documents
         for file in (list_shards(path, split) if path.is_dir() else [path])
     ]
-    encoder = _load_tokenizer(tokenizer)
+    folder = find_folder(tokenizer)
+    is_gpt2 = (folder / VOCAB_NAME).is_file() and not (folder / TOKENIZER_FILE).is_file()
+    encoder = _load_gpt2(folder) if is_gpt2 else load_tokenizer(folder)
     if dtype == "uint16" and encoder.vocab_size > MAX_UINT16_TOKENS:
         raise ValueError(f"{encoder.vocab_size} tokens of {tokenizer} do not fit into uint16")
     with activity_bars({"encoding": ("MB encoded", 1e6)}) as show:
@@ -67,7 +71,7 @@ def tokenize(
             encoder,
             files,
             output,
-            end_of_text=END_OF_TEXT,
+            end_of_text=(None if is_gpt2 else read_end_of_text(folder)) or END_OF_TEXT,
             overwrite=overwrite,
             num_workers=workers,
             report=lambda done, total: show("encoding", done, total),
@@ -76,14 +80,13 @@ def tokenize(
         f"{counted(written.num_documents, 'document')}, {counted(written.num_tokens, 'token')} "
         f"of {written.tokens.dtype}"
     )
-    then = ("basics", "train", "tiny", "--tokens", output, "--tokenizer", tokenizer)
-    print(wrote(output, then=then))
+    # Training reads a tokenizer.json, and needs none to learn from tokens alone.
+    known = () if is_gpt2 else ("--tokenizer", tokenizer)
+    print(wrote(output, then=("basics", "train", "tiny", "--tokens", output, *known)))
 
 
-def _load_tokenizer(path: Path) -> "Tokenizer":
+def _load_gpt2(folder: Path) -> "Tokenizer":
     from lm_basics.tokenizer import Tokenizer
     from lm_basics.tokenizer.patterns import END_OF_TEXT
 
-    if (path / VOCAB_NAME).is_file() and not (path / "tokenizer.json").is_file():
-        return Tokenizer.from_files(path / VOCAB_NAME, path / MERGES_NAME, [END_OF_TEXT])
-    return Tokenizer.from_folder(path)
+    return Tokenizer.from_files(folder / VOCAB_NAME, folder / MERGES_NAME, [END_OF_TEXT])
