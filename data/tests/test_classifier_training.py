@@ -1,5 +1,6 @@
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -55,9 +56,10 @@ def test_the_report_is_that_of_the_model_on_texts_that_it_has_not_seen(tmp_path)
 
 
 def test_equal_trainings_have_equal_bytes_and_another_seed_others(tmp_path):
-    train(tmp_path / "one")
+    first = train(tmp_path / "one")
     train(tmp_path / "two")
-    train(tmp_path / "three", config=ClassifierConfig(dim=4, buckets=100, epochs=10, seed=1))
+    other = train(tmp_path / "three", config=replace(SMALL, seed=1))
+    assert first.num_training != other.num_training
     hashes = [hash_files([tmp_path / name]) for name in ("one", "two", "three")]
     assert hashes[0] == hashes[1] != hashes[2]
 
@@ -122,7 +124,7 @@ def test_too_little_text_is_told(examples, label, message, tmp_path):
         ([0.9, 0.8, 0.7, 0.1], [1, 0, 1, 0], None, 0.7),
         ([0.9, 0.8, 0.7, 0.1], [1, 0, 1, 0], 0.9, 0.9),
         ([0.9, 0.8, 0.7, 0.1], [1, 0, 1, 1], 0.75, 0.1),
-        ([0.5, 0.5, 0.2], [1, 0, 1], None, 0.2),
+        ([0.9, 0.5, 0.5], [1, 1, 0], 0.9, 0.9),
     ],
 )
 def test_threshold_by_hand(scores, has_label, min_precision, threshold):
@@ -233,3 +235,10 @@ def test_toxic_tweets_are_told_from_others(tmp_path):
     # Of the held-out tweets five in six are toxic.
     assert report.held_out.precision.interval.low > 0.93
     assert report.held_out.recall.interval.low > 0.93
+
+
+def test_training_that_diverges_is_told(tmp_path):
+    config = ClassifierConfig(dim=4, buckets=100, learning_rate=1e30)
+    with pytest.raises(ValueError, match=r"learning_rate=1e\+30 is too high"):
+        train(tmp_path / "model", config=config)
+    assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,6 @@ import pytest
 from lm_data.classifier_training.config import ClassifierConfig
 from lm_data.classifier_training.labelled_text import Example
 from lm_data.classifier_training.training import train_classifier
-from lm_data.filters import fasttext_model
 from lm_data.filters.classifiers import (
     Classifier,
     Decision,
@@ -16,7 +15,7 @@ from lm_data.filters.classifiers import (
     classify_quality,
     classify_toxic_speech,
 )
-from lm_data.filters.fasttext_model import predict_label, score_labels
+from lm_data.filters.fasttext_model import load_model, predict_label, score_labels
 
 SMALL = ClassifierConfig(dim=4, buckets=100, epochs=10)
 
@@ -57,6 +56,7 @@ def test_scores_of_all_labels_add_up_to_one(folder):
 )
 def test_nothing_in_a_text_hides_the_rest_of_it(hidden, folder):
     assert predict_label(f"{hidden}vile word1", folder / "model.bin")[0] == "toxic"
+    assert predict_label(f"{hidden}kind word2", folder / "model.bin")[0] == "non-toxic"
 
 
 def test_a_text_without_words_has_a_label_and_a_score(folder):
@@ -88,14 +88,13 @@ def test_a_damaged_model_is_named(share, message, folder, tmp_path):
         predict_label("text", tmp_path / "model.bin")
 
 
-def test_threads_that_begin_together_read_a_model_once(folder, tmp_path):
-    path = tmp_path / "model.bin"
-    shutil.copy(folder / "model.bin", path)
-    before = fasttext_model._read_model.cache_info().misses
+def test_threads_share_a_model(folder):
+    texts = ["vile word1", "kind word2"] * 50
     with ThreadPoolExecutor(8) as threads:
-        found = list(threads.map(lambda _: predict_label("vile", path), range(32)))
-    assert {label for label, _ in found} == {"toxic"}
-    assert fasttext_model._read_model.cache_info().misses == before + 1
+        found = list(threads.map(lambda text: predict_label(text, folder / "model.bin"), texts))
+    assert [label for label, _ in found] == ["toxic", "non-toxic"] * 50
+    assert len(set(found)) == 2
+    assert load_model(folder / "model.bin") is load_model(folder / "model.bin")
 
 
 def test_a_replaced_model_is_read_again(folder, tmp_path):

@@ -89,7 +89,7 @@ def test_every_rule_has_a_border():
 
 def test_overlapping_ngrams_count_each_character_once():
     assert top_ngram_share(TextParts("a a a a"), size=2) == 1.0
-    # The n-grams that stood before cover all but the first word.
+    # The n-grams that stand again cover all but the last word.
     assert repeated_ngram_share(TextParts("a " * 10), size=5) == pytest.approx(0.9)
 
 

@@ -163,7 +163,7 @@ def _train(part: list[tuple[str, str]], folder: Path, config: ClassifierConfig) 
             verbose=0,
         )
     except RuntimeError as error:
-        raise ValueError(f"{error} learning_rate={config.learning_rate} is too high") from error
+        raise ValueError(f"learning_rate={config.learning_rate} is too high: {error}") from error
     path.unlink()
     model.save_model(str(folder / MODEL_NAME))
 

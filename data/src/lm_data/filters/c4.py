@@ -62,8 +62,8 @@ def clean_page(text: str, config: C4Config) -> tuple[str, str | None]:
         return text, "lorem_ipsum"
     if "{" in text:
         return text, "curly_bracket"
-    bad_words = _read_phrases(config.bad_words_path) if config.bad_words_path else frozenset()
-    if _holds_phrase(lower, bad_words):
+    path = config.bad_words_path
+    if path is not None and _holds_phrase(lower, _read_phrases(path)):
         return text, "bad_words"
     has_words = has_spaced_words(text)
     kept: list[str] = []

@@ -1,13 +1,13 @@
 """Predictions of fastText models (Joulin et al., 2016), which language and classifiers share.
 
-A model is read once in a process and used by all its threads; one that was replaced on the disk is
-read again. fastText itself is imported with the first model, since settings need none.
+A model is read once in a process; predicting changes nothing in it, so threads and forked children
+may share it. One that was replaced on the disk is read again. fastText itself is imported with the
+first model, since settings need none.
 """
 
 import struct
 from functools import lru_cache
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 LABEL_PREFIX = "__label__"
@@ -19,7 +19,6 @@ _MAGIC = (793_712_314).to_bytes(4, "little")
 _BEGINNING = struct.Struct("<8xi60xi")
 """Length of the vectors and number of labels, between others."""
 _SHAPE = struct.Struct("<qq")
-_loading = Lock()
 
 
 def join_lines(text: str) -> str:
@@ -80,9 +79,7 @@ def load_model(path: Path) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"no fastText model at {path}")
     status = path.stat()
-    # Two threads that ask for the same model at once would both read it.
-    with _loading:
-        return _read_model(path.absolute(), status.st_mtime_ns, status.st_size)
+    return _read_model(path.absolute(), status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=4)

@@ -1,7 +1,7 @@
 """FineWeb's own rules (Penedo et al., 2024, section 3.6), and the rule sets that it combines.
 
-The limits are those of the paper; a document that reaches one is dropped. The paper takes 0.1 as
-the share of characters in repeated lines. Shares are of lines with text.
+The limits are those of the paper; a document that reaches one is dropped. For repeated lines its
+program has 0.01 by default and not the paper's 0.1. Shares are of lines with text.
 """
 
 from typing import Literal

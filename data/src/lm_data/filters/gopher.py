@@ -1,9 +1,9 @@
 """Gopher's rules (Rae et al., 2021, appendix A) beyond the course's selection, which is ``rules``.
 
 ``GOPHER`` completes the quality rules of A.1.1: symbols, bullet points, stop words. ``REPETITION``
-is Table A1: how much of a document repeats itself. A line, a paragraph or an n-gram of words is a
-repetition where it stood in the document before, the most frequent n-gram counts wherever it
-stands, and shares are of characters in words, each counted once however many n-grams overlap there.
+is Table A1: how much of a document repeats itself. Of the copies of a line,
+a paragraph or an n-gram of words all but one are repetitions; the most frequent n-gram counts
+wherever it stands. Of n-grams the characters in words count, each once even where several overlap.
 """
 
 from collections.abc import Sequence
@@ -39,12 +39,12 @@ def count_stop_words(parts: TextParts) -> int:
 
 
 def repeated_share(pieces: Sequence[str]) -> float:
-    """Return the share of lines or paragraphs that stood before."""
+    """Return the share of lines or paragraphs that repeat others."""
     return share(len(pieces) - len(set(pieces)), len(pieces))
 
 
 def repeated_character_share(pieces: Sequence[str]) -> float:
-    """Return the share of the characters of lines or paragraphs in those that stood before."""
+    """Return the share of the characters of lines or paragraphs in those that repeat others."""
     num_characters = sum(map(len, pieces))
     return share(num_characters - sum(map(len, set(pieces))), num_characters)
 
@@ -59,13 +59,13 @@ def top_ngram_share(parts: TextParts, *, size: int) -> float:
 
 
 def repeated_ngram_share(parts: TextParts, *, size: int) -> float:
-    """Return the share of characters in n-grams that stood before."""
+    """Return the share of characters in n-grams that stand again further on."""
     ngrams = parts.number_ngrams(size)
     places = np.arange(len(ngrams))
-    first = np.zeros(len(ngrams), dtype=np.int64)
-    # Backwards, since the last of several values for one n-gram stays.
-    first[ngrams[::-1]] = places[::-1]
-    return _covered_share(parts, first[ngrams] != places, size)
+    last = np.zeros(len(ngrams), dtype=np.int64)
+    # Of several values for one n-gram the last one stays.
+    last[ngrams] = places
+    return _covered_share(parts, last[ngrams] != places, size)
 
 
 GOPHER = (
