@@ -73,7 +73,7 @@ def test_text_without_words_is_undetermined_or_uncertain(text):
 
 def test_missing_model_is_named(tmp_path):
     assert find_language_model().stat().st_size == 938_013
-    with pytest.raises(FileNotFoundError, match=r"no language model at .*none\.ftz"):
+    with pytest.raises(FileNotFoundError, match=r"no fastText model at .*none\.ftz"):
         identify_language("text", tmp_path / "none.ftz")
 
 

@@ -4,7 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from lm_data.classifier_training.config import ClassifierConfig
+from lm_data.classifier_training.labelled_text import Example
+from lm_data.classifier_training.training import train_classifier
 from lm_data.deduplicate.lines import LineConfig
+from lm_data.filters.c4 import C4Config
 from lm_data.filters.language import LanguageConfig
 from lm_data.pipeline.receipts import read_receipt
 from lm_data.pipeline.run import SerialExecutor, curate
@@ -210,3 +214,52 @@ def test_real_crawl_is_curated(web_folder, tmp_path):
     assert receipt.documents_kept > 50
     first = list_shards(tmp_path / "out", "train")[0]
     assert len(hash_file(first)) == 64
+
+
+def test_chosen_rule_sets_drop_with_their_own_name(tmp_path):
+    texts = [make_text(n) for n in range(4)]
+    repeated = make_text(9, num_words=60) + "\n" + make_text(10, num_words=20) * 4
+    braced = make_text(11) + " {"
+    write_pages(tmp_path / "0.warc.gz", [*texts, repeated, braced])
+    config = CurateConfig(
+        rule_sets=("c4", "repetition"), c4=C4Config(terminal_punctuation=False, min_sentences=1)
+    )
+    receipt = curate(tmp_path / "0.warc.gz", tmp_path / "documents", config)
+    assert receipt.dropped["c4"] == {"curly_bracket": 1}
+    assert list(receipt.dropped["repetition"].values()) == [1]
+    assert [step for step, _, _ in receipt.waterfall if step in ("repetition", "c4", "gopher")] == [
+        "repetition", "c4",
+    ]  # fmt: skip
+    assert receipt.waterfall[-1][2] == receipt.documents_kept == 4
+
+
+def test_c4_changes_the_text_of_what_it_keeps(tmp_path):
+    texts = [f"{make_text(n)}.\nPlease enable JavaScript to read {n}." for n in range(3)]
+    write_pages(tmp_path / "0.warc.gz", texts)
+    config = CurateConfig(rule_sets=("c4",), c4=C4Config(min_sentences=1))
+    curate(tmp_path / "0.warc.gz", tmp_path / "documents", config)
+    documents = read_documents(tmp_path / "documents").values()
+    assert all(document.is_kept for document in documents)
+    assert not any("JavaScript" in document.text for document in documents)
+
+
+def test_classifiers_decide_in_curation(tmp_path):
+    examples = [
+        Example(label=("odd", "even")[n % 2], text=f"{('tariff', 'harbor')[n % 2]} of text{n}")
+        for n in range(300)
+    ]
+    # Single words: the pairs of other words would share the vectors of what was learnt.
+    settings = ClassifierConfig(dim=4, word_ngrams=1, epochs=20)
+    train_classifier(examples, tmp_path / "odd", label="odd", action="drop", config=settings)
+    texts = [("tariff " * (n < 2) + "harbor " * (n >= 2)) * 20 + make_text(n) for n in range(5)]
+    write_pages(tmp_path / "0.warc.gz", texts)
+    config = CurateConfig(classifiers=(tmp_path / "odd",))
+    receipt = curate(tmp_path / "0.warc.gz", tmp_path / "documents", config, workers=2)
+    assert receipt.dropped == {"classifier": {"odd": 2}}
+    scores = [
+        (float(document.measurements["classifier_score"]), document.is_kept)
+        for document in read_documents(tmp_path / "documents").values()
+    ]
+    assert max(score for score, is_kept in scores if is_kept) < min(
+        score for score, is_kept in scores if not is_kept
+    )

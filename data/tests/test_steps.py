@@ -8,13 +8,13 @@ from lm_data.crawl.warc import Response
 from lm_data.document import Document
 from lm_data.filters.language import LanguageConfig
 from lm_data.filters.rules import GopherConfig
-from lm_data.pipeline.steps import (
+from lm_data.pipeline.document_steps import (
     LanguageStep,
     RulesStep,
-    convert_response,
     mask_personal_data,
     run_steps,
 )
+from lm_data.pipeline.steps import convert_response
 
 ENGLISH = "The members of the house have read the message with great attention and care.\n" * 10
 RESPONSE = Response(

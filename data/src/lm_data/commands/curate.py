@@ -66,16 +66,19 @@ def curate_crawl(
 
     Args:
         config: Settings of all steps.
-        crawl: A WARC file or a folder of them.
+        crawl: A WARC or WET file, or a folder of them.
         output: Folder of the documents.
         workers: Processes; their number does not change the result.
         overwrite: Replace earlier documents, as a whole.
     """
     from lm_data.crawl.warc import find_crawl_files
+    from lm_data.filters.classifiers import Classifier
     from lm_data.pipeline.run import curate
     from lm_shared.display import progress
 
     find_crawl_files(crawl)
+    for folder in config.classifiers:
+        Classifier.from_folder(folder)
     claim_folder(
         output,
         "a curated corpus",
@@ -89,7 +92,7 @@ def curate_crawl(
     print(wrote(output, then=("data", "inspect", "--documents", output)))
 
 
-curate_by_recipe = with_recipes(curate_crawl, CURATE_RECIPES)
+curate_by_recipe = with_recipes(curate_crawl, CURATE_RECIPES, default="english")
 """``data curate``: a recipe by its name, and the options of ``curate_crawl``."""
 
 

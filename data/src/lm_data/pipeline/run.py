@@ -1,8 +1,8 @@
 """Curation: from crawl files to a corpus with a reason for every drop.
 
-WARC -> text -> language -> rules -> masking, each document for itself; then exact duplicates, lines
-and near duplicates over the whole corpus; then the split. The result is byte-identical for any
-number of workers.
+WARC -> text -> language -> rules -> classifiers -> masking, each document for itself; then exact
+duplicates, lines and near duplicates over the whole corpus; then the split. The result is
+byte-identical for any number of workers.
 """
 
 from collections import Counter
@@ -107,7 +107,7 @@ def curate(
     file each, ``config.json``, and the receipt ``curation.json``.
 
     Args:
-        crawl: A folder with WARC files, one such file, or a list of these.
+        crawl: A folder with WARC or WET files, one such file, or a list of these.
         folder: Where the corpus goes.
         config: Settings of all steps.
         workers: Processes; with 1 everything runs in this process.
@@ -116,7 +116,7 @@ def curate(
 
     Raises:
         FileNotFoundError: A crawl file is missing.
-        ValueError: The crawl holds no response, fewer than two documents are kept, or ``folder``
+        ValueError: The crawl holds no page, fewer than two documents are kept, or ``folder``
             contains a crawl file or something else than an earlier corpus.
     """
     files = find_crawl_files(crawl)

@@ -1,25 +1,22 @@
-"""The steps of curation that look at one document at a time, and the settings of all steps.
-
-A step is a pure function from document to document. It rejects by recording its name and a reason,
-and leaves documents alone that an earlier step rejected.
-"""
+"""The steps of curation by name, their settings, and how pages become documents."""
 
 import hashlib
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from lm_data.convert.html import HtmlConfig, extract_text, normalize_whitespace
 from lm_data.crawl.http_body import OVERSIZED, UNDECODABLE, is_binary
 from lm_data.crawl.warc import Response
+from lm_data.crawl.wet import ExtractedText
 from lm_data.deduplicate.lines import LineConfig
 from lm_data.deduplicate.minhash import MinHashConfig
 from lm_data.document import Document
-from lm_data.filters.language import LanguageConfig, identify_language
-from lm_data.filters.pii import mask_emails, mask_ips, mask_phone_numbers
-from lm_data.filters.rules import GopherConfig, find_failed_rule, measure_gopher
-
-Step = Callable[[Document], Document]
+from lm_data.filters.c4 import C4Config
+from lm_data.filters.fineweb import RULE_SETS, RuleSet
+from lm_data.filters.language import LanguageConfig
+from lm_data.filters.rules import GopherConfig
+from lm_shared.config import check_choice
 
 HTML_TYPES = ("text/html", "application/xhtml+xml", "")
 HTTP_OK = 200
@@ -32,11 +29,18 @@ RULES = "rules"
 EXACT = "exact_duplicates"
 LINES = "lines"
 MINHASH = "minhash"
-STEP_NAMES = (RESPONSE, HTML, LANGUAGE, RULES, EXACT, LINES, MINHASH)
+C4 = "c4"
+CLASSIFIER = "classifier"
+
+CHOSEN_STEPS = (*RULE_SETS, CLASSIFIER)
+"""Names of the steps that run where they are asked for."""
+STEP_NAMES = (RESPONSE, HTML, LANGUAGE, RULES, *CHOSEN_STEPS, EXACT, LINES, MINHASH)
 """Names of the steps that drop documents, in their order."""
 
 MEASUREMENTS: dict[str, type] = {
     "alphabetic_share": float,
+    "classifier_score": float,
+    "crawl_languages": str,
     "duplicate_of": str,
     "ellipsis_share": float,
     "failed_value": float,
@@ -64,6 +68,12 @@ class CurateConfig:
     """Language filter."""
     rules: GopherConfig = field(default_factory=GopherConfig)
     """Quality rules."""
+    rule_sets: tuple[RuleSet, ...] = ()
+    """Further published rules: repetition, gopher (the rest of them), c4, fineweb."""
+    c4: C4Config = field(default_factory=C4Config)
+    """How strict the rule set c4 is."""
+    classifiers: tuple[Path, ...] = ()
+    """Folders of classifiers, as ``data train-classifier`` writes them, that decide as well."""
     lines: LineConfig = field(default_factory=LineConfig)
     """Removal of boilerplate lines."""
     minhash: MinHashConfig = field(default_factory=MinHashConfig)
@@ -76,6 +86,8 @@ class CurateConfig:
     """Larger responses are left out, in bytes."""
 
     def __post_init__(self) -> None:
+        for name in self.rule_sets:
+            check_choice("rule set", name, RuleSet)
         if not 0.0 < self.validation_share < 1.0:
             raise ValueError(f"validation_share={self.validation_share} is not between 0 and 1")
         if self.max_body_size < 1:
@@ -87,6 +99,10 @@ CORPUS_CONTENTS = ("train", "validation", "dropped", "config.json")
 
 CURATE_RECIPES: dict[str, tuple[str, CurateConfig]] = {
     "english": ("English prose by the published rules.", CurateConfig()),
+    "fineweb": (
+        "English pages by the rules of FineWeb: repetition, Gopher, C4 and its own.",
+        CurateConfig(rule_sets=tuple(RULE_SETS), c4=C4Config(terminal_punctuation=False)),
+    ),
 }
 """Curations by name: one line of help, then the configuration."""
 
@@ -94,8 +110,7 @@ CURATE_RECIPES: dict[str, tuple[str, CurateConfig]] = {
 def convert_response(response: Response, config: HtmlConfig) -> Document:
     """Return the response's text as a document; errors and other media are dropped at once."""
     document = Document(
-        # Not of the text: a page keeps its id when the extraction changes.
-        id=hashlib.blake2b(response.record_id.encode(), digest_size=8).hexdigest(),
+        id=_hash_id(response.record_id),
         url=response.url,
         text="",
         source=_find_host(response.url),
@@ -115,77 +130,26 @@ def convert_response(response: Response, config: HtmlConfig) -> Document:
     return document if text else document.drop(HTML, "no_text")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LanguageStep:
-    """Keeps documents in the wanted languages."""
-
-    config: LanguageConfig
-    """Languages and threshold."""
-
-    def __call__(self, document: Document) -> Document:
-        """Measure ``language`` and ``language_score``."""
-        if not document.is_kept:
-            return document
-        beginning = document.text[: self.config.max_characters]
-        label, score = identify_language(beginning, self.config.model_path)
-        document = document.measure(language=label, language_score=round(score, 6))
-        if label not in self.config.languages:
-            return document.drop(LANGUAGE, "other_language")
-        if score < self.config.min_score:
-            return document.drop(LANGUAGE, "low_score")
-        return document
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RulesStep:
-    """Keeps documents that pass the Gopher rules."""
-
-    config: GopherConfig
-    """Limits."""
-
-    def __call__(self, document: Document) -> Document:
-        """Measure what the rules look at, and ``failed_value`` where one fails."""
-        if not document.is_kept:
-            return document
-        document, failed = apply_rules(document, self.config)
-        return document if failed is None else document.drop(RULES, failed)
-
-
-def apply_rules(document: Document, config: GopherConfig) -> tuple[Document, str | None]:
-    """Return the document with what the rules measure, and the rule that fails, if any."""
-    measured = measure_gopher(document.text)
-    document = document.measure(
-        num_words=measured.num_words,
-        mean_word_length=measured.mean_word_length,
-        ellipsis_share=measured.ellipsis_share,
-        alphabetic_share=measured.alphabetic_share,
+def convert_extracted(page: ExtractedText, config: HtmlConfig) -> Document:
+    """Return a text of a WET file as a document; the step from bytes to text is done already."""
+    text = normalize_whitespace(page.text)[: config.max_characters]
+    document = Document(
+        id=_hash_id(page.record_id),
+        url=page.url,
+        text=text,
+        source=_find_host(page.url),
+        measurements={
+            "fetched": page.date,
+            "num_body_bytes": page.num_bytes,
+            "crawl_languages": page.languages,
+        },
     )
-    failed = find_failed_rule(measured, config)
-    if failed is None:
-        return document, None
-    rule, value = failed
-    return document.measure(failed_value=value), rule
+    return document if text else document.drop(HTML, "no_text")
 
 
-def mask_personal_data(document: Document) -> Document:
-    """Mask e-mail addresses, IP addresses and phone numbers; measure how many of each.
-
-    Rejected documents are masked as well, since they are stored and looked at.
-    """
-    text, num_emails = mask_emails(document.text)
-    # Addresses before numbers: a dotted address must not be taken apart as a phone number.
-    text, num_ips = mask_ips(text)
-    text, num_phone_numbers = mask_phone_numbers(text)
-    return replace(document, text=text).measure(
-        num_emails=num_emails, num_ip_addresses=num_ips, num_phone_numbers=num_phone_numbers
-    )
-
-
-def run_steps(document: Document, steps: Sequence[Step]) -> Document:
-    """Pass a document through steps."""
-    for step in steps:
-        document = step(document)
-    return document
+def _hash_id(record_id: str) -> str:
+    # Not of the text: a page keeps its id when the extraction changes.
+    return hashlib.blake2b(record_id.encode(), digest_size=8).hexdigest()
 
 
 def _find_host(url: str) -> str:
