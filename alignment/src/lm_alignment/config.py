@@ -105,7 +105,14 @@ class SequenceMean:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConstantSum:
-    """The sum over all tokens divided by how many there could be (Dr. GRPO)."""
+    """The sum over all tokens divided by how many there could be (Dr. GRPO), or any constant."""
+
+    constant: float | None = None
+    """Divides the sum of a whole update; None means its rollouts times the longest answer."""
+
+    def __post_init__(self) -> None:
+        if self.constant is not None and not 0 < self.constant < math.inf:
+            raise ValueError(f"constant must be positive and finite, got {self.constant}")
 
 
 Aggregation = SequenceMean | ConstantSum
@@ -243,5 +250,5 @@ def _check_settings(
 
 
 def _check_clip_range(clip_range: float) -> None:
-    if not 0 < clip_range < 1:
-        raise ValueError(f"clip_range must lie between 0 and 1, got {clip_range}")
+    if not 0 < clip_range < math.inf:
+        raise ValueError(f"clip_range must be positive and finite, got {clip_range}")

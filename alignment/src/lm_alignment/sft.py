@@ -8,9 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor
+
 from lm_alignment.config import SFTConfig
 from lm_alignment.examples import Example, draw_examples, keep_those_that_fit
-from lm_alignment.masking import ResponseBatch, join_responses, response_log_probs
+from lm_alignment.masking import (
+    ResponseBatch,
+    join_responses,
+    masked_normalize,
+    response_log_probs,
+)
 from lm_alignment.starting_point import StartingPoint
 from lm_alignment.templates import ChatTemplate
 from lm_basics.accounting import training_flops_per_token
@@ -143,14 +151,34 @@ def _result(
     )
 
 
+def sft_microbatch_step(
+    log_probs: Float[Tensor, "batch seq"],
+    response_mask: Shaped[Tensor, "batch seq"],
+    *,
+    constant: float | Int[Tensor, ""],
+    backward: Callable[[Tensor], None] = Tensor.backward,
+) -> Float[Tensor, ""]:
+    """Go back through ``-sum log p / constant`` over the responses and return it, detached.
+
+    With the number of their tokens for a constant this is their mean loss. Micro-batches of one
+    update divide by what all of them have together: their losses add up.
+    """
+    loss = -masked_normalize(log_probs, response_mask, constant=constant)
+    backward(loss)
+    return loss.detach()
+
+
 def _imitate(
     model: TransformerLM, updates: GradientSteps, batch: ResponseBatch, step: int
 ) -> dict[str, Any]:
     """Take one optimizer step and return its metrics."""
-    # Over all tokens of the batch: long answers weigh more than short ones, as in pretraining.
-    loss = -response_log_probs(model, batch).log_probs.sum() / batch.response_mask.sum()
-    updates.strategy.backward(loss)
-    mean_loss = loss.item()
+    mean_loss = sft_microbatch_step(
+        response_log_probs(model, batch).log_probs,
+        batch.response_mask,
+        # All tokens of the batch: long answers weigh more than short ones, as in pretraining.
+        constant=batch.response_mask.sum(),
+        backward=updates.strategy.backward,
+    ).item()
     return {
         "loss": mean_loss,
         **updates.take(step, mean_loss),
