@@ -4,7 +4,7 @@
 has answers from elsewhere, and models and tokenizers of ``transformers``.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -22,11 +22,9 @@ from lm_alignment.config import (
 from lm_alignment.masking import tokenize_prompt_and_output
 from lm_alignment.rl.advantages import normalize_groups
 from lm_alignment.rl.grpo_step import PolicyBatch, accumulate_policy_gradient
+from lm_alignment.verifiers import Grader
 from lm_basics.optim.optimizer import clip_gradients
 from lm_systems.inference.protocol import TextCodec
-
-Grader = Callable[[str, str], Mapping[str, float]]
-"""(response, ground truth) -> ``reward`` and its parts, such as ``format_reward``."""
 
 
 def compute_rollout_rewards(
