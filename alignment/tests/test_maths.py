@@ -79,6 +79,23 @@ def test_parse_number_reads_decimals_exactly(value):
     assert parse_number(str(value)) == Fraction(value)
 
 
+@pytest.mark.parametrize(
+    ("text", "reading"),
+    [
+        ("1/2x", r"\frac{x}{2}"),
+        ("1/2x", r"\frac{1}{2x}"),
+        (r"2\frac{3}{2}", "3"),
+        (r"2\frac{3}{2}", "7/2"),
+        ("x2", "2x"),
+        ("a b", "b a"),
+        ("to be", "be to"),
+    ],
+)
+def test_what_could_mean_two_things_is_not_read(text, reading):
+    assert not answers_agree(text, reading)
+    assert answers_agree(text, text)
+
+
 @st.composite
 def expressions(draw, depth=3) -> tuple[str, float]:
     """Return an expression and its value at x = 1.7."""
