@@ -6,9 +6,11 @@ spell the same number ("1,072" and "1072", "0.5" and "1/2") or are the same text
 
 import json
 import re
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass
 from fractions import Fraction
+from typing import Literal
 
 from lm_shared.config import to_dict
 
@@ -24,6 +26,15 @@ answer is ``x^{2}``.
 """
 ANSWER_TAGS = r"<answer>([^<]*)</answer>"
 """The answer stands between tags, as in R1-Zero."""
+
+VerifierName = Literal["integers", "hashes", "boxed", "tags"]
+PATTERNS: dict[VerifierName, str] = {
+    "integers": INTEGERS_ONLY,
+    "hashes": AFTER_HASHES,
+    "boxed": BOXED,
+    "tags": ANSWER_TAGS,
+}
+"""Where an answer stands, by the names of the command line."""
 
 # Bounded repetitions: int() refuses thousands of digits, and a fraction of them would be slow.
 _DIGITS = r"[0-9]{1,40}"
@@ -116,6 +127,23 @@ def extract_answer(completion: str, pattern: str = INTEGERS_ONLY) -> str | None:
         return _last_boxed(completion)
     answers = re.findall(pattern, completion)
     return answers[-1].strip() if answers else None
+
+
+def find_reference(solution: str, pattern: str = INTEGERS_ONLY) -> str:
+    """Return the answer of a worked solution: by the pattern, after ``####``, or all of it.
+
+    Raises:
+        ValueError: it is text, and the pattern reads integers: no completion could agree.
+    """
+    found = (extract_answer(solution, one) for one in (pattern, AFTER_HASHES))
+    reference = next((one for one in found if one), solution.strip())
+    if pattern == INTEGERS_ONLY and not re.search(pattern, reference):
+        number = parse_number(reference)
+        if number is None or number.denominator != 1:
+            raise ValueError(
+                f"{reprlib.repr(reference)} is no integer, and the verifier accepts nothing else"
+            )
+    return reference
 
 
 def answers_agree(answer: str, reference: str) -> bool:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import tyro
 
-from lm_alignment.commands.policy_options import PolicyOptions
+from lm_alignment.commands.policy_options import ModelOptions, QuestionOptions
 from lm_alignment.config import EvaluationConfig
 from lm_alignment.recipes import EVALUATION_RECIPES
 from lm_shared.command_options import Least, with_recipes
@@ -17,26 +17,27 @@ logger = logging.getLogger(__name__)
 def evaluate(
     config: EvaluationConfig,
     *,
-    options: Annotated[PolicyOptions, tyro.conf.arg(name="")],
+    options: Annotated[ModelOptions, tyro.conf.arg(name="")],
+    source: Annotated[QuestionOptions, tyro.conf.arg(name="")],
     show: Annotated[int, Least(0)] = 5,
 ) -> None:
     """Answer held-out questions and print the mean reward with its 95% interval.
 
     Args:
         config: How many questions, and how answers are drawn.
-        options: Model and task.
+        options: Model.
+        source: Task or file, and the judge.
         show: Answers to print.
     """
+    questions = source.read_questions(for_training=False)
     loaded = options.load()
     from lm_alignment.evaluation import evaluate_reward
-    from lm_alignment.verifiers import ExactAnswer
     from lm_systems.inference.engine import Engine
 
     engine = Engine(loaded.model, loaded.tokenizer, max_batch_size=256)
-    examples = options.problems().validation
-    num_answers = min(config.num_examples, len(examples)) * config.samples_per_example
+    num_answers = min(config.num_examples, len(questions)) * config.samples_per_example
     logger.info("drawing %d answers", num_answers)
-    result = evaluate_reward(engine, loaded.tokenizer, examples, ExactAnswer(), config)
+    result = evaluate_reward(engine, loaded.tokenizer, questions, source.reward_function(), config)
     print(
         f"reward {result.reward:.3f} [{result.low:.3f}, {result.high:.3f}], format "
         f"{result.format:.3f}, {counted(len(result.rollouts), 'answer')}"
