@@ -199,7 +199,7 @@ HH = "\n\nHuman: q\n\nAssistant: a\n\nHuman: p\n\nAssistant: "
             "s\n\nq",
         ),
         (
-            {"chosen": f"{HH}b", "rejected": f"{HH}c"},
+            {"chosen": f"{HH}b\n", "rejected": f"{HH}c"},
             turns((USER, "q"), (MODEL, "a"), (USER, "p")),
         ),
     ],

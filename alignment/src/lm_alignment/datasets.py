@@ -245,7 +245,8 @@ def _text(value: Any, role: str) -> str:
 def _finish(turns: list[tuple[str, str]]) -> tuple[Message, ...]:
     """Put a system's turn into the user's first one, and check who has the last word."""
     if len(turns) > 1 and turns[0][0] == _SYSTEM and turns[1][0] == "user":
-        turns = [("user", f"{turns[0][1]}\n\n{turns[1][1]}".lstrip("\n")), *turns[2:]]
+        said = [content for _, content in turns[:2] if content]
+        turns = [("user", "\n\n".join(said)), *turns[2:]]
     messages: list[Message] = []
     for role, content in turns:
         if role != "user" and role != "assistant":
