@@ -91,8 +91,12 @@ def test_a_file_of_ones_own_takes_the_place_of_the_task(base, tmp_path, capsys):
     assert run(*grpo, "--verifier", "hashes") == 0
     assert '"pattern": "####' in read_json(tmp_path / "grpo" / "config.json")["verifier"]
     capsys.readouterr()
+    with data.open("a") as file:
+        file.write('{"question": "' + "zq" * 40 + '", "answer": "1"}\n')
     assert run("evaluate", "--model", tmp_path / "grpo", "--data", data) == 0
-    assert ", 3 answers" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert ", 3 answers" in told.out
+    assert "1 of 4 examples are too long" in told.err
 
 
 @pytest.mark.parametrize("command", ["sft", "grpo"])

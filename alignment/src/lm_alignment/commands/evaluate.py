@@ -7,6 +7,7 @@ import tyro
 
 from lm_alignment.commands.policy_options import ModelOptions, QuestionOptions
 from lm_alignment.config import EvaluationConfig
+from lm_alignment.examples import keep_those_that_fit
 from lm_alignment.recipes import EVALUATION_RECIPES
 from lm_shared.command_options import Least, with_recipes
 from lm_shared.wording import counted
@@ -32,9 +33,15 @@ def evaluate(
     questions = source.read_questions(for_training=False)
     loaded = options.load()
     from lm_alignment.evaluation import evaluate_reward
+    from lm_alignment.templates import ChatTemplate
     from lm_systems.inference.engine import Engine
 
     engine = Engine(loaded.model, loaded.tokenizer, max_batch_size=256)
+    questions = keep_those_that_fit(
+        questions,
+        lambda one: len(ChatTemplate().encode_prompt(loaded.tokenizer, one.question)),
+        context_length=loaded.model.config.context_length,
+    )
     num_answers = min(config.num_examples, len(questions)) * config.samples_per_example
     logger.info("drawing %d answers", num_answers)
     result = evaluate_reward(engine, loaded.tokenizer, questions, source.reward_function(), config)
