@@ -150,6 +150,7 @@ def test_lines_end_as_people_end_them(write):
         (r"So \boxed{x^{2}}.", BOXED, "x^{2}"),
         ("Paris", AFTER_HASHES, "Paris"),
         ("1 3 5", INTEGERS_ONLY, "1 3 5"),
+        ("#### $1,072", INTEGERS_ONLY, "$1,072"),
     ],
 )
 def test_a_verifier_compares_with_the_answer_of_the_solution(write, answer, pattern, reference):
@@ -158,8 +159,9 @@ def test_a_verifier_compares_with_the_answer_of_the_solution(write, answer, patt
 
 
 def test_questions_that_no_answer_is_right_for_are_refused(write):
-    with pytest.raises(ValueError, match="'Paris' is no integer"):
-        read_questions(write({"question": "q", "answer": "Paris"}), INTEGERS_ONLY)
+    for answer in ("Paris", "0.5", "-"):
+        with pytest.raises(ValueError, match=f"'{answer}' is no integer"):
+            read_questions(write({"question": "q", "answer": answer}), INTEGERS_ONLY)
     with pytest.raises(ValueError, match="got 4 turns: for alignment sft"):
         read_questions(
             write({"messages": said((USER, "q"), (MODEL, "1"), (USER, "p"), (MODEL, "2"))}),

@@ -137,9 +137,10 @@ def find_reference(solution: str, pattern: str = INTEGERS_ONLY) -> str:
     """
     found = (extract_answer(solution, one) for one in (pattern, AFTER_HASHES))
     reference = next((one for one in found if one), solution.strip())
-    if pattern == INTEGERS_ONLY and not re.search(pattern, reference):
-        number = parse_number(reference)
-        if number is None or number.denominator != 1:
+    if pattern == INTEGERS_ONLY and extract_answer(reference, pattern) is None:
+        # Not one that only digits can spell, such as 1,072 or $5.
+        digits = re.sub(r"[^0-9-]", "", reference)
+        if extract_answer(digits) is None or not answers_agree(digits, reference):
             raise ValueError(
                 f"{reprlib.repr(reference)} is no integer, and the verifier accepts nothing else"
             )
