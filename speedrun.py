@@ -7,12 +7,13 @@ in ``runs/speedrun``; open ``report.html`` there.
 
 import sys
 
-from pipeline.command import run_speedrun
+from lm_shared.command_line import run_command
 
 if __name__ == "__main__":
     # Here and not below: help and refused options need nothing of what the stages import.
-    sys.exit(run_speedrun())
+    sys.exit(run_command("speedrun.py", "pipeline.command:main"))
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -98,7 +99,8 @@ def run_pipeline(recipe: Recipe, folder: Path) -> list[Stage]:
 
 def write_crawl(config: SampleCrawlConfig, folder: Path) -> Result:
     """1. A crawl in WARC files: prose, boilerplate, duplicates, junk, and the truth about them."""
-    receipt = write_sample_crawl(folder / "warc", config)
+    with progress(counted=["rendering", "writing"]) as report:
+        receipt = write_sample_crawl(folder / "warc", config, report=report)
     return {
         "pages": receipt.num_pages,
         "bytes": receipt.num_bytes,
@@ -108,7 +110,10 @@ def write_crawl(config: SampleCrawlConfig, folder: Path) -> Result:
 
 def curate_pages(config: CurateConfig, folder: Path, crawl: Stage) -> Result:
     """2. Pages to documents: the good ones, once each, and for all others the reason."""
-    receipt = curate(crawl.folder / "warc", folder / "documents", config, workers=WORKERS)
+    with progress() as report:
+        receipt = curate(
+            crawl.folder / "warc", folder / "documents", config, workers=WORKERS, report=report
+        )
     audit = compare_with_truth(folder / "documents", crawl.folder / "warc" / TRUTH_NAME)
     return {"receipt": to_dict(receipt), "audit": to_dict(audit)}
 
@@ -147,8 +152,13 @@ def plan_pretraining(config: PlanRecipe, folder: Path, tokens: Stage) -> Result:
         config.sweep_flops,
         config.rule.training,
     )
-    with progress("sweep", len(experiments)) as advance:
-        results = run_sweep(backend, experiments, on_result=lambda *_: advance())
+    with progress(counted=["sweep"]) as report:
+        done = itertools.count(1)
+        results = run_sweep(
+            backend,
+            experiments,
+            on_result=lambda *_: report("sweep", next(done), len(experiments)),
+        )
     points = [result.point() for result in results]
     chosen = plan(
         points,
@@ -182,14 +192,14 @@ def pretrain(config: PretrainRecipe, folder: Path, tokens: Stage, planned: Stage
     seed_everything(training.seed)
     model = TransformerLM(shape, ops=get_ops(config.kernels)).to(device)
     held_out = data.validation.tokens[: planned.result["validation_tokens"]]
-    with progress("pretrain", training.steps) as advance:
+    with progress(counted=["pretrain"]) as report:
         result = train(
             model,
             data.train.tokens,
             training,
             folder=folder / "run",
             validate=lambda model: {"val_loss": data.loss(model, held_out).nats_per_token},
-            on_step=lambda *_: advance(),
+            on_step=lambda told: report("pretrain", told.step, told.steps, f"loss {told.loss:.4f}"),
         )
     save_model(model, folder / "model", tokenizer=data.tokenizer)
     return {
@@ -241,17 +251,19 @@ def align(config: AlignRecipe, folder: Path, tokens: Stage, base: Stage) -> Resu
     )
     ask = partial(evaluate_reward, engine, tokenizer, task.validation, REWARD, recipe.evaluation)
     before = ask()
-    with progress("fine-tune", recipe.sft.steps) as advance:
+    with progress(counted=["fine-tune"]) as report:
         train_sft(
             model,
             tokenizer,
             shown,
             recipe.sft,
             folder=folder / "sft",
-            on_step=lambda *_: advance(),
+            on_step=lambda step, values: report(
+                "fine-tune", step, recipe.sft.steps, f"loss {values['loss']:.4f}"
+            ),
         )
     imitated = ask()
-    with progress("reinforce", recipe.grpo.steps) as advance:
+    with progress(counted=["reinforce"]) as report:
         train_grpo(
             model,
             tokenizer,
@@ -260,7 +272,9 @@ def align(config: AlignRecipe, folder: Path, tokens: Stage, base: Stage) -> Resu
             REWARD,
             recipe.grpo,
             folder=folder / "grpo",
-            on_step=lambda *_: advance(),
+            on_step=lambda step, values: report(
+                "reinforce", step, recipe.grpo.steps, f"reward {values['reward']:.3f}"
+            ),
         )
     reinforced = ask()
     save_model(model, folder / "model", tokenizer=tokenizer, chat_template=TEMPLATE.to_jinja())

@@ -1,11 +1,10 @@
 """The speedrun's command line: what it takes, and what it writes when the stages are done."""
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from lm_shared.command_line import choose_waiting, run_command
+from lm_shared.command_line import choose_waiting
 from lm_shared.command_options import Flag, Least, Positional
 from lm_shared.files import claim_folder, clear_folder
 from pipeline.recipes import SizeName
@@ -19,17 +18,6 @@ STAGES = (
 """The folders of one size."""
 
 _logger = logging.getLogger(__name__)
-
-
-def run_speedrun(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return the exit code.
-
-    Raises:
-        SystemExit: help was asked for (code 0), or the arguments cannot be understood (code 2).
-    """
-    # Counts before torch is imported.
-    choose_waiting()
-    return run_command("speedrun", main, argv)
 
 
 def main(
@@ -54,6 +42,8 @@ def main(
     parts = (*RECIPES, SUMMARY_NAME, REPORT_NAME)
     claim_folder(output, "a speedrun", parts=parts, overwrite=True)
     folder = claim_folder(output / size, "a speedrun of one size", parts=STAGES, overwrite=True)
+    # Counts before torch is imported.
+    choose_waiting()
     # From here on it takes seconds: torch, transformers and all units.
     import speedrun  # noqa: PLC0415
     from lm_shared.tensors import (  # noqa: PLC0415

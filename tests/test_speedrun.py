@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
+from lm_shared.command_line import run_command
 from lm_shared.files import read_json, write_json
-from pipeline.command import STAGES
+from pipeline.command import STAGES, main
 from pipeline.summary import VOLATILE
 
 ROOT = Path(__file__).parents[1]
@@ -193,7 +194,7 @@ def test_the_folders_are_those_of_the_stages() -> None:
         (["--no-resume"], "--no-resume"),
         (["--speed", "fast"], "--speed"),
         (["--fresh", "--resume"], "give one of them"),
-        (["--seed", "many"], "many"),
+        (["--seed", "many"], "speedrun.py: error: --seed: expected a whole number, got 'many'"),
         (["--seed", "-1"], "--seed must be at least 0"),
     ],
 )
@@ -204,3 +205,12 @@ def test_options_that_make_no_sense_exit_with_two(
     assert result.returncode == 2
     assert message in result.stderr + result.stdout
     assert "Traceback" not in result.stderr
+
+
+def test_sizes_are_told_where_there_is_none_of_the_name(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        run_command("speedrun.py", main, ["huge"])
+    told = "speedrun.py: error: no size 'huge': there are smoke, laptop, gpu\n"
+    assert capsys.readouterr().err == told

@@ -1,3 +1,4 @@
+import logging
 import shutil
 
 import pytest
@@ -8,6 +9,8 @@ from lm_basics.export import load_text_model, save_model
 from lm_basics.model_config import uniform_transformer
 from lm_basics.tokenizer import Tokenizer, train_bpe_from_texts
 from lm_basics.transformer import TransformerLM
+from lm_shared import display
+from lm_shared.files import read_json
 from lm_shared.runs import load_receipt
 
 
@@ -23,10 +26,22 @@ def base(make_model, tokenizer, tmp_path):
     return tmp_path / "base"
 
 
-def test_sft_grpo_and_evaluate_work_on_the_command_line(base, tmp_path, capsys):
+def test_sft_grpo_and_evaluate_work_on_the_command_line(
+    base, tmp_path, capsys, caplog, monkeypatch
+):
+    monkeypatch.setattr(display, "LOG_INTERVAL_S", 0.0)
+    caplog.set_level(logging.INFO)
     sft, grpo = tmp_path / "sft", tmp_path / "grpo"
-    assert run("sft", "smoke", "--model", base, "--output", sft, "--steps", 3) == 0
-    assert "after 3 steps" in capsys.readouterr().out
+    examples = ("--num-examples", 9, "--task", "sum")
+    assert run("sft", "smoke", "--model", base, "--output", sft, "--steps", 3, *examples) == 0
+    told = capsys.readouterr().out
+    assert "after 3 steps" in told
+    then = f"grpo smoke --model {sft} --task sum --skip-examples 9"
+    assert told.endswith(f"next: uv run alignment {then}\n")
+    assert run(*then.split(), "--output", tmp_path / "x", "--steps", 1, "--group-size", 2) == 0
+    told = capsys.readouterr().out
+    assert "after 1 step," in told
+    assert told.endswith(f"next: uv run alignment evaluate --model {tmp_path / 'x'} --task sum\n")
     options = ("--steps", 2, "--prompts-per-step", 2, "--optimizer.lr", 1e-3)
     assert run("grpo", "smoke", "--model", sft / "model", "--output", grpo, *options) == 0
     assert "after 2 steps" in capsys.readouterr().out
@@ -34,6 +49,9 @@ def test_sft_grpo_and_evaluate_work_on_the_command_line(base, tmp_path, capsys):
     options = ("--num-examples", 4, "--show", 1)
     assert run("evaluate", "greedy", "--model", grpo / "model", *options) == 0
     assert "reward 0." in capsys.readouterr().out
+    assert "fine-tuning: 3 of 3, loss " in caplog.text
+    assert "reinforcement learning: 2 of 2, reward " in caplog.text
+    assert "drawing 4 answers" in caplog.messages
 
 
 def test_a_model_of_another_tokenizer_learns_the_tokens_of_the_chat(tmp_path, capsys):
@@ -46,7 +64,7 @@ def test_a_model_of_another_tokenizer_learns_the_tokens_of_the_chat(tmp_path, ca
     save_model(base, tmp_path / "base", tokenizer=tokenizer)
     sft = ("--output", tmp_path / "sft", "--steps", 1, "--optimizer.lr", 1e-9)
     assert run("sft", "smoke", "--model", tmp_path / "base", *sft) == 0
-    assert f"next: uv run alignment grpo --model {tmp_path / 'sft'}\n" in capsys.readouterr().out
+    assert f"grpo smoke --model {tmp_path / 'sft'}\n" in capsys.readouterr().out
     taught = load_text_model(tmp_path / "sft")
     known = tokenizer.vocab_size
     assert taught.tokenizer.special_token_ids.keys() == {end, "<|user|>", "<|assistant|>"}
@@ -60,6 +78,44 @@ def test_a_model_of_another_tokenizer_learns_the_tokens_of_the_chat(tmp_path, ca
     assert run("evaluate", *evaluate) == 0
     assert run("grpo", "smoke", "--model", tmp_path / "base", "--output", tmp_path / "grpo") == 2
     assert "alignment sft teaches a model all of them" in capsys.readouterr().err
+
+
+def test_a_file_of_ones_own_takes_the_place_of_the_task(base, tmp_path, capsys):
+    data = tmp_path / "own.jsonl"
+    data.write_text('{"question": "2 + 2?", "answer": "2 + 2 = 4 #### 4"}\n' * 3)
+    own = ("--data", data, "--output")
+    sft = ("sft", "smoke", "--model", base, *own, tmp_path / "sft", "--steps", 2)
+    assert run(*sft) == 0
+    assert f"basics generate --model {tmp_path / 'sft'} --chat" in capsys.readouterr().out
+    grpo = ("grpo", "smoke", "--model", tmp_path / "sft", *own, tmp_path / "grpo", "--steps", 1)
+    assert run(*grpo, "--verifier", "hashes") == 0
+    assert '"pattern": "####' in read_json(tmp_path / "grpo" / "config.json")["verifier"]
+    capsys.readouterr()
+    with data.open("a") as file:
+        file.write('{"question": "' + "zq" * 40 + '", "answer": "1"}\n')
+    assert run("evaluate", "--model", tmp_path / "grpo", "--data", data) == 0
+    told = capsys.readouterr()
+    assert ", 3 answers" in told.out
+    assert "1 of 4 examples are too long" in told.err
+
+
+@pytest.mark.parametrize("command", ["sft", "grpo"])
+@pytest.mark.parametrize(
+    ("line", "options", "message"),
+    [
+        ('{"question": "q", "answer": ""}', (), "line 1: the text of the assistant is empty"),
+        ('{"chosen": "a", "rejected": "b"}', (), "are for alignment dpo"),
+        ("no file", ("--data", "nowhere.jsonl"), "No such file or directory: nowhere.jsonl"),
+    ],
+)
+def test_a_file_without_examples_is_told_before_the_folder_is_touched(
+    base, tmp_path, capsys, command, line, options, message
+):
+    (tmp_path / "own.jsonl").write_text(line)
+    data = ("--data", tmp_path / "own.jsonl", "--output", tmp_path / "run")
+    assert run(command, "smoke", "--model", base, *data, *options) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

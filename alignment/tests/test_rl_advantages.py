@@ -78,3 +78,8 @@ def test_a_mean_of_signed_rewards_is_no_scale():
     with pytest.raises(ValueError, match="rewards of at least 0, got -1"):
         normalize_groups(torch.tensor([1.0, -1.0]), 2, normalizer="mean")
     assert normalize_groups(torch.zeros(2), 2, normalizer="mean").tolist() == [0.0, 0.0]
+
+
+def test_the_mean_is_enlarged_by_eps():
+    advantages = normalize_groups(torch.tensor([2.0, 0.0]), 2, normalizer="mean", eps=1.0)
+    assert advantages.tolist() == [0.5, -0.5]

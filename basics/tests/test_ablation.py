@@ -1,7 +1,9 @@
 """Studies: equal budgets, paired starts, runs that survive kills, results, report and command."""
 
+import logging
 import math
 import pickle
+import re
 import shutil
 import signal
 import subprocess
@@ -35,6 +37,7 @@ from lm_basics.model_config import MLPConfig, uniform_transformer
 from lm_basics.optim import AdamWConfig
 from lm_basics.token_files import write_token_file
 from lm_basics.training import TrainingConfig
+from lm_shared import display
 from lm_shared.config import from_dict, load_config, to_dict
 from lm_shared.files import read_json
 from lm_shared.runs import read_metrics
@@ -325,6 +328,18 @@ def test_a_single_seed_is_not_tested() -> None:
 
 
 @pytest.mark.usefixtures("drawn")
+def test_a_page_shows_the_effects_there_are_beside_a_diverged_variant() -> None:
+    outcomes = [
+        _outcome(name, seed, None if loss is None else loss + seed / 100)
+        for name, loss in (("base", 3.0), ("slow", 3.5), ("wild", None))
+        for seed in range(3)
+    ]
+    results = analyze_study(_study(SLOW, WILD), outcomes, 3)
+    assert [one.effect is None for one in results.comparisons] == [False, True]
+    assert "Mean effect with its confidence interval" in study_page(results).to_html()
+
+
+@pytest.mark.usefixtures("drawn")
 def test_the_page_holds_table_curves_and_effects() -> None:
     rng = np.random.default_rng(0)
     outcomes = [
@@ -373,14 +388,24 @@ def test_models_without_norms_have_none_and_others_differ_in_their_places() -> N
 
 
 def test_the_command_runs_a_shipped_study_and_writes_its_report(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = tmp_path / "out"
+    monkeypatch.setattr(display, "LOG_INTERVAL_S", 0.0)
     small = "--d-model 24 --num-layers 1 --num-heads 2 --context-length 16 --vocab-size 300"
     arguments = f"ablate position --output {folder} --seeds 2 --steps 4 --batch-size 2 {small}"
-    with pytest.raises(SystemExit) as stopped:
+    with caplog.at_level(logging.INFO), pytest.raises(SystemExit) as stopped:
         main([*arguments.split(), "--validation-tokens", "64"])
     assert stopped.value.code == 0, capsys.readouterr().err
+    # The first of the two arms is the base, and all of its steps come before those of the others.
+    told = [one for one in caplog.messages if one.startswith("ablate position: ")]
+    assert re.fullmatch(r"ablate position: 3 of \d+, base, seed 0: loss \d\.\d{4}", told[2])
+    assert told[4] == re.sub(r"3 of (\d+),.*", r"4 of \1, base, seed 0: done", told[2])
+    assert re.match(r"ablate position: (\d+) of \1, \S+, seed 1: done", told[-1])
+    assert any(one.startswith("learning 300 tokens from the default") for one in caplog.messages)
     printed = capsys.readouterr().out
     assert "nope" in printed
     assert "2 paired seeds" in printed

@@ -71,6 +71,12 @@ def test_a_model_that_does_not_fit_says_over_how_many_devices_it_goes() -> None:
     assert f"must be spread over {huge.least_devices} devices" in text
 
 
+def test_a_batch_of_one_is_one_sequence() -> None:
+    account = account_for("gpt2-xl", find_model("gpt2-xl"), AccountConfig(device="l40s"))
+    assert account.largest_batch == 1
+    assert "hold 1 sequence." in account_page(account).to_html()
+
+
 def test_growing_models_span_10_million_to_175_billion() -> None:
     models = growing_models()
     sizes = [count_parameters(model) - model.vocab_size * model.d_model for model in models]
@@ -206,7 +212,10 @@ def test_what_does_not_fit_is_told_with_what_would_help(
 ) -> None:
     assert _run(monkeypatch, "llama3-8b", "--output", tmp_path) == 0
     printed = " ".join(capsys.readouterr().out.split())
-    assert "does not fit: weights, gradients and optimizer state alone fill 2 devices" in printed
+    assert printed.startswith(
+        "this step does not fit: weights, gradients and optimizer state alone"
+    )
+    assert "state alone fill 2 devices; times and prices below leave that out" in printed
     assert _run(monkeypatch, "gpt2-xl", "--batch-size", 9, "--output", tmp_path, "--overwrite") == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "does not fit: it needs" in printed

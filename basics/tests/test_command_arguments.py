@@ -123,6 +123,9 @@ def test_the_tokenizer_of_a_model_must_have_made_its_tokens(
 
 def test_a_model_without_a_tokenizer_says_how_to_give_one(tmp_path: Path, capsys: Capture) -> None:
     assert run("generate", "x", "--model", tmp_path) == 2
+    assert "holds no model: it has no config.json" in capsys.readouterr().err
+    write_json(tmp_path / "config.json", {})
+    assert run("generate", "x", "--model", tmp_path) == 2
     assert "holds no tokenizer.json: give a folder by --tokenizer" in capsys.readouterr().err
 
 
@@ -273,7 +276,7 @@ def test_a_long_token_is_shortened(tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "a.txt").write_text("a" * 1000 + " b")
     options = ("--output", tmp_path / "out", "--vocab-size", 300)
     assert run("train-tokenizer", tmp_path / "a.txt", *options) == 0
-    assert f"the longest token is b'{'a' * 40}' … " in capsys.readouterr().out
+    assert f"the longest token is '{'a' * 40}' … " in capsys.readouterr().out
 
 
 def test_a_resumed_training_tells_how_much_of_it_is_new(
@@ -329,6 +332,55 @@ def test_speed_is_told_where_there_is_enough_to_time(
 
 
 @pytest.mark.parametrize(
+    ("command", "page", "mistake"),
+    [
+        (("account", "gpt2-small"), "runs/account/account.html", ("--mfu", 2)),
+        (
+            ("compare-tokenizers", "{text}", "--vocab-sizes", 260),
+            "runs/tokenizers/comparison.png",
+            ("--tokenizer", "absent"),
+        ),
+        (
+            ("tokenizer-report", "{text}", "--tokenizer", "{tokenizer}"),
+            "runs/tokenizer-report/report.html",
+            ("--against", "absent"),
+        ),
+        (("report", "{run}"), "runs/report/report.html", ("absent",)),
+    ],
+    ids=lambda one: one[0] if isinstance(one, tuple) else "",
+)
+def test_a_second_look_takes_the_place_of_the_first(
+    command: tuple[object, ...],
+    page: str,
+    mistake: tuple[object, ...],
+    text: Path,
+    tokenizer: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Capture,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_json(tmp_path / "run" / "config.json", {})
+    places = {"text": text, "tokenizer": tokenizer, "run": tmp_path / "run"}
+    words = [str(one).format(**places) for one in command]
+    assert run(*words) == 0
+    (tmp_path / page).write_text("earlier")
+    assert run(*words) == 0
+    assert (tmp_path / page).read_bytes() != b"earlier"
+    # A folder that somebody named keeps what it has; what is wrong elsewhere is told before.
+    named = (tmp_path / page).parent.rename(tmp_path / "named")
+    capsys.readouterr()
+    assert run(*words, "--output", named) == 2
+    assert "already: --overwrite replaces it" in capsys.readouterr().err
+    assert run(*words, *mistake, "--output", named) == 2
+    assert "already" not in capsys.readouterr().err
+    (tmp_path / page).parent.mkdir()
+    (tmp_path / page).with_name("thesis.tex").write_text("years of work")
+    assert run(*words) == 2
+    assert "holds thesis.tex" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("command", "is_file"),
     [
         (("train-tokenizer", "{text}"), False),
@@ -339,7 +391,7 @@ def test_speed_is_told_where_there_is_enough_to_time(
         (("account", "gpt2-small"), False),
         (("train", "tiny", "--tokens", "{tokens}"), False),
         (("ablate", "norm"), False),
-        (("report", "absent"), False),
+        (("report", "{run}"), False),
         (("leaderboard", "laptop"), False),
     ],
     ids=lambda one: one[0] if isinstance(one, tuple) else "",
@@ -353,6 +405,8 @@ def test_other_work_is_never_replaced(
     capsys: Capture,
 ) -> None:
     places = {"text": text, "tokenizer": tokenizer, "tokens": tmp_path / "train.bin"}
+    places["run"] = tmp_path / "run"
+    write_json(places["run"] / "config.json", {})
     encode = ("encode", text, "--tokenizer", tokenizer, "--output", places["tokens"])
     assert run(*encode) == 0
     words = [str(one).format(**places) for one in command]

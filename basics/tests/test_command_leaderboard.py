@@ -1,9 +1,12 @@
 """``basics leaderboard`` as people use it: enter, verify, export, make the table."""
 
+import io
+import logging
 import os
 import shutil
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from basics.tests.division_folder import write_data
 from lm_basics.commands.leaderboard import BEST_RECIPES
 from lm_basics.commands.main import main
 from lm_basics.leaderboard import DIVISIONS, export_entry
+from lm_shared import display
 from lm_shared.files import read_json
 from lm_shared.leaderboard import rules
 from lm_shared.leaderboard.table import BEGIN, END
@@ -53,13 +57,26 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     about = ("--name", "tiny", "--authors", "nobody", "--description", "as small as it gets")
     options += ["--vocab-size", 257, "--no-compile"]
     arguments = ("--output", folder / "entry", "--data", folder / "data", *about, *options)
-    assert run("laptop", *arguments) == 0
+    with redirect_stdout(io.StringIO()) as told:
+        assert run("laptop", *arguments) == 0
+    assert told.getvalue().endswith(f"verify {folder / 'entry'} --data {folder / 'data'}\n")
     return folder
 
 
-def test_entry_is_verified(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+def test_entry_is_verified(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Capture,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     monkeypatch.setattr(rules, "SPEED_TOLERANCE", 30)
-    assert run("verify", folder / "entry", "--data", folder / "data", "--steps", 1) == 0
+    monkeypatch.setattr(display, "LOG_INTERVAL_S", 0.0)
+    with caplog.at_level(logging.INFO):
+        assert run("verify", folder / "entry", "--data", folder / "data", "--steps", 1) == 0
+    assert {"checking data", "checking score", "checking replay"} <= {*caplog.messages}
+    assert "replaying: 8 of 8, loss " in caplog.text
+    # That would be of a folder that goes away.
+    assert "the same command goes on" not in caplog.text
     assert "keeps every rule" in capsys.readouterr().out
     assert read_json(folder / "entry" / "verification.json")["checks"]
 
@@ -112,6 +129,7 @@ def test_exported_project_makes_the_entry_again(folder: Path, tmp_path: Path) ->
     first, again = (
         read_json(path / "submission.json") for path in (folder / "entry", project / "entry")
     )
+    assert "scoring the model on " in done.stderr
     assert again["score"] == first["score"]
     assert again["name"] == "tiny"
     weights = "model/model.safetensors"
@@ -156,7 +174,7 @@ def test_bad_input_is_one_clear_line(folder: Path, tmp_path: Path, capsys: Captu
     assert run("openwebtext", "--output", tmp_path / "a", "--data", folder / "data") == 2
     assert "asks for 32,000" in capsys.readouterr().err
     assert run("verify", tmp_path) == 2
-    assert "is no entry" in capsys.readouterr().err
+    assert "expected an entry in" in capsys.readouterr().err
     assert run("verify", folder / "entry", "--data", folder / "data", "--steps", 0) == 2
     assert "--steps must be at least 1, got 0" in capsys.readouterr().err
     assert run("laptop", "--output", tmp_path / "a", "--data", folder / "data") == 2

@@ -1,9 +1,11 @@
 """What ``basics train`` shows, and its second places for metrics."""
 
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,13 +22,15 @@ from lm_basics.commands.training_watch import (
 from lm_basics.training.progress import ProgressNumbers
 from lm_basics.training.run_loop import RunPlan, open_run
 from lm_basics.training.samples import Sample
+from lm_shared.files import write_json
 
 Capture = pytest.CaptureFixture[str]
 NUMBERS = ProgressNumbers(
     step=30,
     steps=1_000,
     tokens=61_440,
-    loss=3.25,
+    loss=3.5,
+    mean_loss=3.25,
     bits_per_byte=1.5,
     tokens_per_s=12_345.6,
     mfu=0.25,
@@ -39,15 +43,16 @@ NUMBERS = ProgressNumbers(
 
 def test_the_log_line_tells_everything_that_is_known() -> None:
     assert describe_progress(NUMBERS) == (
-        "train: 30 of 1,000 steps, loss 3.2500 nats per token, bits per byte 1.5000, speed 12,346 "
-        "tokens/s, MFU 25.0%, validation val_loss 3.5000 at step 20, 1:02:03 left"
+        "train: 30 of 1,000 steps, loss 3.5000 nats per token, mean of about 20 steps 3.2500 "
+        "(1.5000 bits per byte), speed 12,346 tokens/s, MFU 25.0%, validation val_loss 3.5000 "
+        "at step 20, 1:02:03 left"
     )
     unknown = replace(
         NUMBERS, bits_per_byte=None, mfu=None, remaining_s=None, validated_at=None, validation={}
     )
     assert describe_progress(unknown) == (
-        "train: 30 of 1,000 steps, loss 3.2500 nats per token, speed 12,346 tokens/s, time left "
-        "unknown"
+        "train: 30 of 1,000 steps, loss 3.5000 nats per token, mean of about 20 steps 3.2500, "
+        "speed 12,346 tokens/s, time left unknown"
     )
 
 
@@ -139,3 +144,32 @@ def test_tensorboard_shows_all_numbers_of_a_step_after_which_something_failed(
             )
     assert not failing
     assert shown == {step: {"loss": 4.0 - step, "val_loss": 1.0} for step in (1, 2, 3)}
+
+
+def test_a_resumed_run_goes_on_under_its_name_at_weights_and_biases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[dict[str, Any]] = []
+
+    class WeightsAndBiases:
+        def log(self, values: Mapping[str, Any], step: int) -> None:
+            opened[-1][f"step {step}"] = values
+
+        def finish(self) -> None:
+            opened[-1]["is_finished"] = True
+
+    def init(**about: Any) -> WeightsAndBiases:
+        opened.append(about)
+        return WeightsAndBiases()
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
+    monkeypatch.setattr(training_watch, "require_sink", lambda _: None)
+    write_json(tmp_path / "config.json", {"seed": 3})
+    for step in (1, 2):
+        (sink,) = chosen_sinks(tmp_path, tensorboard=False, wandb="project")
+        sink.write(step, {"loss": 0.5})
+        sink.close()
+    first, second = opened
+    assert (first["project"], first["config"], first["mode"]) == ("project", {"seed": 3}, "online")
+    assert (first["step 1"], first["is_finished"]) == ({"loss": 0.5}, True)
+    assert first["id"] == second["id"]

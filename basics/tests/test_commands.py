@@ -1,6 +1,8 @@
 """The command line, from a text file to generated text."""
 
 import logging
+import re
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -31,7 +33,9 @@ def _run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
 
 def _duration(printed: str) -> list[str]:
     """Return the number and the unit that ``basics train`` prints for the seconds of its run."""
-    return printed.partition(" with validations")[0].split()[-2:]
+    found = re.search(r"tokens, ([\d.]+) (s)", printed)
+    assert found is not None
+    return [*found.groups()]
 
 
 def test_from_text_to_text(
@@ -100,7 +104,7 @@ def test_files_of_different_tokenizers_are_refused(
 
 def _press_ctrl_c(record: logging.LogRecord) -> bool:
     """Interrupt this process when it tells that something has been done."""
-    if record.levelno == logging.INFO and not record.getMessage().startswith("MB encoded: 0 "):
+    if record.levelno == logging.INFO and not record.getMessage().startswith("encoding: 0 "):
         signal.raise_signal(signal.SIGINT)
     return True
 
@@ -205,14 +209,14 @@ def test_long_work_tells_how_far_it_is(
 ) -> None:
     monkeypatch.setattr(display, "LOG_INTERVAL_S", 0.0)
     text = tmp_path / "a.txt"
-    text.write_text("to be " * 100_000)
+    text.write_text("to be " * 2_000)
     with caplog.at_level(logging.INFO):
         encode = ("encode", text, "--tokenizer", tokenizer, "--output", tmp_path / "tokens.bin")
         assert _run(monkeypatch, *encode) == 0
         train = ("train-tokenizer", text, "--output", tmp_path / "other", "--vocab-size", 260)
         assert _run(monkeypatch, *train) == 0
-    assert "MB encoded: 0.6 of 0.6" in caplog.messages
-    assert "MB counted: 0.6 of 0.6" in caplog.messages
+    assert "encoding: 12.0 kB of 12.0 kB" in caplog.messages
+    assert "counting: 12.0 kB of 12.0 kB" in caplog.messages
 
 
 def test_ctrl_c_ends_training_without_a_trace(
@@ -247,3 +251,60 @@ def test_encoding_goes_on_after_ctrl_c(
     encode_documents(Tokenizer.from_folder(tokenizer), [text.read_text()], tmp_path / "whole.bin")
     assert output.read_bytes() == (tmp_path / "whole.bin").read_bytes()
     assert not journal.parent.exists()
+
+
+def _offered(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Return the command that is offered next, or nothing."""
+    line = capsys.readouterr().out.splitlines()[-1]
+    words = shlex.split(line)
+    return words[4:] if words[:3] == ["next:", "uv", "run"] else []
+
+
+def test_what_is_offered_next_works_as_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("corpus", "held_out"):
+        pq.write_table(pa.table({"body": ["Cats sat on mats. " * 99] * 2}), f"{name}.parquet")
+    small = ("--text-column", "body", "--vocab-size", 280)
+    assert _run(monkeypatch, "train-tokenizer", "corpus.parquet", *small) == 0
+    encode = _offered(capsys)
+    assert _run(monkeypatch, *encode) == 0
+    train = _offered(capsys)
+    assert " ".join(train) == "train tiny --tokens runs/tokens.bin --tokenizer runs/tokenizer"
+    # A name that is taken would be refused.
+    assert _run(monkeypatch, *train, "--steps", 2) == 0
+    generate = _offered(capsys)
+    assert generate == ["generate", "Cats sat", "--model", "runs/train-tiny"]
+    assert _run(monkeypatch, *generate, "--max-new-tokens", 2) == 0
+    held_out = [one.replace("corpus", "held_out") for one in encode]
+    assert _run(monkeypatch, *held_out, "--output", "runs/measured.bin") == 0
+    assert _offered(capsys) == []
+    both = ["--tokens", "runs/tokens.bin", "--validation", "runs/measured.bin"]
+    free = ["--tokenizer", "runs/tokenizer", "--output", "runs/train-tiny-2"]
+    assert _run(monkeypatch, "ngram", *both, "--orders", 1) == 0
+    again = _offered(capsys)
+    assert again == ["train", "tiny", *both, *free]
+    assert _run(monkeypatch, *again, "--steps", 2) == 0
+    compare = ("compare-tokenizers", "corpus.parquet", "--text-column", "body")
+    assert _run(monkeypatch, *compare, "--vocab-sizes", 260) == 0
+    free = ["--output", "runs/tokens-2.bin", "--text-column", "body"]
+    assert _offered(capsys) == [*encode[:4], *free]
+
+
+def test_nothing_is_offered_that_cannot_begin(
+    tmp_path: Path,
+    tokenizer: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "a.txt").write_text("to be " * 99)
+    encode = ("encode", tmp_path / "a.txt", "--tokenizer", tokenizer, "--output")
+    assert _run(monkeypatch, *encode, tmp_path / "validation.bin") == 0
+    assert _offered(capsys) == []
+    (tmp_path / "b.txt").write_text("to be")
+    assert _run(monkeypatch, encode[0], tmp_path / "b.txt", *encode[2:], tmp_path / "b.bin") == 0
+    assert _offered(capsys) == []
+    train = ("train-tokenizer", tmp_path / "a.txt", "--output", tmp_path / "x", "--vocab-size", 260)
+    assert _run(monkeypatch, *train, "--special-tokens", "<a>") == 0
+    assert _offered(capsys) == []

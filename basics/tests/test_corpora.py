@@ -81,7 +81,7 @@ def test_progress_is_told_of_files_and_of_texts(hub: FakeHub, tmp_path: Path) ->
     size = len(hub.files["stanford-cs336/owt-sample/owt_train.txt.gz"])
     assert told[0] == ("owt_train.txt.gz", 0, size)
     assert ("owt_train.txt.gz", size, size) in told
-    assert ("owt_train.txt", size, size) in told
+    assert ("unpacking owt_train.txt", size, size) in told
 
 
 def test_errors_and_breaks_that_pass_are_waited_out(hub: FakeHub, tmp_path: Path) -> None:

@@ -137,12 +137,8 @@ def test_a_prompt_longer_than_the_context_is_told(
     code, printed, _ = _run(capsys, prompt, "--model", model, "--max-new-tokens", 3)
     assert code == 0
     assert len(printed) == 84
-    assert (
-        caplog.messages.count(
-            "The text is longer than the context: only its last 64 tokens are seen."
-        )
-        == 1
-    )
+    told = [one for one in caplog.messages if one.startswith("Of the prompt's 80 tokens ")]
+    assert told == ["Of the prompt's 80 tokens the last 64 count."]
 
 
 def test_log_lines_stand_behind_a_text(
@@ -153,7 +149,7 @@ def test_log_lines_stand_behind_a_text(
     _, printed, _ = _run(capsys, "ab" * 40, "--model", model, "--max-new-tokens", 3)
     text, rest = printed.split("\n", 1)
     assert len(text) == 83
-    assert "longer than the context" in rest
+    assert "Of the prompt's 80 tokens" in rest
     assert len(logging.getLogger().handlers) > 0
 
 

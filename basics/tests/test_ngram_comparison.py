@@ -79,8 +79,9 @@ def test_the_command_shows_what_it_writes(
         assert f"{line['bits_per_token']:.4f}" in printed
         assert f"{line['bits_per_byte']:.4f}" in printed
     assert f"{held_out.num_tokens:,} tokens predicted" in printed
-    then = f"train tiny --tokens {training.path} --validation {held_out.path}"
-    assert printed.endswith(f"wrote {output}\nnext: uv run basics {then}\n")
+    assert "stupid backoff gives no probabilities: its scores are divided by their sum" in printed
+    # Without a tokenizer nothing could be generated.
+    assert printed.endswith(f"wrote {output}\n")
     # The bytes of the training text were never told: there are none to divide by.
     with pytest.raises(SystemExit):
         main([*command[:4], str(training.path), "--orders", "1"])

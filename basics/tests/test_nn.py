@@ -175,6 +175,13 @@ def test_rope_keeps_its_angles_in_a_model_of_low_precision() -> None:
     assert rope(torch.randn(3, 16, dtype=torch.bfloat16)).dtype == torch.bfloat16
 
 
+def test_rope_computes_nothing_while_it_stays_on_meta() -> None:
+    rope = RotaryPositionalEmbedding(10_000.0, 16, 200)
+    cos = rope.cos.clone()
+    assert rope.to("meta").to(torch.bfloat16).cos.is_meta
+    assert torch.equal(rope.to_empty(device="cpu").cos, cos)
+
+
 def test_rope_refuses_an_odd_width() -> None:
     with pytest.raises(ValueError, match="d_k=5 must be even"):
         RotaryPositionalEmbedding(10_000.0, 5, 8)

@@ -157,6 +157,13 @@ def test_an_unfinished_run_is_shown_as_far_as_it_came(tmp_path: Path) -> None:
     assert "run is unfinished: 7 of 20 steps are recorded." in page_of(folder)
 
 
+@pytest.mark.usefixtures("drawn")
+def test_a_run_without_a_validation_has_its_curves(tmp_path: Path) -> None:
+    page = page_of(make_run(tmp_path / "run", killed_at=3))
+    assert page.count("<svg") == 4
+    assert "No run tells" not in page
+
+
 def test_damaged_lines_are_left_out_and_counted(finished: Path, tmp_path: Path) -> None:
     folder = copytree(finished, tmp_path / "run")
     path = folder / "metrics.jsonl"

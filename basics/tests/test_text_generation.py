@@ -86,15 +86,15 @@ def test_tokens_are_those_of_plain_decoding_beyond_the_context_too(prompt_length
         assert list(stream_tokens(model, prompt, sampling, occurrence=occurrence)) == plain
 
 
-def test_a_text_beyond_the_context_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_prompt_beyond_the_context_is_told_and_no_text_that_outgrows_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     model = TransformerLM(_config(8))
     with caplog.at_level(logging.WARNING):
-        # The eighth token is predicted from seven, and the ninth from eight.
-        list(stream_tokens(model, [1, 2, 3], replace(GREEDY, max_new_tokens=6)))
+        assert len(list(stream_tokens(model, [1] * 8, GREEDY))) > 8
         assert caplog.messages == []
-        list(stream_tokens(model, [1, 2, 3], GREEDY))
-    message = "The text is longer than the context: only its last 8 tokens are seen."
-    assert caplog.messages == [message]
+        list(stream_tokens(model, [1] * 9, GREEDY))
+    assert caplog.messages == ["Of the prompt's 9 tokens the last 8 count."]
 
 
 def _draw_from(probabilities: list[float], config: SamplingConfig) -> torch.Tensor:

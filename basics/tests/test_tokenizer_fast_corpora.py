@@ -171,6 +171,18 @@ def test_progress_is_reported_to_the_end(corpus: Path, monkeypatch: pytest.Monke
     assert ("merging", 1000, 1100) in reports
 
 
+def test_the_text_of_parquet_has_no_known_size(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": ["to be " * 50_000]}), path, compression="zstd")
+    reports: list[tuple[str, int, int]] = []
+    train_bpe(path, 260, [], report=lambda *args: reports.append(args))
+    assert ("counting", 300_000, 0) in reports
+    train_bpe(path, 260, [], max_bytes=50, report=lambda *args: reports.append(args))
+    assert ("counting", 50, 50) in reports
+    train_bpe_from_texts(["to be"], 260, [], report=lambda *args: reports.append(args))
+    assert ("counting", 5, 0) in reports
+
+
 def test_parquet_text_that_is_not_utf8_is_refused_or_replaced(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     texts = pa.array([b"ab", b"\xff"], type=pa.binary()).view(pa.string())

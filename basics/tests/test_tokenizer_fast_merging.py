@@ -211,6 +211,17 @@ def test_long_words_have_the_ids_of_plain_python_around_every_border(
         assert fast.encode(word) == plain.encode(word)
 
 
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("length", [1_500, 2_047, 5_000, 8_193])
+def test_tokens_longer_than_a_window_give_the_plain_ids(length: int) -> None:
+    doubled = [b"a" * (1 << power) for power in range(12)]
+    tokens = [*(bytes([byte]) for byte in range(256)), *doubled[1:], b"ba"]
+    merges = [*((half, half) for half in doubled[:-1]), (b"b", b"a")]
+    fast, plain = make_pair(dict(enumerate(tokens)), merges)
+    for word in ("a" * length, f"{'a' * 700}b{'a' * length}bb"):
+        assert fast.encode(word) == plain.encode(word)
+
+
 def test_million_letters_are_one_word(pair: Pair) -> None:
     # With n^2 steps this would take hours.
     fast, _ = pair

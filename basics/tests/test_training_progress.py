@@ -17,20 +17,23 @@ def report(step: int, loss: float, **values: Any) -> StepReport:
     return StepReport(step=step, steps=10, loss=loss, tokens=100 * step, **defaults | values)
 
 
-def test_the_smoothed_loss_starts_at_the_first_and_follows_slowly() -> None:
+def test_the_mean_loss_starts_at_the_first_and_follows_slowly() -> None:
     progress = TrainingProgress(flops_per_token=1.0)
-    assert progress.add(report(1, 4.0)).loss == pytest.approx(4.0)
+    assert progress.add(report(1, 4.0)).mean_loss == pytest.approx(4.0)
     # Weights 0.05 * 0.95 and 0.05, divided by their sum.
-    assert progress.add(report(2, 2.0)).loss == pytest.approx((0.95 * 4 + 2) / 1.95)
+    numbers = progress.add(report(2, 2.0))
+    assert numbers.loss == 2.0
+    assert numbers.mean_loss == pytest.approx((0.95 * 4 + 2) / 1.95)
     constant = TrainingProgress(flops_per_token=1.0)
-    assert all(constant.add(report(i, 3.0)).loss == pytest.approx(3.0) for i in range(1, 9))
+    assert all(constant.add(report(i, 3.0)).mean_loss == pytest.approx(3.0) for i in range(1, 9))
 
 
 def test_a_step_without_a_finite_loss_is_left_out_of_the_mean() -> None:
     progress = TrainingProgress(flops_per_token=1.0)
-    assert math.isnan(progress.add(report(1, math.nan)).loss)
-    losses = [progress.add(report(2 + i, one)).loss for i, one in enumerate((3.0, math.inf, 3.0))]
-    assert losses == pytest.approx([3.0, 3.0, 3.0])
+    assert math.isnan(progress.add(report(1, math.nan)).mean_loss)
+    losses = (3.0, math.inf, 3.0)
+    means = [progress.add(report(2 + i, one)).mean_loss for i, one in enumerate(losses)]
+    assert means == pytest.approx([3.0, 3.0, 3.0])
 
 
 def test_the_time_left_is_what_the_remaining_tokens_take() -> None:

@@ -1,8 +1,13 @@
+import logging
+import re
+
 import pytest
+from rich.filesize import decimal
 
 from lm_data.commands.main import main
 from lm_data.pipeline.receipts import read_receipt
 from lm_data.sample_crawl.pages import SampleCrawlConfig, read_truth
+from lm_shared import display
 from lm_shared.config import load_config
 
 
@@ -12,7 +17,9 @@ def run(*arguments):
     return stopped.value.code
 
 
-def test_crawl_curate_and_inspect_work_on_the_command_line(tmp_path, capsys):
+def test_crawl_curate_and_inspect_work_on_the_command_line(tmp_path, capsys, caplog, monkeypatch):
+    monkeypatch.setattr(display, "LOG_INTERVAL_S", 0.0)
+    caplog.set_level(logging.INFO)
     crawl, documents = tmp_path / "crawl", tmp_path / "documents"
     options = ("--num-messages", 6, "--num-modules", 1, "--num-foreign-pages", 2)
     assert run("sample-crawl", "smoke", *options, "--output", crawl) == 0
@@ -21,7 +28,13 @@ def test_crawl_curate_and_inspect_work_on_the_command_line(tmp_path, capsys):
     assert load_config(SampleCrawlConfig, crawl / "config.json").num_messages == 6
     assert run("curate", "english", "--crawl", crawl, "--output", documents) == 0
     assert read_receipt(documents).documents_kept >= 6
-    assert "documents in" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "documents in" in printed
+    assert re.search(r"\nmasked: emails \d+, ip addresses \d+, phone numbers \d+; boil", printed)
+    assert {"rendering: 1 of 1", "writing: 2 of 2"} <= {*caplog.messages}
+    size = decimal(sum(path.stat().st_size for path in crawl.glob("*.gz")))
+    for name in ("extracting", "counting lines", "removing lines", "writing"):
+        assert f"{name}: {size} of {size}" in caplog.messages
     assert run("inspect", "--documents", documents, "--truth", crawl / "truth.jsonl") == 0
     output = capsys.readouterr().out
     assert "recall 1.0000" in output

@@ -95,6 +95,20 @@ def test_split_parts_have_the_sizes_of_the_receipt(corpus):
     assert 0.02 < share < 0.12
 
 
+def test_progress_is_told_within_a_file_and_to_the_end(sample, tmp_path):
+    size, told = (
+        sum(sample.folder.joinpath(path).stat().st_size for path in sample.receipt.paths),
+        [],
+    )
+    curate(sample.folder, tmp_path / "out", CurateConfig(), report=lambda *one: told.append(one))
+    extracting = [done for name, done, total in told if (name, total) == ("extracting", size)]
+    assert extracting == sorted(extracting)
+    assert extracting[0] == 0
+    assert extracting[-1] == size
+    assert len(extracting) > 20
+    assert told[-1] == ("writing", size, size)
+
+
 def test_exact_duplicates_across_files_are_kept_once(crawl, tmp_path):
     receipt = curate(crawl, tmp_path / "out", CurateConfig(), executor=SerialExecutor())
     assert receipt.dropped["exact_duplicates"] == {"same_text": 2}
@@ -166,7 +180,9 @@ def test_empty_crawl_is_refused_and_leaves_the_old_corpus(crawl, tmp_path):
     curate(crawl, tmp_path / "out", CurateConfig())
     before = hash_files([tmp_path / "out"])
     write_warc(tmp_path / "empty.warc.gz", [], file_date="2026-01-01T00:00:00Z")
-    with pytest.raises(ValueError, match="the crawl is empty: no response in 1 files"):
+    with pytest.raises(
+        ValueError, match="the crawl is empty: no response in its files \\(records 1\\)"
+    ):
         curate(tmp_path / "empty.warc.gz", tmp_path / "out", CurateConfig())
     assert hash_files([tmp_path / "out"]) == before
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
@@ -174,7 +190,7 @@ def test_empty_crawl_is_refused_and_leaves_the_old_corpus(crawl, tmp_path):
 
 def test_nothing_kept_is_refused_with_the_reasons(crawl, tmp_path):
     config = replace(CurateConfig(), language=LanguageConfig(languages=("fr",)))
-    with pytest.raises(ValueError, match=r"0 documents were kept.*language: other_language \(12\)"):
+    with pytest.raises(ValueError, match=r"kept: 0, .*language: other_language \(12\)"):
         curate(crawl, tmp_path / "out", config)
     with pytest.raises(FileNotFoundError, match="no crawl at"):
         curate(tmp_path / "nowhere", tmp_path / "out", CurateConfig())

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from lm_scaling.commands.laws import read_candidates
 from lm_scaling.commands.main import main
@@ -252,6 +253,12 @@ def test_a_sweep_leaves_other_folders_alone(run, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+def test_a_device_that_is_not_there_leaves_no_trace(run, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert run("sweep", "--device", "cuda", "--output", tmp_path / "sweep") == 2
+    assert not (tmp_path / "sweep").exists()
+
+
 def test_two_sweeps_do_not_share_a_folder(run, tmp_path: Path, capsys) -> None:
     folder = tmp_path / "sweep"
     with lock_folder(folder):
@@ -313,3 +320,9 @@ def test_another_sweep_measures_its_losses_itself(
     assert run(*words, *few, "--output", folder) == 0
     assert read_points(folder / "points.json") == read_points(fresh / "points.json")
     assert all(table.exists() for table in tables)
+
+
+def test_a_sweep_too_small_for_a_law_offers_none(run, tmp_path: Path, capsys) -> None:
+    options = ("--budgets", 2e7, "--vocab-size", 300, "--batch-size", 2, "--d-models", 8)
+    assert run("sweep", *options, "--validation-tokens", 200, "--output", tmp_path / "sweep") == 0
+    assert "next:" not in capsys.readouterr().out

@@ -3,9 +3,10 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any
 
 import pytest
@@ -14,6 +15,7 @@ import tyro
 from lm_shared.command_line import SPIN_COUNT, load_command, run_command
 from lm_shared.command_options import (
     Positional,
+    There,
     _take_recipe,
     name_options,
     suggest,
@@ -33,6 +35,16 @@ from shared.tests.toy_commands import (
     train,
     train_by_recipe,
 )
+
+Capture = pytest.CaptureFixture[str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Paths:
+    """A path inside of a group."""
+
+    table: Annotated[Path | None, There()] = None
+    """A table."""
 
 
 @pytest.fixture(autouse=True)
@@ -218,7 +230,16 @@ def test_a_defect_keeps_its_traceback() -> None:
         (["bound", "--share", "0"], "toy: error: --share must be more than 0, got 0.0\n"),
         (["bound", "--share", "nan"], "toy: error: --share must be more than 0, got nan\n"),
         (["bound", "--width", "0"], "toy: error: --width must be at least 1, got 0\n"),
-        (["train", "tiny", "--steps", "many"], "many"),
+        (
+            ["train", "tiny", "--steps", "many"],
+            "toy: error: --steps: expected a whole number, got 'many'\n",
+        ),
+        (["train", "tiny", "--optimizer.lr", "x"], "lr: expected a number, got 'x'\n"),
+        (["bound", "--share", "x"], "toy: error: --share: expected a number, got 'x'\n"),
+        (["bound", "--share"], "toy: error: --share: expected a number, got nothing\n"),
+        (["paint", "redd"], "toy: error: no color 'redd': did you mean red?\n"),
+        (["paint", "red", "--coats", "no"], "toy: error: no coats 'no': there are one, two\n"),
+        (["paint"], "required"),
         (["train", "tiny", "--steps", "0"], "toy: error: --steps must be positive, got 0\n"),
         (["train", "tiny", "--batch-size", "0"], "error: --batch-size must be positive, got 0\n"),
         (["train", "--steps", "5", "tinny"], "error: no recipe 'tinny': did you mean tiny?\n"),
@@ -247,7 +268,7 @@ def test_help_names_commands_recipes_and_fields(capsys: pytest.CaptureFixture[st
     assert all(word in listed for word in ("A toy.", "Train a model.", "Show a file."))
     for arguments, words in (
         (["train", "--help"], ["Train a model.", "Seconds on a CPU.", "--folder"]),
-        (["study", "--help"], ["without one it is small"]),
+        (["study", "--help"], ["one study by its name, behind toy study; without one it is small"]),
         (["train", "tiny", "--help"], ["--optimizer.lr", "Peak learning rate.", "--folder"]),
     ):
         with pytest.raises(SystemExit) as caught:
@@ -308,6 +329,42 @@ def test_what_the_environment_says_about_waiting_wins(
         monkeypatch.setenv(name, value)
     assert run("only") == 0
     assert os.environ.get("GOMP_SPINCOUNT") == spins
+
+
+@pytest.mark.parametrize(
+    "words", [["absent"], ["--more", "absent", "there"], ["there", "--inner.table", "absent"]]
+)
+def test_a_path_that_leads_nowhere_is_told_before_the_work(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    def look(
+        path: Annotated[Path, There()],
+        /,
+        *,
+        more: Annotated[Path | None, There()] = None,
+        inner: Paths = Paths(),
+    ) -> None:
+        """Show."""
+        seen.append(path)
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").touch()
+    assert run_command("toy", look, words) == 2
+    assert capsys.readouterr().err == "toy: error: No such file or directory: absent\n"
+    assert seen == []
+    assert run_command("toy", look, ["there", "--more", "there"]) == 0
+
+
+def test_an_interrupt_while_the_parser_is_loaded_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    class Interrupted(ModuleType):
+        def __getattr__(self, name: str) -> object:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "lm_shared.command_options", Interrupted("options"))
+    assert run("show") == 130
+    assert capsys.readouterr().err == "toy: interrupted\n"
 
 
 @pytest.mark.parametrize("name", ["--weird.txt", "--path", "-x"])

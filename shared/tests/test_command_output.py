@@ -23,6 +23,13 @@ sys.exit(run_command("toy", talk))
 """
 
 
+def test_the_end_does_not_look_for_garbage() -> None:
+    # What is registered first is called last.
+    script = "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count() > 1000))"
+    talk = CHATTY.replace("100_000", "0")
+    assert run_python(["-c", script + talk]).stdout == "True\n"
+
+
 @pytest.mark.parametrize("arguments", ["--how print", "--how rich", "--help"])
 def test_a_pipe_that_nobody_reads_is_no_error(arguments: str, tmp_path: Path) -> None:
     (tmp_path / "chatty.py").write_text(CHATTY)

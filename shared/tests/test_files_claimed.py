@@ -39,6 +39,15 @@ def test_nothing_is_replaced_unasked(tmp_path: Path) -> None:
     assert claim_folder(folder, "a model", markers=["config.json"], overwrite=True) == folder
 
 
+def test_what_is_there_by_default_is_replaced_unasked(tmp_path: Path) -> None:
+    write_text(tmp_path / "look" / "report.html", "earlier")
+    look: dict[str, Any] = {"parts": ["report.html"], "default": tmp_path / "look"}
+    assert claim_folder(tmp_path / "look", "a report", **look) == tmp_path / "look"
+    write_text(tmp_path / "look" / "thesis.tex", "work")
+    with pytest.raises(ValueError, match=r"holds thesis\.tex and is not a report"):
+        claim_folder(tmp_path / "look", "a report", **look)
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_something_else_is_never_replaced(tmp_path: Path, overwrite: bool) -> None:
     folder, file = tmp_path / "folder", tmp_path / "file"

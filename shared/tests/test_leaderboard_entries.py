@@ -47,7 +47,7 @@ def make_entry(folder, *, score=1.0, passed=None, **changes):
         "wall_s": 299.6,
         "hardware": LAPTOP,
         "device": "cpu",
-        "num_threads": 2,
+        "num_threads": 1,
         "versions": {},
         "commit": None,
         "data": {},
@@ -83,7 +83,7 @@ def test_verified_entries_come_first_from_best_to_worst_and_the_disqualified_las
     assert [row[0] for row in cells] == ["1", "2", "-", "-", "-"]
     verdicts = ["yes", "yes, 1 open", "no", "no", "disqualified: rule 1"]
     assert [row[6] for row in cells] == verdicts
-    assert cells[3][1:6] == ["b", "1.1000", "300 s", "2 cores, Abacus 9", "2026-01-31"]
+    assert cells[3][1:6] == ["b", "1.1000", "300 s", "1 core, Abacus 9", "2026-01-31"]
 
 
 def test_where_higher_is_better_the_highest_score_leads(tmp_path):
@@ -145,7 +145,9 @@ def test_changed_missing_and_own_files(tmp_path):
 
 
 def test_folder_without_submission_and_damaged_ones(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"is no entry: it has no submission\.json"):
+    with pytest.raises(
+        FileNotFoundError, match=r"expected an entry in .*: it has no submission\.json"
+    ):
         read_entry(tmp_path)
     folder = make_entry(tmp_path / "a", passed=[True])
     (folder / VERIFICATION_NAME).write_text("{}")
@@ -154,4 +156,4 @@ def test_folder_without_submission_and_damaged_ones(tmp_path):
     entries, (problem, other) = find_entries(tmp_path)
     assert [one.folder.name for one in entries] == ["b"]
     assert "verification.json" in problem
-    assert "c is no entry: it has no submission.json" in other
+    assert "c: it has no submission.json" in other

@@ -77,6 +77,12 @@ def test_a_dead_worker_is_named(how: signal.Signals, said: str) -> None:
         list(pool.map(partial(_die, how=how), range(4)))
 
 
+def test_those_that_the_pool_ended_are_not_named() -> None:
+    with pytest.raises(WorkerDiedError) as caught, ProcessPool(3) as pool:
+        list(pool.map(partial(_die, how=signal.SIGKILL), range(6)))
+    assert str(caught.value).count("process ") == 1
+
+
 def test_an_end_that_is_written_down_late_is_waited_for() -> None:
     class Late:
         pid = 7

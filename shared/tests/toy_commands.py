@@ -5,7 +5,7 @@ import importlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pytest
 import tyro
@@ -14,6 +14,7 @@ from lm_shared.command_line import run_unit
 from lm_shared.command_options import (
     Above,
     Least,
+    Positional,
     with_recipes,
 )
 from lm_shared.processes import WorkerDiedError
@@ -110,6 +111,13 @@ def bound(
     seen.append((inner.width, counts, share))
 
 
+def paint(
+    color: Positional[Literal["red", "blue"]], *, coats: Literal["one", "two"] = "one"
+) -> None:
+    """Paint."""
+    seen.append((color, coats))
+
+
 def need_extra() -> None:
     """Need a package that is not there."""
     try:
@@ -131,6 +139,7 @@ COMMANDS = {
     "only": ("commands:only_one", "Train the one model that there is."),
     "show": ("commands:show", "Show a file."),
     "bound": ("commands:bound", "Take numbers with bounds."),
+    "paint": ("commands:paint", "Paint."),
     "fail": ("commands:fail", "Fail in one of several ways."),
     "bare": ("commands:need_extra", "Need an extra."),
     "unlisted": ("extra:run", "Need an extra at once."),

@@ -84,7 +84,8 @@ def test_a_run_stands_for_its_model_and_its_own_end_ends_texts(
 def test_a_full_context_is_told(model_folder, monkeypatch, capsys) -> None:
     options = ["--model", model_folder, "--max-new-tokens", 90, "--temperature", 9]
     assert _run(monkeypatch, "generate", "so", *options) == 0
-    assert "1 of 1 texts fill the model's context" in " ".join(capsys.readouterr().err.split())
+    told = " ".join(capsys.readouterr().err.split())
+    assert "texts cut where the context is full: 1 of 1" in told
 
 
 @pytest.mark.parametrize(

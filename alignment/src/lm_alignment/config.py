@@ -38,7 +38,7 @@ class SFTConfig:
     """Training ends early with the first step whose loss is at most this; None means never.
 
     How fast a model learns depends on its pretraining; its loss says better than a number of steps
-    how much it has learned. An answer of ``n`` tokens is then right with about ``exp(-n loss)``.
+    how much it has learned. An answer of n tokens is then right with about exp(-n loss).
     """
     max_grad_norm: float = 1.0
     """Gradients are clipped to this global norm."""

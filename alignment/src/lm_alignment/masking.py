@@ -91,12 +91,24 @@ def join_responses(
         )
     if not all(prompt_ids):
         raise ValueError("expected at least one token in every prompt, got an empty prompt")
-    lengths = [len(p) + len(r) for p, r in zip(prompt_ids, response_ids, strict=True)]
-    token_ids = torch.full((len(prompt_ids), max(lengths)), pad_token_id)
+    return pad_rows(
+        [
+            ([*prompt, *response], [False] * len(prompt) + [True] * len(response))
+            for prompt, response in zip(prompt_ids, response_ids, strict=True)
+        ],
+        pad_token_id=pad_token_id,
+    )
+
+
+def pad_rows(
+    rows: Sequence[tuple[Sequence[int], Sequence[bool]]], *, pad_token_id: int
+) -> ResponseBatch:
+    """Pad rows of tokens on the right to the longest; each says which of its are a response's."""
+    token_ids = torch.full((len(rows), max(len(ids) for ids, _ in rows)), pad_token_id)
     is_response = torch.zeros(token_ids.shape, dtype=torch.bool)
-    for row, (prompt, response) in enumerate(zip(prompt_ids, response_ids, strict=True)):
-        token_ids[row, : lengths[row]] = torch.tensor([*prompt, *response])
-        is_response[row, len(prompt) : lengths[row]] = True
+    for row, (ids, is_own) in enumerate(rows):
+        token_ids[row, : len(ids)] = torch.tensor(ids)
+        is_response[row, : len(ids)] = torch.tensor(is_own)
     # The mask is shifted like the labels: it says what is predicted, not what is read.
     return ResponseBatch(
         input_ids=token_ids[:, :-1],

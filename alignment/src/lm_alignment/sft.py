@@ -1,6 +1,7 @@
 """Supervised fine-tuning: imitate reference answers, with the loss on the answers alone.
 
-The loss of a batch is the mean of ``-log p`` over all response tokens in it.
+The loss of a batch is the mean of ``-log p`` over all response tokens in it. Of a conversation all
+turns of the assistant are responses, each after all that was said before.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,11 +13,11 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from lm_alignment.config import SFTConfig
-from lm_alignment.examples import Example, draw_examples, keep_those_that_fit
+from lm_alignment.examples import Conversation, Example, draw_examples, keep_those_that_fit
 from lm_alignment.masking import (
     ResponseBatch,
-    join_responses,
     masked_normalize,
+    pad_rows,
     response_log_probs,
 )
 from lm_alignment.starting_point import StartingPoint
@@ -57,7 +58,7 @@ class SFTResult:
 def train_sft(
     model: TransformerLM,
     tokenizer: Tokenizer,
-    examples: Sequence[Example],
+    examples: Sequence[Example | Conversation],
     config: SFTConfig,
     *,
     folder: Path | str,
@@ -93,7 +94,7 @@ def train_sft(
     # The last token of an answer is a label only.
     fitting = keep_those_that_fit(
         examples,
-        lambda example: _count_tokens(example, tokenizer, template) - 1,
+        lambda example: len(template.encode_turns(tokenizer, example.messages)[0]) - 1,
         context_length=model.config.context_length,
     )
     num_too_long = len(examples) - len(fitting)
@@ -124,19 +125,13 @@ def train_sft(
 
 
 def encode_examples(
-    tokenizer: Tokenizer, examples: Sequence[Example], template: ChatTemplate
+    tokenizer: Tokenizer, examples: Sequence[Example | Conversation], template: ChatTemplate
 ) -> ResponseBatch:
-    """Return the examples as prompts and responses, padded with the end token."""
-    return join_responses(
-        [template.encode_prompt(tokenizer, example.question) for example in examples],
-        [template.encode_answer(tokenizer, example.answer) for example in examples],
+    """Return the examples as rows, padded with the end token; the assistant's turns are masked."""
+    return pad_rows(
+        [template.encode_turns(tokenizer, example.messages) for example in examples],
         pad_token_id=template.end_token_id(tokenizer),
     )
-
-
-def _count_tokens(example: Example, tokenizer: Tokenizer, template: ChatTemplate) -> int:
-    prompt = template.encode_prompt(tokenizer, example.question)
-    return len(prompt) + len(template.encode_answer(tokenizer, example.answer))
 
 
 def _result(

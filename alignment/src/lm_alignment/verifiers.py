@@ -6,10 +6,11 @@ The latter finds the answer and compares it with the reference, see ``maths``: "
 
 import json
 import re
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass
 from string import ascii_uppercase
-from typing import Any
+from typing import Any, Literal
 
 from lm_alignment.maths import answers_agree
 from lm_shared.config import to_dict
@@ -29,6 +30,15 @@ ANSWER_TAGS = r"<answer>([^<]*)</answer>"
 
 R1_ZERO = r"</think> <answer>((?:(?!<answer>|</answer>)[\s\S])*)</answer>"
 """The answer stands between tags right behind the end of the thoughts."""
+
+VerifierName = Literal["integers", "hashes", "boxed", "tags"]
+PATTERNS: dict[VerifierName, str] = {
+    "integers": INTEGERS_ONLY,
+    "hashes": AFTER_HASHES,
+    "boxed": BOXED,
+    "tags": ANSWER_TAGS,
+}
+"""Where an answer stands, by the names of the command line."""
 
 _BOXES_AND_BRACES = re.compile(
     r"\\(?:boxed|fbox)(?:(?P<box>\s*\{)|\s+(?P<bare>[^\s{}$]+))|\\[{}]|[{}]"
@@ -129,6 +139,24 @@ def extract_answer(completion: str, pattern: str = INTEGERS_ONLY) -> str | None:
     # The tags of R1-Zero may hold a box.
     boxed = _last_boxed(answers[-1]) if pattern == R1_ZERO else None
     return answers[-1].strip() if boxed is None else boxed
+
+
+def find_reference(solution: str, pattern: str = INTEGERS_ONLY) -> str:
+    """Return the answer of a worked solution: by the pattern, after ``####``, or all of it.
+
+    Raises:
+        ValueError: it is text, and the pattern reads integers: no completion could agree.
+    """
+    found = (extract_answer(solution, one) for one in (pattern, AFTER_HASHES))
+    reference = next((one for one in found if one), solution.strip())
+    if pattern == INTEGERS_ONLY and extract_answer(reference, pattern) is None:
+        # Not one that only digits can spell, such as 1,072 or $5.
+        digits = re.sub(r"[^0-9-]", "", reference)
+        if extract_answer(digits) is None or not answers_agree(digits, reference):
+            raise ValueError(
+                f"{reprlib.repr(reference)} is no integer, and the verifier accepts nothing else"
+            )
+    return reference
 
 
 def parse_mmlu_response(example: Mapping[str, Any], completion: str) -> str | None:

@@ -28,7 +28,7 @@ CorpusName = Literal["tinystories", "openwebtext"]
 """What the command line calls them."""
 
 Report = Callable[[str, int, int], None]
-"""Told ``(file, done, total)`` in bytes; while a file is unpacked, the name is that of its text."""
+"""Told ``(file, done, total)`` in bytes; while one is unpacked, it is ``unpacking``, its text."""
 
 _BLOCK_BYTES = 1 << 24
 
@@ -179,7 +179,7 @@ def _unpack(packed: Path, text: Path, report: Report) -> None:
             while block := stream.read(_BLOCK_BYTES):
                 digest.update(block)
                 file.write(block)
-                report(text.name, raw.tell(), size)
+                report(f"unpacking {text.name}", raw.tell(), size)
             _record(text, digest.hexdigest())
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         packed.unlink()

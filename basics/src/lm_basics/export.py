@@ -26,19 +26,21 @@ from lm_basics.hugging_face_layout import (
     to_foreign,
 )
 from lm_basics.model_config import RopeConfig, TransformerConfig
+from lm_basics.model_folder import (
+    CONFIG_NAME,
+    WEIGHTS_NAME,
+    find_model_folder,
+    find_text_model,
+)
 from lm_basics.nn.ops import REFERENCE_OPS, Ops
 from lm_basics.tokenizer import Tokenizer
 from lm_basics.tokenizer.patterns import END_OF_TEXT
-from lm_basics.tokenizer.tokenizer_json import TOKENIZER_FILE, read_end_of_text
+from lm_basics.tokenizer.tokenizer_json import read_end_of_text
 from lm_basics.transformer import TransformerLM
 from lm_shared.config import from_dict, to_dict
 from lm_shared.files import atomic_folder, read_json, write_bytes, write_json
 
-CONFIG_NAME = "config.json"
 GENERATION_NAME = "generation_config.json"
-WEIGHTS_NAME = "model.safetensors"
-MODEL_FOLDER_NAME = "model"
-"""Where the folder of a training run has its model."""
 OWN_TYPE = "lm_basics"
 """``model_type`` of the layout of our own."""
 
@@ -82,14 +84,6 @@ def save_model(
         write_bytes(partial / WEIGHTS_NAME, safetensors.torch.save(plain, {"format": "pt"}))
         if tokenizer is not None:
             tokenizer.save(partial, end_of_text=end_of_text, chat_template=chat_template)
-
-
-def find_model_folder(folder: Path | str) -> Path:
-    """Return the folder itself, or the model inside of it where it is that of a training run."""
-    folder = Path(folder)
-    inside = folder / MODEL_FOLDER_NAME
-    has_own = (folder / WEIGHTS_NAME).exists()
-    return inside if not has_own and (inside / CONFIG_NAME).is_file() else folder
 
 
 def load_model(folder: Path | str, *, ops: Ops = REFERENCE_OPS) -> TransformerLM:
@@ -227,13 +221,7 @@ def load_text_model(
     Many models have more rows than their tokenizer has ids, to round sizes up for a GPU. These rows
     are left out, so that nothing can draw a token without a text; far more are refused.
     """
-    if not Path(folder).is_dir():
-        raise FileNotFoundError(f"there is no folder {folder} with a model")
-    folder = find_model_folder(folder)
-    tokens = Path(tokenizer or folder)
-    if not (tokens / TOKENIZER_FILE).is_file():
-        hint = ": give a folder by --tokenizer" if tokenizer is None else ""
-        raise FileNotFoundError(f"{tokens} holds no {TOKENIZER_FILE}{hint}")
+    folder, tokens = find_text_model(folder, tokenizer)
     encoder, model = Tokenizer.from_folder(tokens), load_model(folder, ops=ops)
     named = encoder.special_token_ids.get(read_end_of_text(tokens) or END_OF_TEXT)
     stops = _named_ids(folder, "eos_token_id") or (() if named is None else (named,))

@@ -99,15 +99,10 @@ def _stream(
     context_length, device = model.config.context_length, model.output_weight.device
     tokens = list(prompt)
     text, new_tokens = CachedText(model=model), tokens
-    has_warned = False
+    if len(tokens) > context_length:
+        logger.warning("Of the prompt's %d tokens the last %d count.", len(tokens), context_length)
     for step in range(sampling.max_new_tokens):
         if len(tokens) > context_length:
-            if not has_warned:
-                logger.warning(
-                    "The text is longer than the context: only its last %d tokens are seen.",
-                    context_length,
-                )
-                has_warned = True
             text, new_tokens = CachedText(model=model), tokens[-context_length:]
         # Around each token alone: whoever takes them may need gradients between two of them.
         with torch.no_grad():

@@ -261,6 +261,10 @@ class TransformerLM(nn.Module):
         return sum(objectives, start=loss)
 
 
+COMPILES = "the first step takes longer: it compiles the model"
+"""What to tell before."""
+
+
 def initial_model(
     config: TransformerConfig, *, seed: int, device: torch.device, compiled: bool = False
 ) -> TransformerLM:

@@ -109,7 +109,7 @@ def test_folder_of_somebodys_models_is_left_alone(tmp_path, data):
 
 
 def test_folder_that_is_no_entry_is_named(tmp_path, data):
-    with pytest.raises(FileNotFoundError, match="is no entry"):
+    with pytest.raises(FileNotFoundError, match="expected an entry in"):
         verify_entry(tmp_path, data)
 
 

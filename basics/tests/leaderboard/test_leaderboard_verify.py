@@ -1,5 +1,6 @@
 """The verifier finds nothing in an honest entry, and finds every cheat that we could think of."""
 
+import logging
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +32,7 @@ from lm_basics.leaderboard.verify import check_milestones
 from lm_basics.training import loop
 from lm_basics.training.data import fingerprint
 from lm_basics.training.snapshot import pack, unpack
+from lm_basics.transformer import COMPILES
 from lm_shared.config import load_config, save_config
 from lm_shared.files import write_text
 from lm_shared.leaderboard import SUBMISSION_NAME, Check, Submission, check_files, read_entry
@@ -47,6 +49,18 @@ def test_honest_entry_breaks_no_rule(entry, data, full):
     last = "steps 19 to 20" if not full else "steps 1 to 20"
     assert last in detail(entry, "replay")
     assert "step 20: the checkpoint there" in detail(entry, "replay")
+
+
+def test_what_takes_its_time_is_told_before(tmp_path, data, monkeypatch, caplog):
+    build = entry_run.build_model
+    monkeypatch.setattr(
+        entry_run, "build_model", lambda recipe, device: build(make_recipe(), device)
+    )
+    caplog.set_level(logging.INFO)
+    recipe = replace(make_recipe(), compile=True)
+    run_entry(LAPTOP, recipe, data, tmp_path / "entry", about=ABOUT, device="cpu")
+    scoring = f"scoring the model on {data.validation.num_tokens:,} held-out tokens"
+    assert [one for one in caplog.messages if one in (COMPILES, scoring)] == [COMPILES, scoring]
 
 
 def publish(entry):

@@ -12,7 +12,9 @@ The module of a command is imported when it is asked for. It describes the comma
 imported inside of its function.
 """
 
+import atexit
 import errno
+import gc
 import importlib
 import logging
 import os
@@ -76,6 +78,12 @@ def run_unit(
         if name in ("--help", "-h"):
             sys.stdout.write(_list_commands(program, description, commands))
             return 0
+        if name == "--version":
+            # All that is installed is looked through for it: not for help.
+            from importlib.metadata import version  # noqa: PLC0415
+
+            sys.stdout.write(f"{program} {version(package.partition('.')[0])}\n")
+            return 0
         if not name:
             sys.stderr.write(_list_commands(program, description, commands))
             return USAGE_ERROR
@@ -83,30 +91,31 @@ def run_unit(
             raise _refuse_command(program, commands, name)
         choose_waiting()
         place, _ = commands[name]
-        return _run(f"{program} {name}", partial(_load, package, place), words)
+        return _run(f"{program} {name}", partial(_load, f"{package}.{place}"), words)
 
 
-def run_command(program: str, function: Command, argv: Sequence[str] | None = None) -> int:
-    """Run a program that is one command; its parameters are the options.
+def run_command(program: str, command: Command | str, argv: Sequence[str] | None = None) -> int:
+    """Run a program that is one command, or ``package.module:function``, imported when it is run.
 
-    Errors end it as in ``run_unit``.
+    The function's parameters are the options. Errors end it as in ``run_unit``.
 
     Raises:
         SystemExit: help was asked for (code 0), or the arguments cannot be understood (code 2).
     """
     with _nobody_has_to_read(program):
-        return _run(program, lambda: function, sys.argv[1:] if argv is None else argv)
+        load = partial(_load, command) if isinstance(command, str) else lambda: command
+        return _run(program, load, sys.argv[1:] if argv is None else argv)
 
 
 def load_command(package: str, commands: Commands, name: str) -> Any:
     """Import a command of a unit's table."""
     place, _ = commands[name]
-    return _load(package, place)
+    return _load(f"{package}.{place}")
 
 
-def _load(package: str, place: str) -> Any:
+def _load(place: str) -> Any:
     module, _, function = place.partition(":")
-    return getattr(importlib.import_module(f"{package}.{module}"), function)
+    return getattr(importlib.import_module(module), function)
 
 
 def _list_commands(program: str, description: str, commands: Commands) -> str:
@@ -121,7 +130,7 @@ def _list_commands(program: str, description: str, commands: Commands) -> str:
             "commands:",
             *lines,
             "",
-            f"{program} COMMAND --help tells what a command takes.",
+            f"{program} COMMAND --help tells what a command takes, --version the version.",
             "",
         ]
     )
@@ -136,26 +145,24 @@ def _refuse_command(program: str, commands: Commands, name: str) -> SystemExit:
 
 
 def _run(program: str, load: Callable[[], Any], words: Sequence[str]) -> int:
-    # All of this is imported once it is needed: "basics --help" has nothing to parse or to log.
-    from lm_shared.command_options import name_options, parse, refuse  # noqa: PLC0415
-    from lm_shared.display import set_up_logging  # noqa: PLC0415
-
+    # At its end Python would look through all that torch has made, for 0.5 s and more.
+    atexit.register(gc.freeze)
     try:
+        # Imported once it is needed: "basics --help" has nothing to parse or to log.
+        from lm_shared.command_options import name_options, parse, refuse  # noqa: PLC0415
+        from lm_shared.display import set_up_logging  # noqa: PLC0415
+
         try:
-            command = load()
+            call = load()
         except ImportError as error:
             if not _is_explained(error):
                 raise
             refuse(program, _one_line(error))
             return USAGE_ERROR
         try:
-            call = parse(program, command, words)
-        except ValueError as error:
-            # Of a configuration that is checked as a whole.
-            raise refuse(program, name_options(command, _one_line(error))) from error
-        # Here and not in the library: a program that imports a unit keeps its own log.
-        set_up_logging()
-        try:
+            call = parse(program, call, words)
+            # Here and not in the library: a program that imports a unit keeps its own log.
+            set_up_logging()
             call()
         except (ValueError, OSError, FloatingPointError, ImportError, RuntimeError) as error:
             if isinstance(error, BrokenPipeError) and _is_abandoned():

@@ -12,7 +12,7 @@ import types
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,6 +52,15 @@ class Above:
     number: float
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class There:
+    """Marks a path that must lead somewhere: ``Annotated[Path, There()]``.
+
+    What else is expected of it is told by the command, before it imports what computes.
+    """
+
+
+_NUMBERS: dict[Any, str] = {int: "a whole number", float: "a number"}
 _QUOTED = r"(?<!\w)'[^']*'(?!\w)|\"[^\"]*\"|\{[^{}]*\}"
 _VERBS = r" (?:must|is|are|needs?|has|have|cannot|can|may|lies?|exceeds?|takes?|does|and|or)\b"
 
@@ -92,8 +101,6 @@ def with_recipes(
         recipes: Name -> (one line of help, a complete configuration).
         kind: What errors call a name.
         default: The recipe that runs where none is named; the only one does anyway.
-
-    A path by default such as ``runs/{recipe}`` gets the name.
     """
     if default is None and len(recipes) == 1:
         (default,) = recipes
@@ -105,6 +112,8 @@ def parse(program: str, command: Any, words: Sequence[str]) -> partial[Any]:
 
     Raises:
         SystemExit: help was asked for (code 0), or the words cannot be understood (code 2).
+        ValueError: a value is out of its bounds, or a configuration does not fit together.
+        OSError: a path leads nowhere.
     """
     if not isinstance(command, RecipeCommand):
         _refuse_unknown(program, command, words)
@@ -133,8 +142,9 @@ def parse(program: str, command: Any, words: Sequence[str]) -> partial[Any]:
 
 
 def _fill_in(default: Any, recipe: str) -> Any:
-    """Put the name of the recipe where a path such as ``runs/{recipe}`` has a place for it."""
-    return Path(str(default).format(recipe=recipe)) if isinstance(default, Path) else default
+    """Put the name of the recipe where a text or path such as ``runs/{recipe}`` has a place."""
+    is_text = isinstance(default, Path | str)
+    return type(default)(str(default).format(recipe=recipe)) if is_text else default
 
 
 def name_options(call: partial[Any] | RecipeCommand | Callable[..., object], message: str) -> str:
@@ -149,8 +159,7 @@ def name_options(call: partial[Any] | RecipeCommand | Callable[..., object], mes
     """
     options: dict[str, set[str]] = {}
     if isinstance(call, partial):
-        walked = (option for option, _, _ in _walk(call.func, call.keywords))
-        found = ((_field_of(option), option) for option in walked)
+        found = ((_field_of(one), one) for one, _, _ in _walk(call.func, call.keywords))
     else:
         found = ((name, option) for name, option, _ in _declared_options(call))
     for name, option in found:
@@ -160,7 +169,7 @@ def name_options(call: partial[Any] | RecipeCommand | Callable[..., object], mes
     words = sorted(names, key=len, reverse=True)
     if not words:
         return message
-    # A name of one word is English as well, unless the message begins with it.
+    # One word is English as well, unless the message begins with it.
     anywhere = "|".join(one for one in words if "_" in one) or "(?!)"
     pattern = (
         rf"{_QUOTED}|(^(?:{'|'.join(words)})(?==| must )|(?<![^\s(,;])(?:{anywhere})(?==|{_VERBS}))"
@@ -199,29 +208,54 @@ def _parse(
     # Options of a command may follow words such as optimizer:muon-config.
     config = (tyro.conf.CascadeSubcommandArgs,)
     call = tyro.cli(defer, prog=program, description=description, args=words, config=config)
-    for option, hint, value in _walk(function, call.keywords):
-        _check_bounds(option, hint, value)
+    given = signature.bind(*call.args, **call.keywords).arguments
+    for option, hint, value in _walk(function, given):
+        _check_marks(option, hint, value)
     return call
 
 
 def _refuse_unknown(program: str, command: Any, words: Sequence[str]) -> None:
-    """Name the nearest option where one is misspelt, in a line instead of the parser's page."""
+    """Tell in a line, instead of the parser's page, of an option or a choice that there is not."""
     kinds = {option: kind for _, option, kind in _declared_options(command)}
     negated = (_negated(one) for one, kind in kinds.items() if kind is bool)
     # In order, so that the same mistake always gets the same hint.
     known = sorted({"--help", *kinds, *negated})
     # Behind a lone -- there are none.
-    for word in takewhile(lambda word: word != "--", words):
-        option = word.partition("=")[0].replace("_", "-")
-        if not (word.startswith("--") and _is_option(word)) or option in known:
+    words = [*takewhile(lambda word: word != "--", words)]
+    for word, following in pairwise([*words, ""]):
+        option, equals, value = word.partition("=")
+        option = option.replace("_", "-")
+        if not (word.startswith("--") and _is_option(word)):
             continue
-        if option.startswith("--tyro-"):
-            # The parser's own, for the completions of a shell.
+        if option in kinds:
+            _refuse_value(program, option, kinds[option], value if equals else following)
+        # The parser's own, for the completions of a shell.
+        if option in known or option.startswith("--tyro-"):
             continue
         inner = [one for one in known if one.endswith(f".{option.removeprefix('--')}")]
         nearest = inner[:1] or difflib.get_close_matches(option, known, n=1, cutoff=0.7)
         hint = f"did you mean {nearest[0]}? " if nearest else ""
         raise refuse(program, f"no option {option}: {hint}{program} --help lists all")
+    if kinds and words and not isinstance(command, RecipeCommand) and not words[0].startswith("-"):
+        _refuse_value(program, *next(iter(kinds.items())), words[0])
+
+
+def _refuse_value(program: str, option: str, hint: Any, word: str) -> None:
+    """Refuse a word that is none of an option's choices, or no number where it takes one."""
+    kind, *others = _alternatives(hint)
+    if others not in ([], [types.NoneType]) or (others and word == "None"):
+        return
+    if typing.get_origin(kind) is typing.Literal:
+        choices = [*map(str, typing.get_args(kind))]
+        if word and word not in choices:
+            name = option.removeprefix("--")
+            raise refuse(program, f"no {name} {word!r}: {suggest(word, choices)}")
+    if kind in _NUMBERS:
+        try:
+            kind(word)
+        except ValueError:
+            got = repr(word) if word else "nothing"
+            raise refuse(program, f"{option}: expected {_NUMBERS[kind]}, got {got}") from None
 
 
 def _negated(flag: str) -> str:
@@ -229,15 +263,16 @@ def _negated(flag: str) -> str:
     return f"--{path}{dot}no-{name}"
 
 
-def _check_bounds(option: str, hint: Any, value: Any) -> None:
-    """Raise ``ValueError`` for a number that is out of the bounds of its annotation."""
-    marks = [one for one in getattr(hint, "__metadata__", ()) if isinstance(one, Least | Above)]
-    for mark in marks:
-        for number in value if isinstance(value, tuple) else () if value is None else (value,):
-            if isinstance(mark, Least) and not number >= mark.number:
-                raise ValueError(f"{option} must be at least {mark.number}, got {number}")
-            if isinstance(mark, Above) and not number > mark.number:
-                raise ValueError(f"{option} must be more than {mark.number}, got {number}")
+def _check_marks(option: str, hint: Any, value: Any) -> None:
+    """Raise an error for a value that is not as the marks of its annotation want it."""
+    for mark in getattr(hint, "__metadata__", ()):
+        for one in value if isinstance(value, tuple) else () if value is None else (value,):
+            if isinstance(mark, Least) and not one >= mark.number:
+                raise ValueError(f"{option} must be at least {mark.number}, got {one}")
+            if isinstance(mark, Above) and not one > mark.number:
+                raise ValueError(f"{option} must be more than {mark.number}, got {one}")
+            if isinstance(mark, There):
+                one.stat()
 
 
 def _take_recipe(
@@ -352,15 +387,14 @@ def _list_recipes(program: str, command: RecipeCommand) -> str:
     width = max(map(len, command.recipes))
     lines = [f"  {name:<{width}}  {line}" for name, (line, _) in command.recipes.items()]
     summary = inspect.getdoc(command.function) or ""
-    kind = command.kind
     missing = f"; without one it is {command.default}" if command.default is not None else ""
     return "\n".join(
         [
             summary.split("\n\n")[0],
             "",
-            f"{kind}s, by their name behind {program}{missing}:",
+            f"one {command.kind} by its name, behind {program}{missing}:",
             *lines,
             "",
-            f"{program} {kind.upper()} --help tells the settings of one, which are options too.",
+            f"{program} {command.kind.upper()} --help tells its settings, which are options too.",
         ]
     )

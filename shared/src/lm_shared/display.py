@@ -2,15 +2,15 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console, RenderableType
+from rich.filesize import decimal
 from rich.live import Live
 from rich.logging import RichHandler
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     TextColumn,
     TimeElapsedColumn,
@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 LOG_INTERVAL_S = 30.0
 """Time between progress lines where there is no terminal to draw a bar on."""
+
+_BAR_WIDTH = 20
 
 # The file is left open so that the handler follows sys.stderr, also when a test replaces it.
 _console = Console(stderr=True)
@@ -35,33 +37,47 @@ def set_up_logging(*, verbose: bool = False) -> None:
         root.removeHandler(earlier)
     root.addHandler(handler)
     root.setLevel(logging.DEBUG if verbose else logging.INFO)
+    # As torch sets it when its import ends: Ctrl-C before that lets it tell of empty caches.
+    logging.getLogger("torch").setLevel(logging.WARNING)
 
 
 @contextmanager
-def progress(description: str, total: float | None = None) -> Iterator[Callable[..., None]]:
-    """Show a bar of ``total`` units and yield ``advance(amount=1)``.
+def progress(counted: Container[str] = ()) -> Iterator[Callable[..., None]]:
+    """Yield a ``report(activity, done, total, detail="")`` that shows one activity after another.
 
-    Without a terminal there is no bar: a log line every ``LOG_INTERVAL_S`` seconds tells how far
-    it is.
+    On a terminal there is a bar. Elsewhere a log line tells the same every ``LOG_INTERVAL_S``
+    seconds. A ``total`` of 0 is one that nobody knows.
+
+    Args:
+        counted: Activities that count other things than bytes.
     """
-    if not _console.is_terminal:
-        yield _LoggedProgress(description, total).advance
-        return
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(_BAR_WIDTH),
+        TextColumn("{task.fields[told]}", markup=False),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
+    logged_at = time.monotonic()
     # Transient: what remains on the screen are the log lines, not finished bars.
-    with Progress(*columns, console=_console, transient=True) as bars:
-        task = bars.add_task(description, total=total)
+    with Progress(
+        *columns, console=_console, transient=True, disable=not _console.is_terminal
+    ) as bars:
 
-        def advance(amount: float = 1) -> None:
-            bars.advance(task, amount)
+        def report(activity: str, done: int, total: int, detail: str = "") -> None:
+            nonlocal logged_at
+            if [task.description for task in bars.tasks] != [activity]:
+                for earlier in bars.task_ids:
+                    bars.remove_task(earlier)
+                bars.add_task(activity, total=total or None, told="")
+            numbers = [f"{one:,}" if activity in counted else decimal(one) for one in (done, total)]
+            told = " of ".join(numbers[: 2 if total else 1]) + (detail and f", {detail}")
+            bars.update(bars.task_ids[0], completed=done, told=told)
+            if bars.disable and time.monotonic() - logged_at >= LOG_INTERVAL_S:
+                logged_at = time.monotonic()
+                logger.info("%s: %s", activity, told)
 
-        yield advance
+        yield report
 
 
 @contextmanager
@@ -76,21 +92,3 @@ def live_view() -> Iterator[Callable[[RenderableType], None] | None]:
     # Transient, as the bars are; log lines appear above.
     with Live(console=_console, transient=True, refresh_per_second=4) as live:
         yield live.update
-
-
-class _LoggedProgress:
-    """Counts, and logs the count from time to time."""
-
-    def __init__(self, description: str, total: float | None) -> None:
-        self.description = description
-        self.total = total
-        self.completed = 0.0
-        self.logged_at = time.monotonic()
-
-    def advance(self, amount: float = 1) -> None:
-        """Add ``amount`` and log if the last line is old enough."""
-        self.completed += amount
-        if time.monotonic() - self.logged_at >= LOG_INTERVAL_S:
-            self.logged_at = time.monotonic()
-            of_total = "" if self.total is None else f" of {self.total:g}"
-            logger.info("%s: %g%s", self.description, self.completed, of_total)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lm_shared.config import load_config, refuse_changes, save_config, to_dict
-from lm_shared.files import claim_folder, hash_files, lock_folder, read_json
+from lm_shared.files import claim_folder, hash_files, lock_folder, read_json, resolve_path
 from lm_shared.metrics import MetricsSink, MetricsWriter, read_metrics
 from lm_shared.receipt import (
     Hardware,
@@ -29,6 +29,7 @@ __all__ = [
     "MetricsWriter",
     "Receipt",
     "RunRecord",
+    "check_runs",
     "claim_run",
     "load_receipt",
     "read_metrics",
@@ -92,6 +93,25 @@ def claim_run(
         overwrite=True,
         inputs=inputs,
     )
+
+
+def check_runs(folders: Sequence[Path]) -> None:
+    """Refuse what cannot be read as runs beside each other.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: no folder is given, one is given twice, or one holds no run.
+    """
+    if not folders:
+        raise ValueError("expected at least one run folder, got none")
+    resolved = [resolve_path(folder) for folder in folders]
+    for folder, path in zip(folders, resolved, strict=True):
+        if resolved.count(path) > 1:
+            raise ValueError(f"the run {folder} is given twice")
+        if not folder.is_dir():
+            raise FileNotFoundError(f"there is no run folder {folder}")
+        if not any((folder / name).is_file() for name in (CONFIG_NAME, METRICS_NAME)):
+            raise ValueError(f"{folder} is no run folder: it has no {CONFIG_NAME} and no metrics")
 
 
 @contextmanager

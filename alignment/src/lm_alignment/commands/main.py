@@ -10,7 +10,7 @@ DESCRIPTION = "From a model that continues text to one that answers."
 COMMANDS: Commands = {
     "sft": (
         "training:fine_tune_by_recipe",
-        "Fine-tune a model on the first training examples of a task.",
+        "Fine-tune a model on the first training examples of a task, or on a file of your own.",
     ),
     "grpo": ("training:reinforce_by_recipe", "Train a model on the rewards of its own answers."),
     "evaluate": (

@@ -32,7 +32,7 @@ from lm_basics.ablation.study import Arm, Study
 from lm_basics.model_config import TransformerConfig
 from lm_basics.perplexity import bits_per_byte
 from lm_basics.token_files import open_token_file
-from lm_basics.training import TrainingConfig, evaluate_loss, train
+from lm_basics.training import StepReport, TrainingConfig, evaluate_loss, train
 from lm_basics.training.data import fingerprint
 from lm_basics.transformer import TransformerLM
 from lm_shared.config import DeviceName, hash_config, refuse_changes, save_config, to_dict
@@ -45,6 +45,8 @@ STUDY_NAME = "study.json"
 
 OnRun = Callable[[Outcome], None]
 """Called after each run, those that had ended before included."""
+OnStep = Callable[[Arm, StepReport], None]
+"""Called after each step of a run in this process; the seed is that of the arm's training."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,6 +110,7 @@ def run_study(
     jobs: int = 1,
     device: DeviceName = "cpu",
     on_run: OnRun | None = None,
+    on_step: OnStep | None = None,
     on_ready: Callable[[], None] | None = None,
 ) -> StudyResults:
     """Run what is missing, test the differences, and write ``study.json`` and ``results.json``.
@@ -120,6 +123,7 @@ def run_study(
         jobs: Processes; 1 means this one. Several divide the CPU's threads between them.
         device: Where to compute.
         on_run: Called after each run.
+        on_step: Called after each step, unless several jobs do them.
         on_ready: Called when all is checked, before anything in the folder is touched.
 
     Raises:
@@ -140,7 +144,7 @@ def run_study(
         def run_seeds(numbers: Iterable[int]) -> list[Outcome]:
             runs = _list_runs(study, data, folder, numbers, device)
             outcomes = []
-            for outcome in _run_all(runs, jobs):
+            for outcome in _run_all(runs, jobs, on_step):
                 outcomes.append(outcome)
                 if on_run is not None:
                     on_run(outcome)
@@ -180,9 +184,9 @@ def _list_runs(
     ]
 
 
-def _run_all(runs: list[_Run], jobs: int) -> Iterator[Outcome]:
+def _run_all(runs: list[_Run], jobs: int, on_step: OnStep | None) -> Iterator[Outcome]:
     if jobs == 1 or len(runs) < 2:
-        yield from map(_run, runs)
+        yield from map(partial(_run, on_step=on_step), runs)
         return
     run_one = partial(_run_in_process, max(1, torch.get_num_threads() // jobs))
     with ProcessPool(min(jobs, len(runs))) as pool:
@@ -195,7 +199,7 @@ def _run_in_process(num_threads: int, run: _Run) -> Outcome:
     return _run(run)
 
 
-def _run(run: _Run) -> Outcome:
+def _run(run: _Run, on_step: OnStep | None = None) -> Outcome:
     """Return the outcome of a run, after training unless it has ended before."""
     tokens, held_out = open_token_file(run.data.train).tokens, run.data.held_out()
     identity = hash_config(
@@ -209,7 +213,7 @@ def _run(run: _Run) -> Outcome:
     )
     outcome = load_outcome(run.folder, identity)
     if outcome is None:
-        losses, failure = _train(run, tokens, held_out)
+        losses, failure = _train(run, tokens, held_out, on_step)
         outcome = Outcome(
             arm=run.arm.name,
             seed=run.seed,
@@ -229,6 +233,7 @@ def _train(
     run: _Run,
     tokens: Integer[np.ndarray, " tokens"],
     held_out: Integer[np.ndarray, " held_out"],
+    on_step: OnStep | None,
 ) -> tuple[dict[str, float], str | None]:
     """Return the last validation, and how the run diverged if it did."""
     device = choose_device(run.device)
@@ -244,7 +249,14 @@ def _train(
 
     model = build_paired_model(run.arm.model, run.base_model, seed=run.seed).to(device)
     try:
-        result = train(model, tokens, run.arm.training, folder=run.folder, validate=validate)
+        result = train(
+            model,
+            tokens,
+            run.arm.training,
+            folder=run.folder,
+            validate=validate,
+            on_step=None if on_step is None else partial(on_step, run.arm),
+        )
     except FloatingPointError as error:
         return {}, str(error)
     loss = result.validation[NATS]

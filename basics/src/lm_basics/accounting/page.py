@@ -13,6 +13,7 @@ from lm_basics.accounting.published import PUBLISHED
 from lm_basics.model_config import TransformerConfig, uniform_transformer
 from lm_shared.figures import figure_svg, line_figure
 from lm_shared.report import Report
+from lm_shared.wording import counted
 
 _NAMES = {
     "qkv": "projections to queries, keys, values",
@@ -108,7 +109,8 @@ def _add_memory(page: Report, account: Account) -> None:
     if account.options.checkpoint_blocks:
         lead += " Activations are those of the largest block; head and block do not meet."
     page.section("Memory of training", lead).table(["what", "bytes"], rows)
-    fits = f"{in_bytes(account.device_memory_bytes)} hold {account.largest_batch:,} sequences"
+    batch = counted(account.largest_batch, "sequence")
+    fits = f"{in_bytes(account.device_memory_bytes)} hold {batch}"
     if account.least_devices > 1:
         fits = f"weights, gradients and state must be spread over {account.least_devices:,} devices"
     page.paragraph(f"{account.device_name}: {fits}. Working memory comes on top.")

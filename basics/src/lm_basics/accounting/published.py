@@ -17,6 +17,7 @@ from lm_basics.model_config import (
     TransformerConfig,
     uniform_transformer,
 )
+from lm_basics.model_folder import CONFIG_NAME, find_model_folder
 from lm_shared.files import read_json
 
 _GPT2_DIFFERENCES = (
@@ -147,9 +148,6 @@ def find_model(name: str) -> TransformerConfig:
     """
     if name in PUBLISHED:
         return PUBLISHED[name].config
-    # It needs torch, which the published ones do without.
-    from lm_basics.export import CONFIG_NAME, find_model_folder, parse_config  # noqa: PLC0415
-
     path = Path(name)
     is_folder = path.is_dir()
     if is_folder:
@@ -162,7 +160,11 @@ def find_model(name: str) -> TransformerConfig:
             f"no model and no file {name!r}: did you mean {nearest}? There are "
             f"{', '.join(PUBLISHED)}"
         )
-    return parse_config(_without_stretching(read_json(path)), path)[0]
+    data = _without_stretching(read_json(path))
+    # It needs torch, which the published ones do without.
+    from lm_basics.export import parse_config  # noqa: PLC0415
+
+    return parse_config(data, path)[0]
 
 
 def _without_stretching(data: Any) -> Any:

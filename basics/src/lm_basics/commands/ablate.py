@@ -72,14 +72,7 @@ def ablate(
         device: Where to compute.
         overwrite: Whether to begin anew where an earlier study is.
     """
-    from rich.console import Console
-
-    from lm_basics.ablation import SeedPlan, run_study, shipped_study
-    from lm_basics.ablation.page import describe, study_page
-    from lm_basics.ablation.results import Outcome
-    from lm_basics.ablation.runner import refuse_other_study
-    from lm_shared.display import progress
-    from lm_shared.tensors import require_determinism
+    from lm_basics.ablation import SeedPlan, shipped_study
 
     study = shipped_study(recipe.study, recipe.base, budget=recipe.budget)
     plan = seeds
@@ -89,16 +82,36 @@ def ablate(
     claim_folder(
         output, "a study", parts=PARTS, markers=["study.json"], contents=CONTENTS, overwrite=True
     )
+    from rich.console import Console
+
+    from lm_basics.ablation import run_study
+    from lm_basics.ablation.page import describe, study_page
+    from lm_basics.ablation.results import Outcome
+    from lm_basics.ablation.runner import refuse_other_study
+    from lm_basics.ablation.study import Arm
+    from lm_basics.training import StepReport
+    from lm_shared.display import progress
+    from lm_shared.tensors import choose_device, require_determinism
+
+    choose_device(device)
     if not overwrite:
         refuse_other_study(study, output)
 
     require_determinism()
     data = _study_data(recipe, output / "data")
-    total = seeds * len(study.arms()) if detect is None else None
-    with progress(f"ablate {study.name}", total) as advance:
+    steps = {arm.name: arm.training.steps for arm in study.arms()}
+    total = seeds * sum(steps.values()) if detect is None else 0
+    before, name = 0, f"ablate {study.name}"
+    with progress(counted=[name]) as report:
 
-        def count_run(_: Outcome) -> None:
-            advance()
+        def show_step(arm: Arm, told: StepReport) -> None:
+            detail = f"{arm.name}, seed {arm.training.seed}: loss {told.loss:.4f}"
+            report(name, before + told.step, total, detail)
+
+        def count_run(outcome: Outcome) -> None:
+            nonlocal before
+            before += steps[outcome.arm]
+            report(name, before, total, f"{outcome.arm}, seed {outcome.seed}: done")
 
         results = run_study(
             study,
@@ -108,6 +121,7 @@ def ablate(
             jobs=jobs,
             device=device,
             on_run=count_run,
+            on_step=show_step,
             on_ready=partial(clear_folder, output, CONTENTS) if overwrite else None,
         )
     study_page(results).write(output / "report.html")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+OUTPUT = Path("runs/account")
 PARTS = ("account.json", "account.html", "shares-*.png")
 _DEFAULTS = AccountConfig()
 
@@ -28,7 +29,7 @@ def account_for_model(
     /,
     *,
     options: Annotated[AccountConfig, tyro.conf.arg(name="")] = _DEFAULTS,
-    output: Path = Path("runs/account"),
+    output: Path = OUTPUT,
     overwrite: Overwrite = False,
 ) -> None:
     """Account for a model: parameters, FLOPs, memory, time and money.
@@ -38,8 +39,12 @@ def account_for_model(
             config.json as this code or Hugging Face (Llama, Qwen3) writes it, or its folder.
         options: What is done with it.
         output: Folder for account.json, account.html and two figures.
-        overwrite: Replace an earlier account.
+        overwrite: Replace an earlier account; in the default folder it is replaced anyway.
     """
+    from lm_basics.accounting.published import find_model
+
+    account = account_for(model, find_model(model), options)
+    claim_folder(output, "an account", parts=PARTS, default=OUTPUT, overwrite=overwrite)
     from rich.console import Console
 
     from lm_basics.accounting.page import (
@@ -47,14 +52,11 @@ def account_for_model(
         share_by_context_figure,
         share_by_size_figure,
     )
-    from lm_basics.accounting.published import find_model
     from lm_shared.figures import write_png
 
-    claim_folder(output, "an account", parts=PARTS, overwrite=overwrite)
-    account = account_for(model, find_model(model), options)
-    Console().print(_table(account))
     if account.largest_batch < options.batch_size:
         print(_advice(account))
+    Console().print(_table(account))
     save_config(account, output / "account.json")
     account_page(account).write(output / "account.html")
     write_png(share_by_size_figure(), output / "shares-by-size.png")
@@ -70,7 +72,7 @@ def _advice(account: Account) -> str:
     if account.least_devices > 1:
         return (
             f"this step does not fit: weights, gradients and optimizer state alone fill "
-            f"{account.least_devices:,} devices; times and prices above leave that out of account"
+            f"{account.least_devices:,} devices; times and prices below leave that out of account"
         )
     ways = [
         *(["--batch-size 1"] if options.batch_size > 1 else []),
@@ -80,7 +82,7 @@ def _advice(account: Account) -> str:
     ]
     return (
         f"this step does not fit: it needs {needed}, the device has {there}. What takes less: "
-        f"{', '.join(ways)}; times and prices above leave that out of account"
+        f"{', '.join(ways)}; times and prices below leave that out of account"
     )
 
 

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from lm_basics.commands.inputs import (
+    TOKENIZER,
+    TOKENS,
     NamedTokenizers,
     check_text_files,
     load_tokenizer,
     parse_named,
 )
-from lm_shared.command_options import Above, Least, Overwrite
+from lm_shared.command_options import Above, Least, Overwrite, There
 from lm_shared.config import to_dict
 from lm_shared.files import claim_folder, write_json
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from lm_basics.tokenizer_views.comparison import TokenizerComparison
 
 
+OUTPUT = Path("runs/tokenizers")
 PARTS = ("comparison.json", "comparison.png")
 _FEW_BYTES = 10_000
 _EXPLANATION = (
@@ -36,6 +39,7 @@ logger = logging.getLogger(__name__)
 def compare_on_text(
     files: Annotated[
         tuple[Path, ...],
+        There(),
         tyro.conf.Positional,
         tyro.conf.arg(metavar="[FILE ...]", help_behavior_hint=""),
     ] = (),
@@ -45,7 +49,7 @@ def compare_on_text(
     vocab_sizes: Annotated[tuple[int, ...], Least(256)] = (512, 1024, 4096),
     held_out_share: Annotated[float, Above(0)] = 0.1,
     text_column: str = "text",
-    output: Path = Path("runs/tokenizers"),
+    output: Path = OUTPUT,
     overwrite: Overwrite = False,
 ) -> None:
     """Compare kinds of tokenizers on the end of a text, after training on its beginning.
@@ -58,7 +62,7 @@ def compare_on_text(
         held_out_share: part at the end of each file that the comparison is made on.
         text_column: column of Parquet files; each row is a document, rows without text are skipped.
         output: folder for comparison.json and comparison.png.
-        overwrite: replace an earlier comparison.
+        overwrite: replace an earlier comparison; in the default folder it is replaced anyway.
     """
     from rich.console import Console
 
@@ -70,14 +74,16 @@ def compare_on_text(
     )
     from lm_basics.tokenizer_views.comparison_figure import comparison_figure
     from lm_shared.figures import write_png
-    from lm_shared.wording import counted, wrote
+    from lm_shared.wording import changed, counted, free_output, wrote
 
-    claim_folder(output, "a comparison", parts=PARTS, overwrite=overwrite, inputs=files)
     if files:
         check_text_files(files)
     given = {name: load_tokenizer(path) for name, path in map(parse_named, tokenizer)}
     if len(given) < len(tokenizer):
         raise ValueError(f"expected different names, got {', '.join(tokenizer)}")
+    claim_folder(
+        output, "a comparison", parts=PARTS, default=OUTPUT, overwrite=overwrite, inputs=files
+    )
     texts = [_read_whole(path, text_column) for path in files] or [python_manual()]
     beginnings, held_out = hold_out(texts, share=held_out_share)
     num_bytes = len(held_out.encode())
@@ -91,7 +97,11 @@ def compare_on_text(
     print(_EXPLANATION)
     write_json(output / "comparison.json", [to_dict(row) for row in rows])
     write_png(comparison_figure(rows), output / "comparison.png")
-    print(wrote(output, then=("basics", "train-tokenizer", *files) if files else ()))
+    known = next((path for _, path in map(parse_named, tokenizer)), TOKENIZER)
+    encode = ("encode", *files, "--tokenizer", known, *free_output(TOKENS))
+    then = encode if known.exists() else ("train-tokenizer", *files)
+    how = changed(("--text-column", text_column, "text"))
+    print(wrote(output, then=("basics", *then, *how) if files else ()))
 
 
 def _read_whole(path: Path, text_column: str) -> str:

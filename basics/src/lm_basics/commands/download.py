@@ -6,8 +6,9 @@ from typing import Annotated
 
 import tyro
 
+from lm_basics.commands.inputs import TOKENIZER
 from lm_basics.corpora import HUGGING_FACE, CorpusName
-from lm_shared.wording import wrote
+from lm_shared.wording import free_output, wrote
 
 
 def download(
@@ -24,21 +25,15 @@ def download(
         output: folder for a text to train on, a text to validate with, and their SHA-256.
         endpoint: address of Hugging Face, or of a mirror of it.
     """
-    from lm_basics.commands.long_work import activity_bars
     from lm_basics.corpora import CORPORA, download_corpus
+    from lm_shared.display import progress
 
     # It would tell of every request.
     for library in ("httpx", "httpx2"):
         logging.getLogger(library).setLevel(logging.WARNING)
-    names = CORPORA[corpus].files
-    units = {name: (f"MB of {name}", 1e6) for name in names} | {
-        name.removesuffix(".gz"): (f"MB of {name} unpacked", 1e6)
-        for name in names
-        if name.endswith(".gz")
-    }
-    with activity_bars(units) as report:
+    with progress() as report:
         paths = download_corpus(corpus, output, endpoint=endpoint, report=report)
     for path in paths:
         print(f"{path}: {path.stat().st_size / 1e6:,.1f} MB")
     then = ("basics", "train-tokenizer", paths[0], "--vocab-size", CORPORA[corpus].vocab_size)
-    print(wrote(*paths, then=then))
+    print(wrote(*paths, then=(*then, *free_output(TOKENIZER))))

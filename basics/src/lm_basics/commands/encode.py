@@ -1,12 +1,13 @@
 """``basics encode``: turn text files or Parquet files into a token file for training."""
 
 import logging
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from lm_basics.commands.inputs import TextFiles, Workers, check_text_files, find_folder
+from lm_basics.commands.inputs import TOKENS, TextFiles, Workers, check_text_files, find_folder
 from lm_basics.tokenizer.patterns import END_OF_TEXT
 from lm_basics.tokenizer.texts import OnInvalid
 from lm_shared.command_options import Overwrite
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from lm_basics.commands.long_work import Stopwatch
     from lm_basics.token_files import TokenFile
 
+_HELD_OUT = re.compile(r"(?<![a-z])(valid|(val|test|dev|held)(?![a-z]))", re.IGNORECASE)
 _LEAST_TIMED_BYTES = 1_000_000
 
 logger = logging.getLogger(__name__)
@@ -26,7 +28,7 @@ def encode(
     /,
     *,
     tokenizer: Path,
-    output: Path = Path("runs/tokens.bin"),
+    output: Path = TOKENS,
     separator: str = END_OF_TEXT,
     end_of_text: Annotated[
         str | None,
@@ -51,17 +53,19 @@ def encode(
         overwrite: replace an earlier token file, or the beginning of another.
         workers: threads or processes that encode.
     """
-    from lm_basics.commands.long_work import Stopwatch, activity_bars
+    from lm_basics.commands.long_work import Stopwatch
+    from lm_basics.commands.training_tokens import offer_training
     from lm_basics.token_files.encoding import encode_files
     from lm_basics.tokenizer.bpe import Tokenizer
     from lm_basics.tokenizer.tokenizer_json import read_end_of_text
+    from lm_shared.display import progress
 
     check_text_files(files)
     folder = find_folder(tokenizer)
     encoder = Tokenizer.from_folder(folder)
     watch = Stopwatch()
     first_shares: list[float] = []
-    with activity_bars({"encoding": ("MB encoded", 1e6)}) as show:
+    with progress() as show:
 
         def report(done: int, total: int) -> None:
             if not first_shares:
@@ -84,8 +88,10 @@ def encode(
         logger.warning("The separator %r is between no two texts of a file.", separator)
     # What an interrupted run had done before is not this one's speed.
     _print_result(written, done_share=1 - first_shares[0], watch=watch)
-    then = ("basics", "train", "tiny", "--tokens", output, "--tokenizer", tokenizer)
-    print(wrote(output, then=then))
+    names = (output.stem, *(f"{path.parent.name} {path.stem}" for path in files))
+    # What is held out is nothing to train on.
+    is_held_out = any(map(_HELD_OUT.search, names))
+    print(wrote(output, then=() if is_held_out else offer_training(output, tokenizer=tokenizer)))
 
 
 def _print_result(written: "TokenFile", *, done_share: float, watch: "Stopwatch") -> None:

@@ -47,13 +47,14 @@ def generate_text(
         interactive: read one line after another and continue each, until Ctrl-D.
         keep_history: continue all that was said before, not the last line alone.
     """
-    options.check()
     _check_prompts(prompt, options, interactive=interactive, keep_history=keep_history)
+    options.check()
     from lm_basics.export import load_text_model
     from lm_shared.tensors import choose_device
 
+    device = choose_device(options.device)
     loaded = load_text_model(options.model, tokenizer=options.tokenizer)
-    loaded.model.to(choose_device(options.device))
+    loaded.model.to(device)
     if interactive:
         answer_lines(_Dialogue(loaded, options, keeps_history=keep_history).answer)
         return

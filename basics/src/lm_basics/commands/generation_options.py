@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from lm_basics.model_folder import find_text_model
 from lm_basics.sampling_config import SamplingConfig
 from lm_shared.command_options import PATH, Each
 from lm_shared.config import DeviceName
@@ -51,10 +52,11 @@ class GenerationOptions:
     """write one line of JSON for each text."""
 
     def check(self) -> None:
-        """Raise ``ValueError`` for an option out of range, before anything heavy is imported."""
+        """Refuse an option out of range or a wrong path, before anything heavy is imported."""
         if self.num_samples < 1:
             raise ValueError(f"num_samples must be at least 1, got {self.num_samples}")
         self.sampling(())
+        find_text_model(self.model, self.tokenizer)
 
     def sampling(self, stop_token_ids: tuple[int, ...]) -> SamplingConfig:
         """Return how tokens are drawn; see ``check``."""

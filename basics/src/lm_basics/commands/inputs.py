@@ -10,11 +10,12 @@ import tyro
 
 from lm_basics.tokenizer.bpe import Tokenizer
 from lm_basics.tokenizer.tokenizer_json import TOKENIZER_FILE
-from lm_shared.command_options import Each, Least
+from lm_shared.command_options import Each, Least, There
 from lm_shared.files import resolve_path
 
 TextFiles = Annotated[
     tuple[Path, ...],
+    There(),
     tyro.conf.Positional,
     tyro.conf.arg(metavar="FILE [FILE ...]", help_behavior_hint="(required)"),
 ]
@@ -31,6 +32,9 @@ NamedTokenizers = Annotated[
     tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: none, repeatable)"),
 ]
 """Tokenizers to lay side by side, each as ``parse_named`` reads it."""
+
+TOKENIZER, TOKENS = Path("runs/tokenizer"), Path("runs/tokens.bin")
+"""Where they go unless an option says otherwise."""
 
 _NOT_PLAIN = (".json", ".jsonl", ".ndjson")
 _FACTORS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}

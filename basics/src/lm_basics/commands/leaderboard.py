@@ -11,11 +11,11 @@ import tyro
 
 from lm_basics.commands.train_recipes import ModelRecipe
 from lm_basics.leaderboard import DIVISIONS, DivisionName
-from lm_basics.leaderboard.divisions import RECIPE_NAME
+from lm_basics.leaderboard.divisions import RECIPE_NAME, EntryRecipe
 from lm_basics.optim import AdamWConfig, MuonConfig, WarmupStableDecaySchedule
 from lm_basics.training import StepReport, TrainingConfig
 from lm_basics.training.progress import TrainingProgress
-from lm_shared.command_options import PATH, Least, with_recipes
+from lm_shared.command_options import PATH, Least, There, with_recipes
 from lm_shared.config import DeviceName, load_config
 from lm_shared.files import claim_folder
 from lm_shared.leaderboard.commands import (
@@ -29,7 +29,7 @@ from lm_shared.leaderboard.commands import (
     verification_table,
 )
 from lm_shared.leaderboard.entry import SUBMISSION_NAME, VERIFICATION_NAME
-from lm_shared.wording import wrote
+from lm_shared.wording import changed, wrote
 
 if TYPE_CHECKING:
     from lm_basics.leaderboard import DivisionData, TrainingDivision
@@ -47,7 +47,7 @@ class Enter:
     """Who made it."""
     description: str = ""
     """What is in it, in a sentence or two."""
-    data: Annotated[Path | None, PATH] = None
+    data: Annotated[Path | None, PATH, There()] = None
     """Folder with train.bin, validation.bin and tokenizer; the laptop's is made where none is
     given."""
     device: DeviceName = "auto"
@@ -64,7 +64,7 @@ class Enter:
 class VerifyTraining(Verify):
     """Measure an entry's score again, replay parts of its run, and apply every rule."""
 
-    data: Annotated[Path | None, PATH] = None
+    data: Annotated[Path | None, PATH, There()] = None
     """The verifier's own folder with train.bin, validation.bin and tokenizer; the laptop's is made
     where none is given."""
     steps: Annotated[int, Least(1)] = 10
@@ -164,13 +164,13 @@ def leaderboard(action: Action) -> None:
 
 
 def _enter(action: Enter) -> None:
-    from lm_basics.accounting import training_flops_per_token
-    from lm_basics.commands.training_watch import training_display
-    from lm_basics.leaderboard import EntryRecipe, run_entry, with_milestones
-    from lm_shared.leaderboard import About
-
-    division = DIVISIONS[action.division]
-    about = About(name=action.name, authors=action.authors, description=action.description)
+    division, training = DIVISIONS[action.division], action.recipe.training
+    _require_data(division, action.data)
+    if (training.checkpoint_every, training.keep_checkpoints) != (None, 1):
+        raise ValueError(
+            "entries keep eight checkpoints for the verifier: leave out "
+            "--keep-checkpoints and --checkpoint-every"
+        )
     # An entry that is there goes on; what is not one is left alone.
     claim_folder(
         action.output,
@@ -180,13 +180,14 @@ def _enter(action: Enter) -> None:
         contents=("curve.svg", SUBMISSION_NAME, VERIFICATION_NAME),
         overwrite=True,
     )
+    from lm_basics.accounting import training_flops_per_token
+    from lm_basics.commands.training_watch import training_display
+    from lm_basics.leaderboard import run_entry, with_milestones
+    from lm_shared.leaderboard import About
+
+    about = About(name=action.name, authors=action.authors, description=action.description)
     with _division_data(division, action.data, action.vocab_size) as data:
         model, training = action.recipe.resolve(data.train.vocab_size)
-        if (training.checkpoint_every, training.keep_checkpoints) != (None, 1):
-            raise ValueError(
-                "entries keep eight checkpoints for the verifier: leave out "
-                "--keep-checkpoints and --checkpoint-every"
-            )
         recipe = EntryRecipe(
             model=model, training=with_milestones(training), compile=action.recipe.compile
         )
@@ -211,18 +212,26 @@ def _enter(action: Enter) -> None:
     print(f"{submission.score:.4f} {division.score}, {submission.wall_s:.1f} of {limit_s:.0f} s")
     if submission.wall_s > limit_s:
         print("too slow for this division: choose fewer --steps or a smaller model")
-    print(wrote(action.output, then=("basics", "leaderboard", "verify", action.output)))
+    how = changed(("--data", action.data, None))
+    print(wrote(action.output, then=("basics", "leaderboard", "verify", action.output, *how)))
 
 
 def _verify(action: VerifyTraining) -> None:
     from rich.console import Console
 
-    from lm_basics.leaderboard import EntryRecipe, verify_entry
+    from lm_shared.display import progress
     from lm_shared.leaderboard import division_of
 
     division = division_of(action.entry, DIVISIONS.values())
+    _require_data(division, action.data)
     recipe = load_config(EntryRecipe, action.entry / RECIPE_NAME)
-    with _division_data(division, action.data, recipe.model.vocab_size) as data:
+    from lm_basics.leaderboard import verify_entry
+
+    with (
+        _division_data(division, action.data, recipe.model.vocab_size) as data,
+        progress(counted=["replaying"]) as report,
+    ):
+        # Where in the run it is: what is not followed is passed over.
         verification = verify_entry(
             action.entry,
             data,
@@ -230,10 +239,21 @@ def _verify(action: VerifyTraining) -> None:
             num_parts=action.parts,
             full=action.full,
             device=action.device,
+            on_step=lambda told: report(
+                "replaying", told.step, told.steps, f"loss {told.loss:.4f}"
+            ),
         )
     Console().print(verification_table(verification))
     require_kept(verification)
     print("the entry keeps every rule that could be judged here")
+
+
+def _require_data(division: "TrainingDivision", folder: Path | None) -> None:
+    if folder is None and not division.has_default_corpus:
+        raise ValueError(
+            f"the division {division.name} needs --data FOLDER with train.bin, validation.bin and "
+            "tokenizer; the README of lm-basics says how they are made"
+        )
 
 
 @contextmanager
@@ -252,11 +272,6 @@ def _division_data(
             )
         yield data
         return
-    if not division.has_default_corpus:
-        raise ValueError(
-            f"the division {division.name} needs --data FOLDER with train.bin, validation.bin and "
-            "tokenizer; the README of lm-basics says how they are made"
-        )
     with tempfile.TemporaryDirectory() as temporary:
         yield make_laptop_data(Path(temporary) / "data", vocab_size=vocab_size)
 

@@ -1,11 +1,8 @@
-"""What a person sees of long work: bars for what a library function reports, and its seconds."""
+"""The seconds that a person waited for long work."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
 
 from lm_basics.tokenizer.kernels import KERNELS
-from lm_shared.display import progress
 
 
 class Stopwatch:
@@ -24,29 +21,3 @@ class Stopwatch:
         if self._was_compiled or not KERNELS.is_compiled():
             return ""
         return " (compiling the fast path included, which is done once)"
-
-
-@contextmanager
-def activity_bars(
-    units: Mapping[str, tuple[str, float]],
-) -> Iterator[Callable[[str, int, int], None]]:
-    """Yield a ``report(activity, done, total)`` that draws a bar for one activity after another.
-
-    Args:
-        units: for each activity, the words beside the bar and how much one unit of it is.
-    """
-    with ExitStack() as bars:
-        drawn: dict[str, Callable[..., None]] = {}
-        completed = 0.0
-
-        def report(activity: str, done: int, total: int) -> None:
-            nonlocal completed
-            words, unit = units[activity]
-            if activity not in drawn:
-                bars.close()
-                drawn[activity] = bars.enter_context(progress(words, total / unit or None))
-                completed = 0.0
-            drawn[activity](done / unit - completed)
-            completed = done / unit
-
-        yield report

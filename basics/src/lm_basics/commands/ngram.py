@@ -39,14 +39,15 @@ def compare_ngram_models(
     """
     from rich.console import Console
 
+    from lm_basics.commands.training_tokens import offer_training
     from lm_basics.ngram import compare_ngrams
     from lm_basics.token_files.token_file import open_token_file, token_file_paths
     from lm_shared.wording import counted, wrote
 
+    training, held_out = open_token_file(tokens), open_token_file(validation)
     if output is not None:
         inputs = (*token_file_paths(tokens), *token_file_paths(validation))
         claim_file(output, overwrite=overwrite, inputs=inputs)
-    training, held_out = open_token_file(tokens), open_token_file(validation)
     results = compare_ngrams(training, held_out, orders=orders)
     if output is not None:
         write_json(output, [to_dict(result) for result in results])
@@ -55,9 +56,10 @@ def compare_ngram_models(
         f"after {counted(training.num_tokens, 'token')}"
     )
     Console().print(_table(title, results))
+    print("stupid backoff gives no probabilities: its scores are divided by their sum, to compare")
     places = () if output is None else (output,)
-    then = ("basics", "train", "tiny", "--tokens", tokens, "--validation", validation)
-    print(wrote(*places, then=then))
+    if ending := wrote(*places, then=offer_training(tokens, validation=validation)):
+        print(ending)
 
 
 def _table(title: str, results: "Sequence[NgramResult]") -> "Table":

@@ -9,12 +9,14 @@ import tyro
 from lm_shared.command_options import Overwrite
 from lm_shared.config import save_config
 from lm_shared.files import claim_folder
+from lm_shared.runs import check_runs
 from lm_shared.wording import wrote
 
 if TYPE_CHECKING:
     from lm_basics.reports.numbers import TrainingReport
 
 REPORT_NAME = "report.html"
+OUTPUT = Path("runs/report")
 PARTS = ("report.json", REPORT_NAME)
 
 # A loss beyond is that of a run that diverged.
@@ -29,7 +31,7 @@ def report_runs(
     ],
     /,
     *,
-    output: Path = Path("runs/report"),
+    output: Path = OUTPUT,
     overwrite: Overwrite = False,
 ) -> None:
     """Compare training runs: loss against steps, tokens, FLOPs and time, and the final numbers.
@@ -37,11 +39,12 @@ def report_runs(
     Runs may be unfinished or damaged: the page says so.
 
     Args:
-        runs: run folders of ``basics train``.
+        runs: run folders of basics train.
         output: folder for report.json and report.html.
-        overwrite: replace an earlier report.
+        overwrite: replace an earlier report; in the default folder it is replaced anyway.
     """
-    claim_folder(output, "a report", parts=PARTS, overwrite=overwrite, inputs=runs)
+    check_runs(runs)
+    claim_folder(output, "a report", parts=PARTS, default=OUTPUT, overwrite=overwrite, inputs=runs)
     numbers = write_report(runs, output)
     _print_numbers(numbers)
     print(wrote(output / REPORT_NAME))
@@ -82,7 +85,7 @@ def _print_numbers(numbers: "TrainingReport") -> None:
             *("-" if loss is None else _in_digits(loss) for loss in losses),
         )
     Console().print(table)
-    print("seconds include validations, loss is the mean of the last tenth of the steps")
+    print("seconds include validations if any, loss is the mean of the last tenth of the steps")
     for remark in (
         *numbers.warnings,
         *(f"{r.name}: {p}" for r in numbers.runs for p in r.problems),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from lm_basics.commands.inputs import NamedTokenizers, load_tokenizer, parse_named
-from lm_shared.command_options import Each, Least
+from lm_shared.command_options import PATH, Each, Least, There
 
 if TYPE_CHECKING:
     from lm_basics.tokenizer.simple import TextTokenizer
@@ -18,8 +18,8 @@ _VOCAB_SIZE = 4096
 def serve_tokenizer_page(
     *,
     tokenizer: NamedTokenizers = (),
-    gpt2_vocab: Path | None = None,
-    gpt2_merges: Path | None = None,
+    gpt2_vocab: Annotated[Path | None, PATH, There()] = None,
+    gpt2_merges: Annotated[Path | None, PATH, There()] = None,
     rank_file: Annotated[
         tuple[str, ...],
         Each,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lm_basics.tokenizer_views.report import TextSize, TokenizerReport, TokenRow
 
 
+OUTPUT = Path("runs/tokenizer-report")
 PARTS = ("report.json", "report.html")
 _NUM_PRINTED = 5
 
@@ -32,7 +33,7 @@ def report_tokenizer(
     ] = None,
     text_column: str = "text",
     num_listed: Annotated[int, Least(1)] = 40,
-    output: Path = Path("runs/tokenizer-report"),
+    output: Path = OUTPUT,
     overwrite: Overwrite = False,
 ) -> None:
     """Report on a tokenizer: long tokens, compression by file and script, glitch candidates.
@@ -44,19 +45,21 @@ def report_tokenizer(
         text_column: column of Parquet files; each row is a document, rows without text are skipped.
         num_listed: most tokens of each list.
         output: folder for report.json and report.html.
-        overwrite: replace an earlier report.
+        overwrite: replace an earlier report; in the default folder it is replaced anyway.
     """
     from lm_basics.tokenizer_views.report import report_on_tokenizer
     from lm_basics.tokenizer_views.report_page import report_page
 
     check_text_files(files)
-    claim_folder(output, "a report", parts=PARTS, overwrite=overwrite, inputs=files)
     name, folder = parse_named(tokenizer)
     other_name, other_folder = ("", None) if against is None else parse_named(against)
+    encoder = load_tokenizer(folder)
+    other = None if other_folder is None else load_tokenizer(other_folder)
+    claim_folder(output, "a report", parts=PARTS, default=OUTPUT, overwrite=overwrite, inputs=files)
     numbers = report_on_tokenizer(
-        load_tokenizer(folder),
+        encoder,
         files,
-        against=None if other_folder is None else load_tokenizer(other_folder),
+        against=other,
         text_column=text_column,
         num_listed=num_listed,
     )

@@ -11,7 +11,7 @@ import tyro
 from lm_basics.commands.train_recipes import RECIPES, DepthRecipe, TrainRecipe
 from lm_basics.model_config import TransformerConfig
 from lm_basics.training.progress import TrainingProgress
-from lm_shared.command_options import PATH, Each, Least, Overwrite, with_recipes
+from lm_shared.command_options import PATH, Each, Least, Overwrite, There, with_recipes
 from lm_shared.config import DeviceName, refuse_changes, to_dict
 from lm_shared.files import atomic_folder, clear_folder, read_json
 from lm_shared.metrics import read_metrics
@@ -40,13 +40,13 @@ class TrainingInputs:
     """What a model learns from, in the words of the command line."""
 
     tokens: Annotated[Path | None, PATH] = None
-    """Token file to train on, as ``basics encode`` writes it."""
+    """Token file to train on, as basics encode writes it."""
     validation: Annotated[Path | None, PATH] = None
     """Token file to measure the loss on."""
     validation_tokens: Annotated[int | None, Least(1)] = None
     """How many of its first tokens are used; None means all, and of the default corpus the first
     65,536."""
-    tokenizer: Annotated[Path | None, PATH] = None
+    tokenizer: Annotated[Path | None, PATH, There()] = None
     """Folder of the tokenizer that made the tokens, to be saved with the model."""
 
     def paths(self) -> list[Path]:
@@ -62,6 +62,24 @@ class TrainingInputs:
             return DEFAULT_VALIDATION_TOKENS
         return self.validation_tokens
 
+    def check(self, recipe: TrainRecipe | DepthRecipe) -> None:
+        """Refuse what nothing can be learned from, before torch is imported."""
+        from lm_basics.token_files.token_file import read_sidecar
+
+        if self.tokens is not None:
+            for path in (self.tokens, self.validation):
+                if path is not None:
+                    read_sidecar(path)
+            return
+        if not recipe.default_corpus:
+            raise ValueError(
+                "there is nothing to train on: give --tokens FILE, as basics encode writes it, or "
+                "--default-corpus"
+            )
+        for name, path in (("validation", self.validation), ("tokenizer", self.tokenizer)):
+            if path is not None:
+                raise ValueError(f"--{name} {path} needs --tokens: the default corpus has its own")
+
     def open(
         self, recipe: TrainRecipe | DepthRecipe, output: Path, *, overwrite: bool
     ) -> "TrainingTokens":
@@ -75,14 +93,6 @@ class TrainingInputs:
 
         if self.tokens is not None:
             return open_tokens(self.tokens, self.validation, self.tokenizer)
-        if not recipe.default_corpus:
-            raise ValueError(
-                "there is nothing to train on: give --tokens FILE, as basics encode writes it, or "
-                "--default-corpus"
-            )
-        for name, path in (("validation", self.validation), ("tokenizer", self.tokenizer)):
-            if path is not None:
-                raise ValueError(f"--{name} {path} needs --tokens: the default corpus has its own")
         # Sizes that do not go together are found before the corpus is encoded.
         shape, config = recipe.resolve(DEFAULT_VOCAB_SIZE)
         if (output / CONFIG_NAME).exists() and not (overwrite or (output / "data").exists()):
@@ -143,7 +153,7 @@ def train_model(
 
     Args:
         recipe: Model and settings.
-        output: Run folder; the exported model goes into its folder ``model``.
+        output: Run folder; the exported model goes into its folder model.
         inputs: What it learns from.
         samples: What it says while it learns.
         device: Where to train; auto takes a GPU if there is one.
@@ -151,14 +161,15 @@ def train_model(
         tensorboard: Whether to write the metrics for TensorBoard as well.
         wandb: Project at Weights & Biases that gets the metrics as well.
     """
+    inputs.check(recipe)
+    # A run that is there goes on; what is not a run is left alone.
+    claim_run(output, parts=PARTS, contents=CONTENTS, inputs=inputs.paths() if overwrite else ())
     from lm_basics.commands.training_watch import TrainingWatch, chosen_sinks, training_display
     from lm_basics.training import train
-    from lm_basics.transformer import initial_model
+    from lm_basics.transformer import COMPILES, initial_model
     from lm_shared.tensors import choose_device, choose_dtype
 
     chosen_device = choose_device(device)
-    # A run that is there goes on; what is not a run is left alone.
-    claim_run(output, parts=PARTS, contents=CONTENTS, inputs=inputs.paths() if overwrite else ())
     sinks = chosen_sinks(output, tensorboard=tensorboard, wandb=wandb)
     data = inputs.open(recipe, output, overwrite=overwrite)
     shape, config = recipe.resolve(data.train.vocab_size)
@@ -169,6 +180,8 @@ def train_model(
     setting = _setting(data, chosen_device, dtype, model.ops.name)
     if overwrite:
         clear_folder(output, (*RUN_PARTS, *CONTENTS))
+    if recipe.compile:
+        logger.info(COMPILES)
     with training_display() as display:
         watch = TrainingWatch(
             model,
@@ -253,7 +266,8 @@ def _finish(
 ) -> None:
     """Export the model that the reported validation is of, and tell what came out."""
     from lm_basics.commands.report import REPORT_NAME, write_report
-    from lm_basics.export import MODEL_FOLDER_NAME, save_model
+    from lm_basics.export import save_model
+    from lm_basics.model_folder import MODEL_FOLDER_NAME
     from lm_basics.training import load_best_weights
 
     folder = output / MODEL_FOLDER_NAME
@@ -267,8 +281,9 @@ def _finish(
         line = [one for one in read_metrics(output / METRICS_NAME) if one["step"] == best_step][-1]
         _print_numbers({name: line[name] for name in result.validation})
     write_report([output], output)
-    then = ("basics", "generate", "The people", "--model", output)
-    print(wrote(folder, output / REPORT_NAME, then=() if data.tokenizer is None else then))
+    prompt = data.first_words()
+    then = ("basics", "generate", prompt, "--model", output)
+    print(wrote(folder, output / REPORT_NAME, then=() if prompt is None else then))
 
 
 def _print_result(
@@ -282,7 +297,7 @@ def _print_result(
     before = {None: "already finished: ", 0: "all steps were done before: "}.get(num_trained, "")
     print(
         f"{before}{counted(result.steps, 'step')}, {counted(result.tokens, 'token')}, "
-        f"{result.elapsed_s:.1f} s with validations"
+        f"{result.elapsed_s:.1f} s{' with validations' if result.validation else ''}"
     )
     if num_trained and num_trained < result.steps:
         print(f"of these, {counted(num_trained, 'step')} now, the others before")

@@ -7,16 +7,15 @@ from typing import Annotated
 
 import tyro
 
-from lm_basics.commands.inputs import TextFiles, Workers, check_text_files
+from lm_basics.commands.inputs import TOKENIZER, TOKENS, TextFiles, Workers, check_text_files
 from lm_basics.tokenizer.learning import TieBreaking
 from lm_basics.tokenizer.patterns import END_OF_TEXT, GPT2_PATTERN, GPT4_PATTERN, O200K_PATTERN
 from lm_basics.tokenizer.texts import OnInvalid
 from lm_shared.command_options import Each, Overwrite
 from lm_shared.files import claim_folder
-from lm_shared.wording import wrote
+from lm_shared.wording import changed, counted, free_output, shortened, wrote
 
 _PATTERNS = {"gpt2": GPT2_PATTERN, "gpt4": GPT4_PATTERN, "gpt4o": O200K_PATTERN}
-_UNITS = {"counting": ("MB counted", 1e6), "merging": ("merges", 1)}
 _NUM_BYTES = 256
 
 PARTS = ("tokenizer.json", "tokenizer_config.json")
@@ -27,7 +26,7 @@ def train_tokenizer(
     files: TextFiles,
     /,
     *,
-    output: Path = Path("runs/tokenizer"),
+    output: Path = TOKENIZER,
     vocab_size: int = 4096,
     special_tokens: Annotated[
         tuple[str, ...],
@@ -62,18 +61,18 @@ def train_tokenizer(
         workers: threads that count.
     """
     from lm_basics.commands.inputs import parse_byte_count
-    from lm_basics.commands.long_work import Stopwatch, activity_bars
+    from lm_basics.commands.long_work import Stopwatch
     from lm_basics.tokenizer.bpe import Tokenizer
     from lm_basics.tokenizer.training import train_bpe
-    from lm_shared.wording import counted
+    from lm_shared.display import progress
 
     check_text_files(files)
-    claim_folder(output, "a tokenizer", parts=PARTS, overwrite=overwrite, inputs=files)
-    special_tokens = special_tokens or (END_OF_TEXT,)
-    pattern = _find_pattern(pattern)
+    special_tokens, pattern = special_tokens or (END_OF_TEXT,), _find_pattern(pattern)
     _check_can_be_saved(special_tokens, end_of_text, pattern)
+    num_bytes = None if max_bytes is None else parse_byte_count(max_bytes)
+    claim_folder(output, "a tokenizer", parts=PARTS, overwrite=overwrite, inputs=files)
     watch = Stopwatch()
-    with activity_bars(_UNITS) as report:
+    with progress(counted=["merging"]) as report:
         vocab, merges = train_bpe(
             files,
             vocab_size,
@@ -81,7 +80,7 @@ def train_tokenizer(
             pattern=pattern,
             tie_breaking=tie_breaking,
             text_column=text_column,
-            max_bytes=None if max_bytes is None else parse_byte_count(max_bytes),
+            max_bytes=num_bytes,
             on_invalid=on_invalid,
             num_threads=workers,
             report=report,
@@ -92,12 +91,12 @@ def train_tokenizer(
     tokenizer.save(output, end_of_text=end_of_text)
     print(f"{counted(tokenizer.vocab_size, 'token')} in {watch.elapsed_s():.2f} s{watch.remark()}")
     _print_longest(merges)
-    print(wrote(output, then=("basics", "encode", *files, "--tokenizer", output)))
+    how = changed(("--text-column", text_column, "text"), ("--on-invalid", on_invalid, "strict"))
+    then = ("basics", "encode", *files, "--tokenizer", output, *how, *free_output(TOKENS))
+    print(wrote(output, then=then if end_of_text in special_tokens else ()))
 
 
 def _print_longest(merges: Sequence[tuple[bytes, bytes]]) -> None:
-    from lm_shared.wording import shortened
-
     if merges:
         longest = max((left + right for left, right in merges), key=len)
         print(f"the longest token is {shortened(longest)}")

@@ -188,9 +188,11 @@ def training_display() -> Iterator[TrainingDisplay]:
 
 def progress_rows(numbers: ProgressNumbers) -> list[tuple[str, str]]:
     """Return labels and values, those that are not known left out."""
-    rows = [("loss", f"{numbers.loss:.4f} nats per token")]
-    if numbers.bits_per_byte is not None:
-        rows.append(("bits per byte", f"{numbers.bits_per_byte:.4f}"))
+    bits = "" if numbers.bits_per_byte is None else f" ({numbers.bits_per_byte:.4f} bits per byte)"
+    rows = [
+        ("loss", f"{numbers.loss:.4f} nats per token"),
+        ("mean of about 20 steps", f"{numbers.mean_loss:.4f}{bits}"),
+    ]
     rows.append(("speed", f"{numbers.tokens_per_s:,.0f} tokens/s"))
     if numbers.mfu is not None:
         rows.append(("MFU", f"{numbers.mfu:.1%}"))

@@ -17,7 +17,7 @@ from lm_basics.leaderboard.divisions import (
 )
 from lm_basics.perplexity import bits_per_byte
 from lm_basics.training import StepReport, evaluate_loss, train
-from lm_basics.transformer import TransformerLM, initial_model
+from lm_basics.transformer import COMPILES, TransformerLM, initial_model
 from lm_shared.config import DeviceName, save_config
 from lm_shared.figures import figure_svg, house_style
 from lm_shared.files import claim_folder, write_text
@@ -86,6 +86,8 @@ def run_entry(
     with restrict_cores(division.max_cores):
         _warn_of_hardware(division, device)
         model = build_model(recipe, device)
+        if recipe.compile:
+            logger.info(COMPILES)
         result = train(
             model,
             data.train.tokens,
@@ -95,6 +97,7 @@ def run_entry(
             validate=validate,
             on_step=on_step,
         )
+        logger.info("scoring the model on %s held-out tokens", f"{data.validation.num_tokens:,}")
         with result.validated_weights():
             score = score_model(model, data, division)
             save_model(model, folder / MODEL_NAME, tokenizer=data.tokenizer)

@@ -11,6 +11,7 @@ from lm_shared.leaderboard import Project, division_of, read_entry
 _MAIN = '''"""Makes the entry again, by the recipe beside this file."""
 
 import argparse
+import logging
 import sys
 import tempfile
 from pathlib import Path
@@ -34,6 +35,7 @@ ABOUT = {about}
 
 def main() -> None:
     """Train, score and write the entry."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help="train.bin, validation.bin, tokenizer")
     parser.add_argument("--output", type=Path, default=HERE / "entry")

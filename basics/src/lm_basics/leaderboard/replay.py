@@ -22,6 +22,7 @@ from lm_basics.leaderboard.divisions import RECIPE_NAME, EntryRecipe
 from lm_basics.leaderboard.entry_run import MODEL_NAME, build_model
 from lm_basics.training import StepReport, train
 from lm_basics.training.checkpoints import EMA_PART, FOLDER_NAME
+from lm_basics.training.loop import OnStep
 from lm_basics.training.snapshot import unpack
 from lm_basics.transformer import TransformerLM
 from lm_shared.config import DeviceName, load_config
@@ -81,8 +82,8 @@ class Replay:
         return self.first_step + len(self.losses) - 1
 
 
-class _EnoughError(Exception):
-    """Ends the training loop after the last step that is replayed."""
+class _EnoughError(BaseException):
+    """Ends the training loop after the last step that is replayed; after an error it would save."""
 
 
 def milestones(folder: Path) -> dict[int, Path]:
@@ -109,6 +110,7 @@ def replay(
     after_step: int,
     num_steps: int,
     device: DeviceName = "auto",
+    on_step: OnStep | None = None,
 ) -> Replay:
     """Do the steps after a milestone again, or those after the start, which is step 0.
 
@@ -125,9 +127,11 @@ def replay(
     losses: list[float] = []
     times = [time.perf_counter()]
 
-    def on_step(report: StepReport) -> None:
+    def record_step(report: StepReport) -> None:
         losses.append(report.loss)
         times.append(time.perf_counter())
+        if on_step is not None:
+            on_step(report)
         # The last step of the run ends by itself, with its validation and its checkpoint.
         if len(losses) == num_steps and report.step < report.steps:
             raise _EnoughError
@@ -146,7 +150,7 @@ def replay(
                 recipe.training,
                 folder=copy,
                 document_starts=data.train.document_starts,
-                on_step=on_step,
+                on_step=record_step,
             )
         except _EnoughError:
             pass

@@ -41,6 +41,7 @@ from lm_basics.leaderboard.replay import (
 )
 from lm_basics.training import evaluate_loss
 from lm_basics.training.checkpoints import FOLDER_NAME
+from lm_basics.training.loop import OnStep
 from lm_basics.transformer import TransformerLM
 from lm_shared.config import DeviceName
 from lm_shared.leaderboard import (
@@ -78,6 +79,7 @@ def verify_entry(
     num_parts: int = 2,
     full: bool = False,
     device: DeviceName = "auto",
+    on_step: OnStep | None = None,
 ) -> Verification:
     """Apply all rules to an entry and write ``verification.json`` into it.
 
@@ -88,6 +90,7 @@ def verify_entry(
         num_parts: Parts that are replayed to their end: the last, and others that chance chooses.
         full: Whether to do all of the run again instead, from its seed.
         device: Where to compute.
+        on_step: Called after each step that is replayed.
 
     Raises:
         FileNotFoundError: the folder holds no submission.
@@ -103,7 +106,7 @@ def verify_entry(
         )
 
     def rules(record: TrainingRecord) -> list[tuple[str, Rule]]:
-        judge = _Judge(record, data, division, device)
+        judge = _Judge(record, data, division, device, on_step)
         in_files: list[tuple[str, Rule]] = [
             ("origin", lambda: check_origin(is_official=data.is_official)),
             ("data", lambda: check_data(record, data.hashes())),
@@ -163,8 +166,9 @@ class _Judge:
         data: DivisionData,
         division: TrainingDivision,
         device: DeviceName,
+        on_step: OnStep | None,
     ) -> None:
-        self.record, self.data, self.division = record, data, division
+        self.record, self.data, self.division, self.on_step = record, data, division, on_step
         self.device: DeviceName = device
 
     def check_entry_model(self) -> list[Check]:
@@ -192,6 +196,7 @@ class _Judge:
             other = score_model(model, data, division, context_length=longest)
             if abs(other - claimed) <= SCORE_TOLERANCE:
                 detail += f"; the claim is that of a context of {longest:,} tokens"
+        _logger.info("comparing held-out tokens with as many of training")
         held_out, trained = self._losses(model)
         return [
             Check(rule="score", passed=passed, detail=detail),
@@ -232,7 +237,12 @@ class _Judge:
         """Replay some steps; where they end at a checkpoint, they must have arrived there."""
         _logger.info("replaying %d steps after step %d", num_steps, start)
         done = replay(
-            self.record, self.data, after_step=start, num_steps=num_steps, device=self.device
+            self.record,
+            self.data,
+            after_step=start,
+            num_steps=num_steps,
+            device=self.device,
+            on_step=self.on_step,
         )
         replays.append(done)
         checks = [

@@ -44,9 +44,9 @@ class CosineSchedule:
 class WarmupStableDecaySchedule:
     """Linear warm-up, the peak rate for most of the run, and a short decay (Hu et al., 2024).
 
-    A run can go on from before its decay, so one run serves for several lengths. With ``x`` from 0
-    at the first step of the decay to 1 behind the last step, the decay is ``1 - x``, or
-    ``1 - sqrt(x)``, with which Hägele et al. (2024) reach lower losses.
+    A run can go on from before its decay, so one run serves for several lengths. With x from 0
+    at the first step of the decay to 1 behind the last step, the decay is 1 - x, or
+    1 - sqrt(x), with which Hägele et al. (2024) reach lower losses.
     """
 
     warmup_fraction: float = 0.03
@@ -84,7 +84,7 @@ class WarmupStableDecaySchedule:
 class InverseSqrtSchedule:
     """Linear warm-up, then the inverse root of the steps (Vaswani et al., 2017).
 
-    Without warm-up the multiplier of step ``t``, counted from 0, is ``1 / sqrt(t + 1)``, as in the
+    Without warm-up the multiplier of step t, counted from 0, is 1 / sqrt(t + 1), as in the
     first optimizer that the course shows.
     """
 

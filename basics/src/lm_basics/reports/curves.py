@@ -17,7 +17,7 @@ from lm_basics.training.config import TrainingRunConfig
 from lm_basics.training.samples import SAMPLES_NAME, Sample, last_samples, read_samples
 from lm_shared.config import load_config, save_config
 from lm_shared.metrics import read_whole_metrics
-from lm_shared.runs import CONFIG_NAME, METRICS_NAME, RECEIPT_NAME, load_receipt
+from lm_shared.runs import CONFIG_NAME, METRICS_NAME, RECEIPT_NAME, check_runs, load_receipt
 
 SETTING_NAME = "setting.json"
 
@@ -97,10 +97,7 @@ def read_run(folder: Path) -> RunCurves:
         FileNotFoundError: there is no such folder.
         ValueError: the folder holds no training run.
     """
-    if not folder.is_dir():
-        raise FileNotFoundError(f"there is no run folder {folder}")
-    if not any((folder / name).is_file() for name in (CONFIG_NAME, METRICS_NAME)):
-        raise ValueError(f"{folder} is no run folder: it has no {CONFIG_NAME} and no metrics")
+    check_runs([folder])
     problems: list[str] = []
     config = setting = None
     try:

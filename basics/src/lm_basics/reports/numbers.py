@@ -11,6 +11,7 @@ from lm_basics.reports.curves import Curve, RunCurves, num_parameters, read_run
 from lm_basics.training.progress import to_bits_per_byte
 from lm_shared.files import resolve_path
 from lm_shared.report import distinct_names
+from lm_shared.runs import check_runs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,13 +67,8 @@ def read_runs(folders: Sequence[Path]) -> dict[str, RunCurves]:
         FileNotFoundError: there is no such folder.
         ValueError: no folder is given, one is given twice, or one holds no run.
     """
-    if not folders:
-        raise ValueError("expected at least one run folder, got none")
-    resolved = [resolve_path(folder) for folder in folders]
-    for folder, path in zip(folders, resolved, strict=True):
-        if resolved.count(path) > 1:
-            raise ValueError(f"the run {folder} is given twice")
-    names = distinct_names(resolved)
+    check_runs(folders)
+    names = distinct_names([resolve_path(folder) for folder in folders])
     return {name: read_run(folder) for name, folder in zip(names, folders, strict=True)}
 
 

@@ -98,6 +98,8 @@ def train_bpe(
         is_compiled=implementation == "fast",
     )
     parts = _read_parts(paths, texts, blocks, max_bytes)
+    # The text of a Parquet file is mostly longer than the file.
+    total = size if size == max_bytes or not any(map(is_parquet, paths)) else 0
     trainer = _Trainer(
         special_tokens=special_tokens,
         pattern=pattern,
@@ -106,7 +108,7 @@ def train_bpe(
         num_threads=num_threads or min(num_available_cores(), 1 + size // _BYTES_PER_THREAD),
         report=report or _ignore,
     )
-    return trainer.train(parts, size, vocab_size, implementation)
+    return trainer.train(parts, total, vocab_size, implementation)
 
 
 def train_bpe_from_texts(
@@ -137,7 +139,7 @@ def train_bpe_from_texts(
     )
     size = sum(len(text) for documents in first for text in documents)
     implementation = _choose(size, implementation)
-    return trainer.train(itertools.chain(first, parts), size, vocab_size, implementation)
+    return trainer.train(itertools.chain(first, parts), 0, vocab_size, implementation)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,13 +156,13 @@ class _Trainer:
     def train(
         self,
         parts: Iterable[Block | Documents],
-        size: int,
+        total: int,
         vocab_size: int,
         implementation: Implementation,
     ) -> tuple[dict[int, bytes], list[tuple[bytes, bytes]]]:
         """Learn the merges and number the tokens: special ones, bytes, then merges in order."""
         num_merges = vocab_size - _NUM_BYTES - len(self.special_tokens)
-        merges = self._learn(parts, size, num_merges, implementation)
+        merges = self._learn(parts, total, num_merges, implementation)
         if len(merges) < num_merges:
             logger.warning("No pair is left after %d of %d merges.", len(merges), num_merges)
         tokens = [token.encode() for token in self.special_tokens]
@@ -171,7 +173,7 @@ class _Trainer:
     def _learn(
         self,
         parts: Iterable[Block | Documents],
-        size: int,
+        total: int,
         num_merges: int,
         implementation: Implementation,
     ) -> list[tuple[bytes, bytes]]:
@@ -181,10 +183,10 @@ class _Trainer:
                 self.special_tokens, kernel_pattern=kernel_pattern, on_invalid=self.on_invalid
             )
             for done in itertools.accumulate(counter.count(parts, self.num_threads)):
-                self.report("counting", done, size)
+                self.report("counting", done, total)
             words = WordList.from_table(counter.total())
         else:
-            counts = self._count_plainly(parts, size)
+            counts = self._count_plainly(parts, total)
             # Nearly every byte of a word is merged, and each time the whole word is gone through.
             cost = sum(len(word) ** 2 for word in counts)
             if _choose(cost, implementation) != "fast":
@@ -197,14 +199,14 @@ class _Trainer:
             report=lambda done: self.report("merging", done, num_merges),
         )
 
-    def _count_plainly(self, parts: Iterable[Block | Documents], size: int) -> dict[bytes, int]:
+    def _count_plainly(self, parts: Iterable[Block | Documents], total: int) -> dict[bytes, int]:
         counts: Counter[str] = Counter()
         done = 0
         for part in parts:
             texts = [part.text(self.on_invalid)] if isinstance(part, Block) else part
             counts.update(count_pretokens(texts, self.special_tokens, pattern=self.pattern))
             done += len(part.data) if isinstance(part, Block) else sum(map(len, part))
-            self.report("counting", done, size)
+            self.report("counting", done, total)
         return {pretoken.encode(): count for pretoken, count in counts.items()}
 
 

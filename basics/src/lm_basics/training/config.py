@@ -10,12 +10,12 @@ from lm_basics.optim.schedules import CosineSchedule, ScheduleConfig
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RandomWindows:
-    """Windows from anywhere, drawn anew for each step (``UniformWindows``)."""
+    """Windows from anywhere, drawn anew for each step (UniformWindows)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShuffledEpochs:
-    """Every token once before any comes again (``ShuffledWindows``)."""
+    """Every token once before any comes again (ShuffledWindows)."""
 
 
 DataOrder = RandomWindows | ShuffledEpochs

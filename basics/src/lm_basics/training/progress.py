@@ -66,9 +66,11 @@ class ProgressNumbers:
     tokens: int
     """Tokens trained on."""
     loss: float
-    """Smoothed training loss, in nats per token."""
+    """Loss of the last step's batch, as the record has it, in nats per token."""
+    mean_loss: float
+    """Its mean over about the last 20 steps."""
     bits_per_byte: float | None
-    """The same per byte of text; None where the bytes are not known."""
+    """The mean per byte of text; None where the bytes are not known."""
     tokens_per_s: float
     """Speed over the last steps."""
     mfu: float | None
@@ -86,8 +88,8 @@ class ProgressNumbers:
 class TrainingProgress:
     """Takes the reports one after another and keeps what the numbers need of them.
 
-    The loss is an exponential average over about the last 20 steps, corrected for its beginning as
-    Adam's moments are, so that it starts at the first loss.
+    The mean loss is an exponential average over about the last 20 steps, corrected for its
+    beginning as Adam's moments are, so that it starts at the first loss.
     """
 
     def __init__(
@@ -117,15 +119,16 @@ class TrainingProgress:
         if math.isfinite(report.loss):
             self._sum = _LOSS_MEMORY * self._sum + (1 - _LOSS_MEMORY) * report.loss
             self._weight = _LOSS_MEMORY * self._weight + (1 - _LOSS_MEMORY)
-        loss = self._sum / self._weight if self._weight else math.nan
+        mean_loss = self._sum / self._weight if self._weight else math.nan
         speed = report.tokens_per_s
         tokens_left = (report.steps - report.step) * report.tokens / report.step
         return ProgressNumbers(
             step=report.step,
             steps=report.steps,
             tokens=report.tokens,
-            loss=loss,
-            bits_per_byte=to_bits_per_byte(loss, self.bytes_per_token),
+            loss=report.loss,
+            mean_loss=mean_loss,
+            bits_per_byte=to_bits_per_byte(mean_loss, self.bytes_per_token),
             tokens_per_s=speed,
             mfu=self.flops_per_token * speed / self.peak_flops if self.peak_flops else None,
             elapsed_s=report.elapsed_s,

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from lm_data.pipeline.steps import CORPUS_CONTENTS, CURATE_RECIPES, CurateConfig
 from lm_data.sample_crawl.pages import CRAWL_CONTENTS, CRAWL_RECIPES, SampleCrawlConfig
-from lm_shared.command_options import Least, Overwrite, with_recipes
+from lm_shared.command_options import PATH, Least, Overwrite, There, with_recipes
 from lm_shared.files import claim_folder
-from lm_shared.wording import wrote
+from lm_shared.wording import counted, free_output, wrote
 
 if TYPE_CHECKING:
     from lm_data.pipeline.receipts import CurateReceipt
 
+DOCUMENTS = Path("runs/documents")
 EXCERPT_SIZE = 240
 
 
@@ -23,7 +24,7 @@ def sample_crawl(
     output: Path = Path("runs/crawl"),
     overwrite: Overwrite = False,
 ) -> None:
-    """Write a sample crawl: WARC files, ``truth.jsonl`` and ``config.json``.
+    """Write a sample crawl: WARC files, truth.jsonl and config.json.
 
     Args:
         config: What the crawl holds.
@@ -31,6 +32,7 @@ def sample_crawl(
         overwrite: Replace an earlier crawl, as a whole.
     """
     from lm_data.sample_crawl.crawl import write_sample_crawl
+    from lm_shared.display import progress
 
     claim_folder(
         output,
@@ -39,11 +41,13 @@ def sample_crawl(
         contents=CRAWL_CONTENTS,
         overwrite=overwrite,
     )
-    receipt = write_sample_crawl(output, config)
-    print(f"{receipt.num_pages} pages, {receipt.num_bytes / 1e6:.1f} MB of WARC")
+    with progress(counted=["rendering", "writing"]) as report:
+        receipt = write_sample_crawl(output, config, report=report)
+    print(f"{counted(receipt.num_pages, 'page')}, {receipt.num_bytes / 1e6:.1f} MB of WARC")
     for kind, count in receipt.pages_by_kind.items():
         print(f"  {kind:<16} {count:>6}")
-    print(wrote(output, then=("data", "curate", "--crawl", output)))
+    then = ("data", "curate", "--crawl", output, *free_output(DOCUMENTS))
+    print(wrote(output, then=then))
 
 
 sample_crawl_by_recipe = with_recipes(sample_crawl, CRAWL_RECIPES)
@@ -54,7 +58,7 @@ def curate_crawl(
     config: CurateConfig,
     *,
     crawl: Path = Path("runs/crawl"),
-    output: Path = Path("runs/documents"),
+    output: Path = DOCUMENTS,
     workers: Annotated[int, Least(1)] = 1,
     overwrite: Overwrite = False,
 ) -> None:
@@ -67,8 +71,11 @@ def curate_crawl(
         workers: Processes; their number does not change the result.
         overwrite: Replace earlier documents, as a whole.
     """
+    from lm_data.crawl.warc import find_crawl_files
     from lm_data.pipeline.run import curate
+    from lm_shared.display import progress
 
+    find_crawl_files(crawl)
     claim_folder(
         output,
         "a curated corpus",
@@ -76,7 +83,9 @@ def curate_crawl(
         contents=CORPUS_CONTENTS,
         overwrite=overwrite,
     )
-    print_attrition(curate(crawl, output, config, workers=workers))
+    with progress() as report:
+        receipt = curate(crawl, output, config, workers=workers, report=report)
+    print_attrition(receipt)
     print(wrote(output, then=("data", "inspect", "--documents", output)))
 
 
@@ -85,17 +94,17 @@ curate_by_recipe = with_recipes(curate_crawl, CURATE_RECIPES)
 
 
 def look_at_documents(
-    documents: Path = Path("runs/documents"),
+    documents: Path = DOCUMENTS,
     *,
     examples: Annotated[int, Least(0)] = 2,
-    truth: Path | None = None,
+    truth: Annotated[Path | None, PATH, There()] = None,
 ) -> None:
     """Print the attrition and a few documents: kept ones, and dropped ones of every reason.
 
     Args:
-        documents: Outcome of ``data curate``.
+        documents: Outcome of data curate.
         examples: Documents per reason.
-        truth: ``truth.jsonl`` of a sample crawl, to compare with.
+        truth: truth.jsonl of a sample crawl, to compare with.
     """
     from lm_data.pipeline.receipts import read_receipt
     from lm_data.sample_crawl.audit import compare_with_truth
@@ -133,4 +142,6 @@ def print_attrition(receipt: "CurateReceipt") -> None:
     for split in ("train", "validation"):
         size = receipt.text_bytes[split] / 1e6
         print(f"{split:<18} {receipt.documents[split]:>7} {size:>8.2f} MB")
-    print(f"masked: {receipt.masked}; boilerplate lines removed: {receipt.removed_lines}")
+    names = {name: name.removeprefix("num_").replace("_", " ") for name in receipt.masked}
+    masked = ", ".join(f"{names[name]} {count:,}" for name, count in receipt.masked.items())
+    print(f"masked: {masked or 'nothing'}; boilerplate lines removed: {receipt.removed_lines:,}")

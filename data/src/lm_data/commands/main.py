@@ -10,7 +10,7 @@ DESCRIPTION = "From web crawls to curated documents."
 COMMANDS: Commands = {
     "sample-crawl": (
         "curate:sample_crawl_by_recipe",
-        "Write a sample crawl: WARC files, ``truth.jsonl`` and ``config.json``.",
+        "Write a sample crawl: WARC files, truth.jsonl and config.json.",
     ),
     "curate": (
         "curate:curate_by_recipe",

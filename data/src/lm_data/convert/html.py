@@ -42,7 +42,7 @@ class HtmlConfig:
 
     main_content: bool = True
     """Leave out navigation, banners, side bars and footers, as far as resiliparse recognizes
-    them; ``False`` extracts all visible text, which is also what happens to pages whose elements
+    them; False extracts all visible text, which is also what happens to pages whose elements
     are nested beyond all sense."""
     max_characters: int = 10_000_000
     """Longer texts are cut off here."""

@@ -6,7 +6,7 @@ damaged record costs only itself: the reader goes on at the next member and coun
 
 import logging
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -22,6 +22,9 @@ GZIP_MAGIC = b"\x1f\x8b\x08"
 SCAN_SIZE = 1 << 20
 MEMBER_WINDOW_SIZE = 1 << 14
 GZIP_WINDOW_BITS = 31
+
+OnRead = Callable[[int], None]
+"""Called with the bytes of the file that lie before a record."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,7 +92,11 @@ def find_crawl_files(crawl: Path | str | Sequence[Path | str]) -> list[Path]:
 
 
 def iterate_responses(
-    path: Path | str, counts: CrawlCounts | None = None, *, max_body_size: int = 16 << 20
+    path: Path | str,
+    counts: CrawlCounts | None = None,
+    *,
+    max_body_size: int = 16 << 20,
+    on_read: OnRead | None = None,
 ) -> Iterator[Response]:
     """Yield the responses of one WARC file in file order.
 
@@ -97,6 +104,7 @@ def iterate_responses(
         path: The file; gzip, lz4 and zstd are recognized by content.
         counts: Filled in while reading.
         max_body_size: Longer records are left out; a body is not inflated beyond this size.
+        on_read: Called before each record.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -106,7 +114,7 @@ def iterate_responses(
     if not path.is_file():
         raise FileNotFoundError(f"no WARC file at {path}")
     with path.open("rb") as stream:
-        for record, payload in _iterate_records(stream, counts, max_body_size):
+        for record, payload in _iterate_records(stream, counts, max_body_size, on_read):
             if record.record_type != WarcRecordType.response:
                 continue
             body, is_decoded = decode_body(
@@ -123,7 +131,7 @@ def iterate_responses(
 
 
 def _iterate_records(
-    stream: BinaryIO, counts: CrawlCounts, max_size: int
+    stream: BinaryIO, counts: CrawlCounts, max_size: int, on_read: OnRead | None
 ) -> Iterator[tuple[WarcRecord, bytes]]:
     """Yield records with their payload, starting again at the next gzip member after damage."""
     start: int | None = 0
@@ -135,6 +143,8 @@ def _iterate_records(
         try:
             for record in records:
                 last = start + record.stream_pos
+                if on_read is not None:
+                    on_read(last)
                 counts.records += 1
                 # Asked before reading: a record may claim more than fits into memory.
                 if record.content_length > max_size:

@@ -29,7 +29,7 @@ class LanguageConfig:
     max_characters: int = 20_000
     """The beginning of the text by which it is judged; the whole of a long text adds time only."""
     model_path: Path | None = None
-    """A fastText model; the installed ``lid.176.ftz`` when ``None``."""
+    """A fastText model; the installed lid.176.ftz when None."""
 
     def __post_init__(self) -> None:
         if not self.languages:

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import UInt64
 
 from lm_data.convert.html import normalize_whitespace
-from lm_data.crawl.warc import CrawlCounts, iterate_responses
+from lm_data.crawl.warc import CrawlCounts, OnRead, iterate_responses
 from lm_data.deduplicate.lines import LineCounts, remove_lines
 from lm_data.deduplicate.near_duplicates import sign_texts
 from lm_data.document import Document
@@ -87,14 +87,14 @@ class Signed:
     """Their MinHash signatures."""
 
 
-def extract_shard(shard: Shard, config: CurateConfig) -> Extracted:
+def extract_shard(shard: Shard, config: CurateConfig, on_read: OnRead | None = None) -> Extracted:
     """Read a crawl file; run the steps that look at one document at a time."""
     counts = CrawlCounts()
     steps = [LanguageStep(config=config.language), RulesStep(config=config.rules)]
     documents = [
         mask_personal_data(run_steps(convert_response(response, config.html), steps))
         for response in iterate_responses(
-            shard.crawl_path, counts, max_body_size=config.max_body_size
+            shard.crawl_path, counts, max_body_size=config.max_body_size, on_read=on_read
         )
     ]
     write_shard(shard.path, documents, MEASUREMENTS)

@@ -6,9 +6,9 @@ number of workers.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
@@ -54,22 +54,25 @@ MIN_KEPT = 2
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+Report = Callable[[str, int, int], None]
+"""Called with a pass, the bytes of the crawl that it has gone through, and those that there are."""
+
 
 @runtime_checkable
 class Executor(Protocol):
     """Runs the work on shards; results come in the order of the items."""
 
-    def map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-        """Return ``[function(item) for item in items]``; the first error is raised."""
+    def map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterable[Result]:
+        """Give ``function(item)`` of each item, maybe one by one; the first error is raised."""
         ...
 
 
 class SerialExecutor:
     """Runs everything in the calling process."""
 
-    def map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-        """Return ``[function(item) for item in items]``."""
-        return [function(item) for item in items]
+    def map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterable[Result]:
+        """Give ``function(item)`` of each item as it is asked for."""
+        return map(function, items)
 
 
 class ProcessExecutor:
@@ -78,9 +81,9 @@ class ProcessExecutor:
     def __init__(self, workers: int) -> None:
         self._pool = ProcessPool(workers)
 
-    def map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-        """Return ``[function(item) for item in items]``."""
-        return list(self._pool.map(function, items))
+    def map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterable[Result]:
+        """Give ``function(item)`` of each item; the work goes on while they are asked for."""
+        return self._pool.map(function, items)
 
     def __enter__(self) -> "ProcessExecutor":
         return self
@@ -96,6 +99,7 @@ def curate(
     *,
     workers: int = 1,
     executor: Executor | None = None,
+    report: Report | None = None,
 ) -> CurateReceipt:
     """Curate a crawl into ``folder``, which is replaced as a whole.
 
@@ -108,6 +112,7 @@ def curate(
         config: Settings of all steps.
         workers: Processes; with 1 everything runs in this process.
         executor: Where to run instead.
+        report: Told of the progress.
 
     Raises:
         FileNotFoundError: A crawl file is missing.
@@ -132,7 +137,7 @@ def curate(
             )
             for number, path in enumerate(files)
         ]
-        receipt = _curate_shards(shards, partial_folder, config, running)
+        receipt = _curate_shards(shards, partial_folder, config, _Passes(running, shards, report))
         # The documents between the passes; the outcome holds them all.
         rmtree(partial_folder / WORK_FOLDER)
         save_config(config, partial_folder / CONFIG_NAME)
@@ -141,23 +146,26 @@ def curate(
 
 
 def _curate_shards(
-    shards: list[Shard], folder: Path, config: CurateConfig, executor: Executor
+    shards: list[Shard], folder: Path, config: CurateConfig, passes: "_Passes"
 ) -> CurateReceipt:
-    extracted = executor.map(partial(extract_shard, config=config), shards)
+    extract = partial(extract_shard, config=config, on_read=passes.on_read)
+    extracted = list(passes.run("extracting", extract, shards))
     crawl = CrawlCounts()
     for part in extracted:
         crawl.add(part.crawl)
     if crawl.responses == 0:
-        raise ValueError(f"the crawl is empty: no response in {len(shards)} files ({crawl})")
+        met = ", ".join(f"{name} {number}" for name, number in asdict(crawl).items() if number)
+        raise ValueError(f"the crawl is empty: no response in its files ({met or 'no records'})")
 
     exact = find_exact_duplicates(extracted)
     line_counts = LineCounts()
-    for counts in executor.map(partial(count_lines, config=config), _attach(shards, exact)):
+    count = partial(count_lines, config=config)
+    for counts in passes.run("counting lines", count, _attach(shards, exact)):
         line_counts.add(counts)
     boilerplate = line_counts.find_boilerplate(config.lines)
 
     remove = partial(remove_boilerplate, boilerplate=boilerplate, config=config)
-    signed = executor.map(remove, shards)
+    signed = list(passes.run("removing lines", remove, shards))
     clusters = _cluster(shards, signed, config, folder / WORK_FOLDER)
     near = find_near_duplicates(signed, clusters)
     kept = [
@@ -172,10 +180,37 @@ def _curate_shards(
 
     attrition = Attrition()
     finish = partial(finish_shard, validation=validation, folder=folder)
-    for part in executor.map(finish, _attach(shards, near)):
+    for part in passes.run("writing", finish, _attach(shards, near)):
         attrition.add(part)
     pairs = {"compared": clusters.num_candidates, "confirmed": clusters.num_confirmed}
     return build_receipt(attrition, crawl, pairs)
+
+
+class _Passes:
+    """Does one pass after another, and tells how far each is by the bytes of the crawl files."""
+
+    def __init__(self, executor: Executor, shards: list[Shard], report: Report | None) -> None:
+        self._executor = executor
+        self._sizes = [shard.crawl_path.stat().st_size for shard in shards]
+        self._report = report
+        self._name, self._done = "", 0
+        # What runs elsewhere cannot tell from there.
+        self.on_read = self._tell if isinstance(executor, SerialExecutor) else None
+
+    def run(
+        self, name: str, function: Callable[[Shard], Result], shards: list[Shard]
+    ) -> Iterator[Result]:
+        """Yield what a pass makes of each shard."""
+        self._name, self._done = name, 0
+        self._tell()
+        for size, result in zip(self._sizes, self._executor.map(function, shards), strict=True):
+            self._done += size
+            self._tell()
+            yield result
+
+    def _tell(self, num_bytes: int = 0) -> None:
+        if self._report is not None:
+            self._report(self._name, self._done + num_bytes, sum(self._sizes))
 
 
 def _attach(shards: Sequence[Shard], duplicates: DuplicatesByShard) -> list[Shard]:
@@ -203,7 +238,7 @@ def _describe_loss(shards: Sequence[Shard], num_kept: int) -> str:
     )
     listed = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
     return (
-        f"{num_kept} documents were kept, a corpus needs at least {MIN_KEPT}; "
+        f"documents kept: {num_kept}, a corpus needs at least {MIN_KEPT}; "
         f"dropped by {listed or 'near-duplicate detection'}"
     )
 

@@ -26,6 +26,7 @@ from lm_data.sample_crawl.pages import (
     make_sample_pages,
     write_truth,
 )
+from lm_data.sample_crawl.sources import Report
 from lm_data.sample_crawl.templates import ServedPage
 from lm_shared.config import save_config
 from lm_shared.files import atomic_folder, atomic_path, claim_folder
@@ -69,8 +70,15 @@ class CrawlReceipt:
     """Number of pages of each kind."""
 
 
-def write_sample_crawl(folder: Path | str, config: SampleCrawlConfig) -> CrawlReceipt:
+def write_sample_crawl(
+    folder: Path | str, config: SampleCrawlConfig, *, report: Report | None = None
+) -> CrawlReceipt:
     """Write the crawl, its ground truth and ``config.json``; ``folder`` is replaced as a whole.
+
+    Args:
+        folder: Where it goes.
+        config: What it holds.
+        report: Told of the progress.
 
     Raises:
         ValueError: More messages or modules are asked for than there are, or ``folder`` holds
@@ -81,13 +89,15 @@ def write_sample_crawl(folder: Path | str, config: SampleCrawlConfig) -> CrawlRe
     destination = claim_folder(
         folder, "a sample crawl", markers=[TRUTH_NAME], contents=CRAWL_CONTENTS, overwrite=True
     )
-    pages = make_sample_pages(config)
+    pages = make_sample_pages(config, report)
     names = [f"sample-{shard:05d}.warc.gz" for shard in range(config.num_shards)]
     with atomic_folder(destination) as partial:
-        sizes = [
-            _write_shard(partial / name, pages[shard :: config.num_shards], shard)
-            for shard, name in enumerate(names)
-        ]
+        sizes: list[int] = []
+        for shard, name in enumerate(names):
+            dealt = pages[shard :: config.num_shards]
+            sizes.append(_write_shard(partial / name, dealt, shard))
+            if report is not None:
+                report("writing", shard + 1, len(names))
         write_truth(partial / TRUTH_NAME, (page.truth for page in pages))
         save_config(config, partial / CONFIG_NAME)
     return CrawlReceipt(

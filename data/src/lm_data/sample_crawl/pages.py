@@ -14,6 +14,7 @@ from lm_basics.default_corpus import Document
 from lm_data.sample_crawl.sources import (
     LANGUAGES,
     TITLES,
+    Report,
     make_near_duplicate,
     make_paragraphs,
     make_personal_data,
@@ -51,7 +52,7 @@ class SampleCrawlConfig:
     seed: int = 0
     """Seed of every random choice."""
     num_messages: int | None = None
-    """Presidential messages, spread evenly over the years; all of them when ``None``."""
+    """Presidential messages, spread evenly over the years; all of them when None."""
     num_modules: int = 100
     """Documentation pages of standard-library modules."""
     num_foreign_pages: int = 72
@@ -136,7 +137,7 @@ class SamplePage(ServedPage):
     """What the page is."""
 
 
-def make_sample_pages(config: SampleCrawlConfig) -> list[SamplePage]:
+def make_sample_pages(config: SampleCrawlConfig, report: Report | None = None) -> list[SamplePage]:
     """Return all pages in random order.
 
     Raises:
@@ -144,7 +145,7 @@ def make_sample_pages(config: SampleCrawlConfig) -> list[SamplePage]:
         FileNotFoundError: The wheel with the messages is not installed.
     """
     messages = read_messages(config.num_messages)
-    pages = [*_message_pages(messages, config), *_documentation_pages(config)]
+    pages = [*_message_pages(messages, config), *_documentation_pages(config, report)]
     pages += _exact_duplicates(pages, config)
     pages += _near_duplicates(messages, config)
     pages += _foreign_pages(config)
@@ -227,8 +228,8 @@ def _message_page(
     )
 
 
-def _documentation_pages(config: SampleCrawlConfig) -> Iterator[SamplePage]:
-    for name, html in render_documentation(config.num_modules).items():
+def _documentation_pages(config: SampleCrawlConfig, report: Report | None) -> Iterator[SamplePage]:
+    for name, html in render_documentation(config.num_modules, report).items():
         truth = PageTruth(
             url=f"https://{DOCUMENTATION_HOST}/library/{name}.html",
             kind="documentation",

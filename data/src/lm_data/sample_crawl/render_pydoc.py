@@ -1,8 +1,8 @@
 """Program that renders modules of the standard library to HTML, run in an interpreter of its own.
 
-It reads module names as a JSON list and writes their pages as a JSON object. A fresh interpreter
-keeps the pages independent of what the calling process has imported, because pydoc links to every
-name that it finds in ``sys.modules``. The program uses the standard library alone.
+It is given module names and writes the name and the page of each as a line of JSON. A fresh
+interpreter keeps the pages independent of what the calling process has imported, because pydoc
+links to every name that it finds in ``sys.modules``. The program uses the standard library alone.
 """
 
 import importlib
@@ -28,4 +28,6 @@ def render_module(name: str) -> str:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    sys.stdout.write(json.dumps({name: render_module(name) for name in json.load(sys.stdin)}))
+    for module_name in sys.argv[1:]:
+        sys.stdout.write(json.dumps([module_name, render_module(module_name)]) + "\n")
+        sys.stdout.flush()

@@ -10,7 +10,7 @@ import json
 import random
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -18,7 +18,8 @@ from pathlib import Path
 from lm_basics.default_corpus import Document, read_default_corpus
 
 RENDERER = Path(__file__).with_name("render_pydoc.py")
-TIME_LIMIT_S = 300.0
+Report = Callable[[str, int, int], None]
+"""Called with ``"rendering"`` or ``"writing"``, the pages or files that are done, and how many."""
 LANGUAGES = ("de", "es", "fr", "it", "ja", "nl", "pl", "pt", "ru", "sv", "tr", "zh")
 TITLES = {
     "de": "Menschenrechte",
@@ -93,31 +94,28 @@ def list_modules() -> list[str]:
     return listed.read_text(encoding="utf-8").split()
 
 
-def render_documentation(num_modules: int) -> dict[str, str]:
+def render_documentation(num_modules: int, report: Report | None = None) -> dict[str, str]:
     """Return the HTML pages of the first modules of the list, by module name.
 
     Raises:
         ValueError: More modules are asked for than the list holds.
-        RuntimeError: The renderer failed; the message holds the end of its error output.
+        RuntimeError: The renderer failed; standard error tells why.
     """
     modules = list_modules()
     if not 0 <= num_modules <= len(modules):
         raise ValueError(f"num_modules={num_modules} is not between 0 and {len(modules)}")
-    if num_modules == 0:
-        return {}
     # -P, -s, -S and -E keep the folder, the user's packages and the variables of the caller out.
-    # Standard input carries the names, which keeps them off the command line and its length limit.
-    result = subprocess.run(
-        [sys.executable, "-P", "-s", "-S", "-E", "-X", "utf8", str(RENDERER)],
-        input=json.dumps(modules[:num_modules]),
-        capture_output=True,
-        encoding="utf-8",
-        timeout=TIME_LIMIT_S,
-        check=False,
-    )
-    if result.returncode != 0:
-        raise RuntimeError(f"pydoc could not render the modules: {result.stderr[-500:]}")
-    return json.loads(result.stdout)
+    options = ["-P", "-s", "-S", "-E", "-X", "utf8"]
+    command = [sys.executable, *options, str(RENDERER), *modules[:num_modules]]
+    pages: dict[str, str] = {}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") as renderer:
+        for name, page in map(json.loads, renderer.stdout or ()):
+            pages[name] = page
+            if report is not None:
+                report("rendering", len(pages), num_modules)
+    if renderer.returncode != 0:
+        raise RuntimeError(f"pydoc could not render the modules: code {renderer.returncode}")
+    return pages
 
 
 def make_paragraphs(language: str, rng: random.Random) -> tuple[str, ...]:

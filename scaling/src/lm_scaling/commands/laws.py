@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from lm_scaling.commands.sweep import CANDIDATES_NAME
-from lm_shared.command_options import Overwrite
+from lm_shared.command_options import Overwrite, There
 from lm_shared.config import from_dict, save_config
 from lm_shared.files import claim_file, read_json
-from lm_shared.wording import wrote
+from lm_shared.wording import counted, wrote
 
 if TYPE_CHECKING:
     from lm_scaling.laws.parametric import ParametricLaw
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def fit(
-    table: Annotated[Path, tyro.conf.Positional],
+    table: Annotated[Path, There(), tyro.conf.Positional],
     /,
     *,
     law: Literal["parametric", "small-sample", "isoflop"] = "parametric",
@@ -44,11 +44,11 @@ def fit(
     from lm_scaling.laws.points import check_positive, read_points
     from lm_scaling.laws.small_sample import fit_small_sample
 
-    if output is not None:
-        claim_file(output, overwrite=overwrite, inputs=[table])
     for flops in budgets:
         check_positive(budgets=flops)
     points = read_points(table)
+    if output is not None:
+        claim_file(output, overwrite=overwrite, inputs=[table])
     if law == "isoflop":
         fitted = fit_isoflop(points, method=valley, space=space)
         size, data = fitted.parameters_law, fitted.tokens_law
@@ -85,7 +85,7 @@ def _print_law(
     law: "ParametricLaw", error: float, points: "list[ScalingPoint]", budgets: tuple[float, ...]
 ) -> None:
     print(f"L = {law.E:.4f} + {law.A:.5g} / N^{law.alpha:.4f} + {law.B:.5g} / D^{law.beta:.4f}")
-    print(f"{len(points)} runs, root mean square relative error {error:.3%}")
+    print(f"{counted(len(points), 'run')}, root mean square relative error {error:.3%}")
     print(f"N_opt ~ C^{law.size_exponent():.4f}")
     for flops in budgets:
         best = law.optimum(flops)
@@ -93,8 +93,8 @@ def _print_law(
 
 
 def plan_run(
-    table: Annotated[Path, tyro.conf.Positional],
-    candidates: Annotated[Path, tyro.conf.Positional],
+    table: Annotated[Path, There(), tyro.conf.Positional],
+    candidates: Annotated[Path, There(), tyro.conf.Positional],
     /,
     *,
     budget_s: float | None = None,
@@ -121,11 +121,12 @@ def plan_run(
     from lm_scaling.laws.points import read_points
     from lm_scaling.planner import plan
 
+    points, models = read_points(table), read_candidates(candidates)
     if output is not None:
         claim_file(output, overwrite=overwrite, inputs=[table, candidates])
     planned = plan(
-        read_points(table),
-        read_candidates(candidates),
+        points,
+        models,
         budget_s=budget_s,
         budget_flops=budget_flops,
         unique_tokens=unique_tokens,

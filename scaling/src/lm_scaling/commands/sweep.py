@@ -1,5 +1,6 @@
 """``scaling sweep``: a table of small runs, for the other commands to fit and plan with."""
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +11,8 @@ from lm_shared.files import claim_folder, lock_folder, write_json
 from lm_shared.wording import wrote
 
 if TYPE_CHECKING:
+    import torch
+
     from lm_basics.model_config import TransformerConfig
     from lm_basics.training.config import TrainingConfig
     from lm_scaling.experiment import ExperimentConfig, ExperimentResult
@@ -26,7 +29,7 @@ class SweepRecipe:
     d_models: Annotated[tuple[int, ...], Least(1)] = (8, 16, 32)
     """Widths of the models."""
     candidate_d_models: Annotated[tuple[int, ...], Least(1)] = (16, 32, 64)
-    """Widths from which ``scaling plan`` is to choose."""
+    """Widths from which scaling plan is to choose."""
     budgets: Annotated[tuple[float, ...], Above(0)] = (3e9, 6e9, 1.2e10)
     """Training FLOPs that are spent on every model."""
     num_layers: Annotated[int, Least(1)] = 1
@@ -94,6 +97,7 @@ def sweep(
     """
     from lm_scaling.experiment import isoflop_experiments
     from lm_scaling.laws.points import write_points
+    from lm_scaling.laws.small_sample import MIN_POINTS
 
     # Sizes that do not go together leave no trace.
     shapes = [recipe.shape(d_model) for d_model in recipe.d_models]
@@ -107,6 +111,10 @@ def sweep(
         contents=CONTENTS,
         overwrite=overwrite or earlier == recipe,
     )
+    from lm_shared.tensors import choose_device
+
+    # Told before the corpus is encoded.
+    chosen_device = choose_device(device)
     tables = (output / POINTS_NAME, output / CANDIDATES_NAME)
     with lock_folder(output):
         if earlier != recipe:
@@ -115,7 +123,7 @@ def sweep(
                 table.unlink(missing_ok=True)
         # Written first, so that an interrupted sweep is known again; its finished runs stay.
         save_config(recipe, config_path)
-        results = _train(recipe, experiments, output, device)
+        results = _train(recipe, experiments, output, chosen_device)
         points = [result.point() for result in results]
         write_points(points, tables[0])
         write_json(tables[1], _candidates(recipe, results))
@@ -125,17 +133,18 @@ def sweep(
             f"{point.parameters:>12,.0f}{point.tokens:>12,.0f}{point.flops:>11.2e}"
             f"{point.loss:>9.4f}"
         )
-    print(wrote(*tables, then=("scaling", "fit", tables[0], "--law", "small-sample")))
+    then = ("scaling", "fit", tables[0], "--law", "small-sample")
+    can_fit = len(points) >= MIN_POINTS and len(recipe.d_models) > 1
+    print(wrote(*tables, then=then if can_fit else ()))
 
 
 def _train(
-    recipe: SweepRecipe, experiments: "list[ExperimentConfig]", output: Path, device: DeviceName
+    recipe: SweepRecipe, experiments: "list[ExperimentConfig]", output: Path, device: "torch.device"
 ) -> "list[ExperimentResult]":
     """Run the experiments on the default corpus; those that are finished already are read."""
     from lm_basics.default_corpus import prepare_default_corpus
     from lm_scaling.backends import TrainerBackend, run_sweep
     from lm_shared.display import progress
-    from lm_shared.tensors import choose_device
 
     corpus = output / f"corpus-{recipe.vocab_size}"
     data = prepare_default_corpus(corpus, vocab_size=recipe.vocab_size)
@@ -144,10 +153,15 @@ def _train(
         data.validation.tokens[: recipe.validation_tokens],
         output / "runs",
         first_context=data.end_of_text,
-        device=choose_device(device),
+        device=device,
     )
-    with progress("sweep", len(experiments)) as advance:
-        return run_sweep(backend, experiments, on_result=lambda *_: advance())
+    with progress(counted=["sweep"]) as report:
+        done = itertools.count(1)
+        return run_sweep(
+            backend,
+            experiments,
+            on_result=lambda *_: report("sweep", next(done), len(experiments)),
+        )
 
 
 def _read_recipe(path: Path) -> SweepRecipe | None:

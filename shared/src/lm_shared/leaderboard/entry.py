@@ -158,7 +158,7 @@ def read_entry(folder: Path) -> Entry:
     """
     path = folder / SUBMISSION_NAME
     if not path.is_file():
-        raise FileNotFoundError(f"{folder} is no entry: it has no {SUBMISSION_NAME}")
+        raise FileNotFoundError(f"expected an entry in {folder}: it has no {SUBMISSION_NAME}")
     verification = None
     if (folder / VERIFICATION_NAME).is_file():
         verification = load_config(Verification, folder / VERIFICATION_NAME)

@@ -8,6 +8,7 @@ from pathlib import Path
 from lm_shared.files import replace_between
 from lm_shared.leaderboard.entry import Entry, Verification, find_entries
 from lm_shared.leaderboard.rules import Division
+from lm_shared.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ def _row(rank: str, entry: Entry) -> list[str]:
     claim = entry.submission
     hardware = ", ".join(claim.hardware.gpus)
     if claim.device == "cpu":
-        hardware = f"{claim.num_threads} cores, {claim.hardware.cpu}"
+        hardware = f"{counted(claim.num_threads, 'core')}, {claim.hardware.cpu}"
     cells = [
         rank,
         claim.name,

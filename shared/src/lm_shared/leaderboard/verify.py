@@ -7,6 +7,7 @@ files make go wrong is a broken rule and no crash.
 """
 
 import datetime as dt
+import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -40,6 +41,8 @@ Rule = Callable[[], Check | Iterable[Check]]
 """Judges one thing of one entry."""
 RecordT = TypeVar("RecordT", bound=EntryRecord)
 DivisionT = TypeVar("DivisionT", bound=Division)
+
+_logger = logging.getLogger(__name__)
 
 # All that a file of somebody else can make go wrong.
 _BAD_FILES = (
@@ -153,6 +156,7 @@ def judge_entry(
         checks += guarded("hardware", lambda: check_hardware(record, division))
         with restrict_cores(division.max_cores):
             for name, rule in rules(record):
+                _logger.info("checking %s", name)
                 checks += guarded(name, rule)
     verification = Verification(
         submission_sha256=hash_file(folder / SUBMISSION_NAME),

@@ -40,18 +40,17 @@ def generate_text(
         options: how they are continued.
         batch_size: most texts that run together.
     """
-    options.check()
     if not prompts:
         raise ValueError("expected at least one prompt, got none")
+    options.check()
     from lm_basics.export import load_text_model
     from lm_shared.tensors import choose_device
     from lm_systems.inference.engine import Engine
     from lm_systems.kernels.ops import get_ops
 
+    device = choose_device(options.device)
     loaded = load_text_model(options.model, tokenizer=options.tokenizer, ops=get_ops("fused"))
-    engine = Engine(
-        loaded.model.to(choose_device(options.device)), loaded.tokenizer, max_batch_size=batch_size
-    )
+    engine = Engine(loaded.model.to(device), loaded.tokenizer, max_batch_size=batch_size)
     texts = [text for prompt in prompts for text in [read_prompt(prompt)] * options.num_samples]
     ids = [
         loaded.encode_chat([{"role": "user", "content": text}])
@@ -79,5 +78,5 @@ def _report(completions: list["Completion"], options: GenerationOptions, elapsed
         for one in completions
     )
     if num_cut:
-        logger.warning("%d of %d texts fill the model's context", num_cut, len(completions))
-    logger.info("%d tokens in %.2f s, %.0f a second", num_tokens, elapsed_s, num_tokens / elapsed_s)
+        logger.warning("texts cut where the context is full: %d of %d", num_cut, len(completions))
+    logger.info("tokens: %d in %.2f s, %.0f/s", num_tokens, elapsed_s, num_tokens / elapsed_s)
