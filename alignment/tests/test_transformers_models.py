@@ -5,6 +5,7 @@ Together in one file, because the first of a process imports seconds of transfor
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -21,8 +22,12 @@ from lm_alignment.config import (
     SequenceMean,
     TokenClipped,
 )
+from lm_alignment.dpo import per_instance_dpo_loss
+from lm_alignment.examples import Example
 from lm_alignment.masking import label_log_probs, tokenize_prompt_and_output
+from lm_alignment.packing import pack_examples
 from lm_alignment.rl.text_step import TextStepConfig, compute_rollout_rewards, grpo_text_step
+from lm_alignment.templates import alpaca_prompt
 
 PROMPTS = ["two and two", "two and two", "one", "one"]
 RESPONSES = ["is four", "is one", "is one and one", "two"]
@@ -181,3 +186,34 @@ def test_a_step_is_clipped_to_its_norm_and_starts_without_gradients(tokenizer):
     assert free.norm() > 0.01
     torch.testing.assert_close(moved(0.01), free * 0.01 / free.norm(), rtol=1e-3, atol=1e-6)
     torch.testing.assert_close(moved(None, stale=True), free)
+
+
+def test_the_preference_loss_of_one_pair_is_the_plain_one(tokenizer):
+    policy, reference = make_model(), make_model(1)
+    loss = per_instance_dpo_loss(
+        policy, reference, tokenizer, "two", "is four", "one", beta=0.5, end_token_id=2
+    )
+
+    def log_prob(model, answer: str) -> torch.Tensor:
+        text = alpaca_prompt("two") + answer
+        ids = torch.tensor([[*tokenizer(text)["input_ids"], 2]])
+        assert ids[0, 0] == 1
+        log_p = torch.log_softmax(model(ids[:, :-1]).logits, -1)
+        return log_p.gather(-1, ids[:, 1:, None]).sum()
+
+    gain = log_prob(policy, "is four") - log_prob(reference, "is four")
+    loss_of_other = log_prob(policy, "one") - log_prob(reference, "one")
+    torch.testing.assert_close(loss, -torch.sigmoid(0.5 * (gain - loss_of_other)).log())
+    loss.backward()
+    assert all(parameter.grad is not None for parameter in policy.parameters())
+    assert all(parameter.grad is None for parameter in reference.parameters())
+
+
+def test_packed_documents_open_and_end_as_the_tokenizer_has_it(tokenizer):
+    dataset = pack_examples(
+        [Example(question="two", answer="four")] * 3, tokenizer, seq_length=2, end_token_id=2
+    )
+    ids = torch.cat([dataset[index]["input_ids"] for index in range(len(dataset))]).tolist()
+    assert ids[0] == 1
+    assert all(after == 1 for before, after in pairwise(ids) if before == 2)
+    assert ids.count(2) == 2

@@ -64,6 +64,39 @@ class SFTConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DPOConfig:
+    """Everything but model and pairs that decides the result of learning from preferences."""
+
+    steps: int
+    """Optimizer steps."""
+    batch_size: int = 32
+    """Pairs a step."""
+    beta: float = 0.1
+    """How dear it is to leave the reference: gains in log-probability are multiplied by it."""
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: AdamWConfig(lr=1e-4, weight_decay=0.0)
+    )
+    """The update rule."""
+    schedule: ScheduleConfig = field(default_factory=lambda: ConstantSchedule(warmup_fraction=0.1))
+    """Learning rate over time."""
+    max_grad_norm: float = 1.0
+    """Gradients are clipped to this global norm."""
+    checkpoint_every: int | None = None
+    """Steps between checkpoints; None means only after the last step."""
+    keep_checkpoints: int = 1
+    """How many of the last checkpoints stay."""
+    seed: int = 0
+    """Decides the order of the pairs."""
+
+    def __post_init__(self) -> None:
+        _check_settings(
+            self,
+            positive=("steps", "batch_size", "beta", "max_grad_norm", "keep_checkpoints"),
+            positive_or_none=("checkpoint_every",),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class OnPolicy:
     """REINFORCE (Williams, 1992): right only for rollouts of the present policy."""
 

@@ -121,7 +121,12 @@ def train_sft(
         lines = loop.lines()
         tokens = sum(line["tokens"] for line in lines)
         loop.record.add(tokens=tokens, flops=tokens * training_flops_per_token(model.config, 1))
-    return _result(lines, elapsed_s=loop.record.wall_s, num_too_long=num_too_long)
+    return SFTResult(
+        steps=len(lines),
+        final_loss=mean_of_last_tenth(lines, "loss"),
+        elapsed_s=loop.record.wall_s,
+        num_too_long=num_too_long,
+    )
 
 
 def encode_examples(
@@ -134,16 +139,10 @@ def encode_examples(
     )
 
 
-def _result(
-    lines: Sequence[Mapping[str, Any]], *, elapsed_s: float, num_too_long: int
-) -> SFTResult:
+def mean_of_last_tenth(lines: Sequence[Mapping[str, Any]], name: str) -> float:
+    """Return the mean of a metric over the last tenth of the steps, the last one at least."""
     last = lines[-max(1, len(lines) // 10) :]
-    return SFTResult(
-        steps=len(lines),
-        final_loss=sum(line["loss"] for line in last) / len(last),
-        elapsed_s=elapsed_s,
-        num_too_long=num_too_long,
-    )
+    return sum(line[name] for line in last) / len(last)
 
 
 def sft_microbatch_step(

@@ -126,6 +126,14 @@ class ChatTemplate:
         return tokenizer.special_token_ids[token]
 
 
+def alpaca_prompt(instruction: str) -> str:
+    """Return an instruction in the format of Alpaca (Taori et al., 2023), up to the response."""
+    return (
+        "Below is an instruction that describes a task. Write a response that appropriately "
+        f"completes the request.\n\n### Instruction:\n{instruction}\n\n### Response:\n"
+    )
+
+
 def _quote(token: str) -> str:
     # Jinja strings escape like Python ones.
     escaped = token.replace("\\", "\\\\").replace("'", "\\'")
