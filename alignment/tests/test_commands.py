@@ -99,6 +99,20 @@ def test_a_file_of_ones_own_takes_the_place_of_the_task(base, tmp_path, capsys):
     assert "1 of 4 examples are too long" in told.err
 
 
+def test_a_model_learns_what_is_preferred(base, tmp_path, capsys):
+    data = tmp_path / "pairs.jsonl"
+    data.write_text('{"prompt": "2 + 2?", "chosen": "4", "rejected": "5"}\n' * 2)
+    output = ("--output", tmp_path / "dpo", "--steps", 2)
+    assert run("dpo", "smoke", "--model", base, "--data", data, *output) == 0
+    told = capsys.readouterr().out
+    assert "100% of the pairs preferred, after 2 steps" in told
+    assert f"basics generate --model {tmp_path / 'dpo'} --chat" in told
+    assert load_text_model(tmp_path / "dpo").chat_template is not None
+    data.write_text('{"question": "q", "answer": "a"}')
+    assert run("dpo", "smoke", "--model", base, "--data", data, *output) == 2
+    assert "are for alignment sft, not for alignment dpo" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", ["sft", "grpo"])
 @pytest.mark.parametrize(
     ("line", "options", "message"),
