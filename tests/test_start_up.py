@@ -107,6 +107,9 @@ REFUSED = {
         ("grpo --model other", "other holds no model"),
         ("evaluate --model absent", "there is no folder absent with a model"),
         ("sft --model model --output other", "other holds thesis.tex"),
+        ("sft --model model --data absent.jsonl", "No such file or directory: absent.jsonl"),
+        ("dpo --model absent --data other/thesis.tex", "no example that can be used; line 1: no"),
+        ("grpo --model model --data other/thesis.tex", "no example that can be used; line 1: no"),
     ],
     "speedrun": [("smoke --output other", "other holds thesis.tex")],
 }

@@ -10,6 +10,7 @@ from lm_basics.model_config import uniform_transformer
 from lm_basics.tokenizer import Tokenizer, train_bpe_from_texts
 from lm_basics.transformer import TransformerLM
 from lm_shared import display
+from lm_shared.files import read_json
 from lm_shared.runs import load_receipt
 
 
@@ -77,6 +78,58 @@ def test_a_model_of_another_tokenizer_learns_the_tokens_of_the_chat(tmp_path, ca
     assert run("evaluate", *evaluate) == 0
     assert run("grpo", "smoke", "--model", tmp_path / "base", "--output", tmp_path / "grpo") == 2
     assert "alignment sft teaches a model all of them" in capsys.readouterr().err
+
+
+def test_a_file_of_ones_own_takes_the_place_of_the_task(base, tmp_path, capsys):
+    data = tmp_path / "own.jsonl"
+    data.write_text('{"question": "2 + 2?", "answer": "2 + 2 = 4 #### 4"}\n' * 3)
+    own = ("--data", data, "--output")
+    sft = ("sft", "smoke", "--model", base, *own, tmp_path / "sft", "--steps", 2)
+    assert run(*sft) == 0
+    assert f"basics generate --model {tmp_path / 'sft'} --chat" in capsys.readouterr().out
+    grpo = ("grpo", "smoke", "--model", tmp_path / "sft", *own, tmp_path / "grpo", "--steps", 1)
+    assert run(*grpo, "--verifier", "hashes") == 0
+    assert '"pattern": "####' in read_json(tmp_path / "grpo" / "config.json")["verifier"]
+    capsys.readouterr()
+    with data.open("a") as file:
+        file.write('{"question": "' + "zq" * 40 + '", "answer": "1"}\n')
+    assert run("evaluate", "--model", tmp_path / "grpo", "--data", data) == 0
+    told = capsys.readouterr()
+    assert ", 3 answers" in told.out
+    assert "1 of 4 examples are too long" in told.err
+
+
+def test_a_model_learns_what_is_preferred(base, tmp_path, capsys):
+    data = tmp_path / "pairs.jsonl"
+    data.write_text('{"prompt": "2 + 2?", "chosen": "4", "rejected": "5"}\n' * 2)
+    output = ("--output", tmp_path / "dpo", "--steps", 2)
+    assert run("dpo", "smoke", "--model", base, "--data", data, *output) == 0
+    told = capsys.readouterr().out
+    assert "100% of the pairs preferred, after 2 steps" in told
+    assert f"basics generate --model {tmp_path / 'dpo'} --chat" in told
+    assert load_text_model(tmp_path / "dpo").chat_template is not None
+    data.write_text('{"question": "q", "answer": "a"}')
+    assert run("dpo", "smoke", "--model", base, "--data", data, *output) == 2
+    assert "are for alignment sft, not for alignment dpo" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["sft", "grpo"])
+@pytest.mark.parametrize(
+    ("line", "options", "message"),
+    [
+        ('{"question": "q", "answer": ""}', (), "line 1: the text of the assistant is empty"),
+        ('{"chosen": "a", "rejected": "b"}', (), "are for alignment dpo"),
+        ("no file", ("--data", "nowhere.jsonl"), "No such file or directory: nowhere.jsonl"),
+    ],
+)
+def test_a_file_without_examples_is_told_before_the_folder_is_touched(
+    base, tmp_path, capsys, command, line, options, message
+):
+    (tmp_path / "own.jsonl").write_text(line)
+    data = ("--data", tmp_path / "own.jsonl", "--output", tmp_path / "run")
+    assert run(command, "smoke", "--model", base, *data, *options) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

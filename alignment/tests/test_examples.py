@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from lm_alignment.examples import Example, _epoch_order, draw_examples, hash_examples
+from lm_alignment.examples import (
+    Conversation,
+    Example,
+    _epoch_order,
+    draw_examples,
+    hash_examples,
+    keep_those_that_fit,
+)
+from lm_alignment.templates import Message
 
 EXAMPLES = [Example(question=str(i), answer=str(i)) for i in range(10)]
 
@@ -35,6 +43,21 @@ def test_hash_tells_examples_and_their_order_apart():
     assert hash_examples(EXAMPLES) != hash_examples(EXAMPLES[::-1])
     joined = [Example(question="1", answer="23")], [Example(question="12", answer="3")]
     assert hash_examples(joined[0]) != hash_examples(joined[1])
+
+
+def test_hash_tells_who_speaks():
+    turns = [Message(role=role, content="x") for role in ("user", "assistant")]
+    hashes = {hash_examples([Conversation(messages=(one, turns[1]))]) for one in turns}
+    assert len(hashes) == 2
+    assert hash_examples([Example(question="x", answer="x")]) in hashes
+
+
+def test_of_many_that_are_too_long_the_first_are_named(caplog):
+    kept = keep_those_that_fit(EXAMPLES, lambda one: 5 + int(one.question), context_length=7)
+    assert kept == EXAMPLES[:3]
+    (record,) = caplog.records
+    assert "7 of 10 examples are too long" in record.getMessage()
+    assert "example 7 takes 12 tokens, and 2 more" in record.getMessage()
 
 
 def test_an_order_is_drawn_once_and_is_numpys():

@@ -2,7 +2,12 @@ import pytest
 import torch
 from hypothesis import given, strategies as st
 
-from lm_alignment.masking import join_responses, tokenize_prompt_and_output
+from lm_alignment.masking import (
+    join_responses,
+    masked_mean,
+    masked_normalize,
+    tokenize_prompt_and_output,
+)
 
 TOKENS = st.lists(st.integers(1, 50), min_size=1, max_size=6)
 
@@ -60,3 +65,18 @@ def test_select_keeps_rows_together():
 def test_bad_rows_are_refused(prompts, responses, message):
     with pytest.raises(ValueError, match=message):
         join_responses(prompts, responses, pad_token_id=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.long, torch.float])
+def test_masked_sums_and_means_by_hand(dtype):
+    nan = float("nan")
+    values = torch.tensor([[1.0, 2.0, nan], [4.0, nan, nan]])
+    mask = torch.tensor([[1, 1, 0], [1, 0, 0]]).to(dtype)
+    torch.testing.assert_close(masked_mean(values, mask), torch.tensor(7 / 3))
+    torch.testing.assert_close(masked_mean(values, mask, -1), torch.tensor([1.5, 4.0]))
+    by_column = masked_mean(values, mask, 0)
+    torch.testing.assert_close(by_column, torch.tensor([2.5, 2.0, nan]), equal_nan=True)
+    torch.testing.assert_close(
+        masked_normalize(values, mask, 1, constant=2.0), torch.tensor([1.5, 2.0])
+    )
+    torch.testing.assert_close(masked_normalize(values, mask), torch.tensor(7.0))

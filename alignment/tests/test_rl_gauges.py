@@ -7,7 +7,6 @@ from lm_alignment.examples import Example
 from lm_alignment.rl.losses import (
     estimate_kl,
     informative_fraction,
-    masked_mean,
     summarize_rollouts,
 )
 from lm_alignment.rl.rollouts import Rollout
@@ -24,12 +23,6 @@ def make_rollout(value: float, log_probs: list[float], *, is_truncated: bool = F
         is_truncated=is_truncated,
         reward=Reward(value=value, parts={"format": 1.0 - value}, reason=""),
     )
-
-
-def test_masked_mean_counts_only_the_mask_and_is_nan_without_one():
-    values = torch.tensor([[1.0, 2.0, float("nan")]])
-    assert masked_mean(values, torch.tensor([[True, True, False]])) == 1.5
-    assert masked_mean(values, torch.zeros(1, 3, dtype=torch.bool)).isnan()
 
 
 def test_kl_estimate_equals_the_divergence_on_average():

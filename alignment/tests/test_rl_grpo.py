@@ -174,7 +174,7 @@ def test_questions_longer_than_the_context_are_left_out_and_counted(
     result = train_grpo(model, tokenizer, engine, examples, like_digits, CONFIG, folder=tmp_path)
     assert (result.num_too_long, result.steps) == (1, CONFIG.steps)
     assert load_config(GRPORunConfig, tmp_path / "config.json").start.num_too_long == 1
-    assert "1 of 5 examples are too long for the model" in caplog.text
+    assert "1 of 5 examples are too long and left out" in caplog.text
 
 
 def test_ctrl_c_ends_after_the_step_under_way_and_the_run_goes_on(make_model, tokenizer, tmp_path):

@@ -13,7 +13,7 @@ from lm_alignment.config import (
 )
 from lm_alignment.masking import join_responses, response_log_probs
 from lm_alignment.rl.grpo_step import PolicyBatch, accumulate_policy_gradient
-from lm_alignment.rl.losses import aggregate_by_constant, aggregate_by_sequence, token_losses
+from lm_alignment.rl.losses import add_up, token_losses
 from lm_basics.optim import AdamW, ConstantSchedule
 from lm_basics.training import SerialStrategy
 from lm_basics.training.updates import GradientSteps
@@ -56,17 +56,16 @@ def plain_gradients(model, batch: PolicyBatch, objective, aggregation):
     mask = batch.responses.response_mask
     log_probs = response_log_probs(model, batch.responses).log_probs
     old = log_probs.detach() if batch.old_log_probs is None else batch.old_log_probs
-    losses = token_losses(objective, log_probs, old, batch.advantages, mask).losses
-    if isinstance(aggregation, SequenceMean):
-        loss = aggregate_by_sequence(losses, mask)
-    else:
-        loss = aggregate_by_constant(losses, mask, 4 * 5)
+    losses = token_losses(
+        objective, log_probs, batch.advantages, old_log_probs=old, response_mask=mask
+    ).losses
+    loss = add_up(aggregation, losses, mask, max_new_tokens=5)
     loss.backward()
     return loss.item(), gradients(model)
 
 
 @pytest.mark.parametrize("micro_batch_size", [None, 1, 2])
-@pytest.mark.parametrize("aggregation", [SequenceMean(), ConstantSum()])
+@pytest.mark.parametrize("aggregation", [SequenceMean(), ConstantSum(), ConstantSum(constant=7.0)])
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_pruning_and_micro_batches_leave_the_gradient_alone(
     make_model, batch, objective, aggregation, micro_batch_size

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lm_alignment.config import SFTConfig
-from lm_alignment.examples import Example, draw_examples
+from lm_alignment.examples import Conversation, Example, draw_examples
 from lm_alignment.masking import gather_log_probs
 from lm_alignment.sft import SFTRunConfig, encode_examples, train_sft
 from lm_alignment.templates import ChatTemplate
@@ -52,6 +52,25 @@ def test_answer_ends_with_the_end_token(tokenizer):
     batch = encode_examples(tokenizer, EXAMPLES[:1], ChatTemplate())
     answer = batch.labels[0][batch.response_mask[0]].tolist()
     assert answer == [*tokenizer.encode("0"), tokenizer.special_token_ids["<|endoftext|>"]]
+
+
+def test_all_turns_of_the_assistant_are_imitated_after_what_was_said(
+    make_model, tokenizer, tmp_path
+):
+    template, model = ChatTemplate(), make_model()
+    first, second = (Example(question=f"{a} {b}", answer=str(b)) for a, b in ((3, 7), (1, 2)))
+    turns = (*first.messages, *second.messages)
+    end = tokenizer.special_token_ids[template.end]
+    log_probs = []
+    for place in (1, 3):
+        prompt = template.encode_prompt(tokenizer, turns[:place])
+        answer = [*tokenizer.encode(turns[place].content), end]
+        with torch.no_grad():
+            logits = model(torch.tensor([[*prompt, *answer[:-1]]]))[0, len(prompt) - 1 :]
+        log_probs.append(gather_log_probs(logits, torch.tensor(answer)))
+    config = replace(CONFIG, steps=1, batch_size=1, checkpoint_every=None)
+    result = train_sft(model, tokenizer, [Conversation(messages=turns)], config, folder=tmp_path)
+    assert result.final_loss == pytest.approx(-torch.cat(log_probs).mean().item(), rel=1e-5)
 
 
 def test_loss_falls(make_model, tokenizer, tmp_path):
@@ -134,13 +153,16 @@ def test_examples_longer_than_the_context_are_left_out_and_counted(
     full = Example(question=letters[: room - 3], answer=letters[:3])
     long = Example(question=letters[: room - 3], answer=letters[:4])
     assert len(tokenizer.encode(full.question)) == room - 3
-    examples = [*EXAMPLES[:4], long, full, long]
+    examples = [*EXAMPLES[:4], long, full, replace(long, origin="own.jsonl line 3")]
     result = train_sft(make_model(), tokenizer, examples, CONFIG, folder=tmp_path / "some")
     assert (result.num_too_long, result.steps) == (2, CONFIG.steps)
     assert load_config(SFTRunConfig, tmp_path / "some" / "config.json").start.num_too_long == 2
     (record,) = caplog.records
-    text = f"2 of 7 examples are too long for the model and left out: example 4 takes {context + 1}"
-    assert text in record.getMessage()
+    assert record.getMessage() == (
+        f"2 of 7 examples are too long and left out, the model has a context of {context}: "
+        f"example 4 takes {context + 1} tokens, example 6 (own.jsonl line 3) takes {context + 1} "
+        "tokens"
+    )
     # The others are learned from as if it were not there.
     fitting = [*EXAMPLES[:4], full]
     train_sft(make_model(), tokenizer, fitting, CONFIG, folder=tmp_path / "without")
@@ -153,7 +175,7 @@ def test_examples_longer_than_the_context_are_left_out_and_counted(
 
 def test_a_run_whose_examples_are_all_too_long_does_not_begin(make_model, tokenizer, tmp_path):
     long = Example(question="zq" * 40, answer="1")
-    with pytest.raises(ValueError, match=r"all 2 examples are too long .* example 0 takes \d+ tok"):
+    with pytest.raises(ValueError, match=r"all 2 examples are too long.* example 0 takes \d+ tok"):
         train_sft(make_model(), tokenizer, [long, long], CONFIG, folder=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

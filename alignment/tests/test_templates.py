@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from lm_alignment.templates import ChatTemplate, Message
+from lm_basics.chat_template import ChatTemplate as SavedTemplate
 from lm_basics.tokenizer import Tokenizer
 
 TEMPLATE = ChatTemplate()
@@ -52,6 +53,24 @@ def test_prompt_and_answer_are_the_rendered_conversation(tokenizer: Tokenizer):
         tokenizer, messages[1].content
     )
     assert ids == tokenizer.encode(TEMPLATE.render(messages))
+
+
+def test_the_model_says_its_own_turns_and_ends_them(tokenizer: Tokenizer):
+    messages = [
+        Message(role="user", content="Which is the largest of 3, 7?"),
+        Message(role="assistant", content="7<|user|>"),
+        Message(role="user", content="What is the smallest?"),
+        Message(role="assistant", content="3"),
+    ]
+    ids, is_own = TEMPLATE.encode_turns(tokenizer, messages)
+    own = [token for token, own in zip(ids, is_own, strict=True) if own]
+    assert tokenizer.decode(own) == "7<|user|><|endoftext|>3<|endoftext|>"
+    # What people's tools make of the saved template.
+    saved = SavedTemplate(source=TEMPLATE.to_jinja(), special_tokens={})
+    plain = [{"role": one.role, "content": one.content} for one in messages]
+    assert saved.encode(tokenizer, plain, add_generation_prompt=False) == ids
+    prompt = TEMPLATE.encode_prompt(tokenizer, messages[:3])
+    assert prompt == saved.encode(tokenizer, plain[:3]) == ids[: len(prompt)]
 
 
 def test_question_cannot_open_a_turn(tokenizer: Tokenizer):

@@ -1,5 +1,3 @@
-from fractions import Fraction
-
 import pytest
 from hypothesis import given, strategies as st
 
@@ -8,10 +6,12 @@ from lm_alignment.verifiers import (
     ANSWER_TAGS,
     BOXED,
     INTEGERS_ONLY,
+    R1_ZERO,
     ExactAnswer,
-    answers_agree,
+    as_grader,
     extract_answer,
-    parse_number,
+    parse_gsm8k_response,
+    parse_mmlu_response,
 )
 
 
@@ -32,64 +32,21 @@ from lm_alignment.verifiers import (
         (r"\boxed{y = \boxed{3}}", BOXED, "3"),
         (r"} \boxed{4}", BOXED, "4"),
         (r"\boxed{", BOXED, None),
+        (r"\boxed 5 and so on", BOXED, "5"),
+        (r"\boxed {5}", BOXED, "5"),
+        (r"\fbox{7}", BOXED, "7"),
+        (r"\boxed{1} or \fbox{2}", BOXED, "2"),
+        ("<think>3</think> <answer> 5 < 6 </answer>", R1_ZERO, "5 < 6"),
+        (r"</think> <answer>so \boxed{5}.</answer>", R1_ZERO, "5"),
+        ("</think> <answer>1</answer> </think> <answer>2</answer>", R1_ZERO, "2"),
+        ("</think><answer>5</answer>", R1_ZERO, None),
+        ("</think> <answer>5", R1_ZERO, None),
         ("<think>3</think> <answer> 5 </answer>", ANSWER_TAGS, "5"),
         ("", ANSWER_TAGS, None),
     ],
 )
 def test_answers_are_found(completion, pattern, answer):
     assert extract_answer(completion, pattern) == answer
-
-
-@pytest.mark.parametrize(
-    ("answer", "reference", "agree"),
-    [
-        ("1,072", "1072", True),
-        ("$72", "72", True),
-        ("0.5", "1/2", True),
-        ("007", "7", True),
-        ("72 clips", "72", False),
-        ("1,07", "107", False),
-        ("1/0", "1", False),
-        ("Paris ", " Paris", True),
-        ("paris", "Paris", False),
-        ("7", "seven", False),
-        ("-$5", "-5", True),
-        ("$-5", "-5", True),
-        ("72.", "72", True),
-        (".5", "0.5", True),
-        ("-.5", "-1/2", True),
-        ("1,234,567", "1234567", True),
-        ("1234,567", "1234567", False),
-        (".", "0", False),
-        ("9{,}500", "9500", True),
-        (r"\$9,500", "9500", True),
-        ("$9{,}500", "9500", True),
-        ("+5", "5", True),
-        ("\N{MINUS SIGN}5", "-5", True),
-        ("-5", "5", False),
-        (r"50\%", "50", True),
-        ("x = 7", "7", True),
-        ("x = 7", "8", False),
-        ("xy = 7", "7", False),
-        ("+-5", "5", False),
-        ("1...", "1", False),
-        ("1..", "1", False),
-        ("--5", "5", False),
-    ],
-)
-def test_agreement(answer, reference, agree):
-    assert answers_agree(answer, reference) is agree
-
-
-@given(st.fractions())
-def test_parse_number_reads_every_fraction(value):
-    expected = value if len(str(value.numerator).strip("-")) <= 40 else None
-    assert parse_number(f"{value.numerator}/{value.denominator}") == expected
-
-
-@given(st.decimals(-1000, 1000, places=3))
-def test_parse_number_reads_decimals_exactly(value):
-    assert parse_number(str(value)) == Fraction(value)
 
 
 @given(st.text(max_size=60))
@@ -106,10 +63,6 @@ def test_reward_says_why():
     assert judge("", "eight", "7").reason == "no answer found"
 
 
-def test_a_huge_number_is_no_number_and_costs_nothing():
-    assert parse_number("9" * 100_000) is None
-
-
 def test_pattern_needs_one_group():
     with pytest.raises(ValueError, match="one group"):
         ExactAnswer(pattern="[0-9]+")
@@ -119,3 +72,48 @@ def test_boxes_without_end_cost_linear_time():
     # Quadratic, this would take minutes.
     assert extract_answer("\\boxed{" * 200_000, BOXED) is None
     assert extract_answer("\\boxed{" * 100_000 + "}" * 100_000, BOXED) == ""
+
+
+def test_graders_name_their_parts():
+    grade = as_grader(ExactAnswer(pattern=R1_ZERO))
+    names = ("reward", "format_reward", "answer_reward")
+    expected = {"</think> <answer>7</answer>": (1, 1, 1), "</think> <answer>8</answer>": (0, 1, 0)}
+    for completion, values in (expected | {"7": (0, 0, 0)}).items():
+        assert grade(completion, "7") == dict(zip(names, values, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("completion", "letter"),
+    [
+        ("The correct answer is B. There is one.", "B"),
+        ("The correct answer is (C)", "C"),
+        ("Answer: **D**", "D"),
+        ("B", "B"),
+        ("(A) because B is wrong", "A"),
+        ("C. ten", "C"),
+        ("The answer is A. No, the answer is D.", "D"),
+        ("The correct answer is 10000 polyomaviruses.", None),
+        ("The answer is a virus", None),
+        ("The answer is E", None),
+        ("A virus is small", None),
+        ("The answer is Dengue", None),
+        ("", None),
+    ],
+)
+def test_letters_of_options(completion, letter):
+    assert parse_mmlu_response({"options": ["100", "1", "10", "unknown"]}, completion) == letter
+
+
+@pytest.mark.parametrize(
+    ("completion", "number"),
+    [
+        ("48+24 = 72 clips in May.", "72"),
+        ("$1,072,000.50 in all", "1072000.50"),
+        ("it fell to -5.", "-5"),
+        ("10-5", "5"),
+        ("about .5", ".5"),
+        ("seventy-two clips", None),
+    ],
+)
+def test_last_number(completion, number):
+    assert parse_gsm8k_response(completion) == number

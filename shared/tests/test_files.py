@@ -13,6 +13,7 @@ from lm_shared.files import (
     hash_file,
     hash_files,
     lock_folder,
+    parse_json_object,
     read_json,
     read_json_lines,
     replace_between,
@@ -254,6 +255,22 @@ def test_json_lines_are_read_as_far_as_they_are_whole(tmp_path: Path) -> None:
     assert [line for line, _ in found] == [*lines, b'{"b": 2}']
     # The last one is cut off: its newline is missing, and so may be its end.
     assert [record for _, record in found] == [{"a": 1}, *[None] * 6]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b'{"a": \xff}', "byte 7 is not UTF-8"),
+        (b'{"a" 1}', "no JSON: Expecting ':' delimiter at character 6"),
+        (b"[1]", r"expected an object in braces, got \[1\]"),
+        (b'{"a": 1, "a": 2}', "the key 'a' appears twice"),
+        (b'{"a": NaN}', "NaN is not a JSON number"),
+        (b'{"a": ' + b"[" * 10**6, "nested too deeply"),
+    ],
+)
+def test_a_line_that_holds_no_object_says_why(line: bytes, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        parse_json_object(line)
 
 
 def test_hash_of_a_file_is_sha256(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """From a model that continues text to one that answers, from scratch.
 
-``sft.train_sft`` imitates answers, ``rl.grpo.train_grpo`` learns from the verdicts of a verifier on
-the model's own answers, and ``evaluation.evaluate_reward`` measures on held-out questions.
+``sft.train_sft`` imitates answers, ``dpo.train_dpo`` prefers some to others, ``rl.grpo.train_grpo``
+learns from the verdicts of a verifier on the model's own answers, and
+``evaluation.evaluate_reward`` measures on held-out questions.
 """
 
 import lazy_loader

@@ -64,6 +64,39 @@ class SFTConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DPOConfig:
+    """Everything but model and pairs that decides the result of learning from preferences."""
+
+    steps: int
+    """Optimizer steps."""
+    batch_size: int = 32
+    """Pairs a step."""
+    beta: float = 0.1
+    """How dear it is to leave the reference: gains in log-probability are multiplied by it."""
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: AdamWConfig(lr=1e-4, weight_decay=0.0)
+    )
+    """The update rule."""
+    schedule: ScheduleConfig = field(default_factory=lambda: ConstantSchedule(warmup_fraction=0.1))
+    """Learning rate over time."""
+    max_grad_norm: float = 1.0
+    """Gradients are clipped to this global norm."""
+    checkpoint_every: int | None = None
+    """Steps between checkpoints; None means only after the last step."""
+    keep_checkpoints: int = 1
+    """How many of the last checkpoints stay."""
+    seed: int = 0
+    """Decides the order of the pairs."""
+
+    def __post_init__(self) -> None:
+        _check_settings(
+            self,
+            positive=("steps", "batch_size", "beta", "max_grad_norm", "keep_checkpoints"),
+            positive_or_none=("checkpoint_every",),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class OnPolicy:
     """REINFORCE (Williams, 1992): right only for rollouts of the present policy."""
 
@@ -105,7 +138,14 @@ class SequenceMean:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConstantSum:
-    """The sum over all tokens divided by how many there could be (Dr. GRPO)."""
+    """The sum over all tokens divided by how many there could be (Dr. GRPO), or any constant."""
+
+    constant: float | None = None
+    """Divides the sum of a whole update; None means its rollouts times the longest answer."""
+
+    def __post_init__(self) -> None:
+        if self.constant is not None and not 0 < self.constant < math.inf:
+            raise ValueError(f"constant must be positive and finite, got {self.constant}")
 
 
 Aggregation = SequenceMean | ConstantSum
@@ -243,5 +283,5 @@ def _check_settings(
 
 
 def _check_clip_range(clip_range: float) -> None:
-    if not 0 < clip_range < 1:
-        raise ValueError(f"clip_range must lie between 0 and 1, got {clip_range}")
+    if not 0 < clip_range < math.inf:
+        raise ValueError(f"clip_range must be positive and finite, got {clip_range}")

@@ -3,17 +3,21 @@
 For the tokens ``p1 p2 r1 r2`` the row holds inputs ``p1 p2 r1``, labels ``p2 r1 r2`` and the mask
 ``0 1 1``: the last prompt token predicts the first response token, and no prompt token is a
 target. The log-probabilities of the labels, and the entropy of the choices, have the same places.
+
+Tokenizers and causal language models of ``transformers`` are taken like ours.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor, nn
 
 from lm_basics.tokenizer import Tokenizer
 from lm_basics.transformer import TransformerLM
+from lm_systems.inference.protocol import TextCodec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,17 +52,25 @@ class ResponseBatch:
 
 
 def tokenize_prompt_and_output(
-    prompts: Sequence[str], outputs: Sequence[str], tokenizer: Tokenizer, *, pad_token_id: int
+    prompts: Sequence[str], outputs: Sequence[str], tokenizer: TextCodec, *, pad_token_id: int
 ) -> ResponseBatch:
     """Tokenize each prompt and output by itself, adding no tokens, and join them.
 
     By itself: joined first, the end of a prompt and the start of its output could share a token.
     """
     return join_responses(
-        [tokenizer.encode(prompt) for prompt in prompts],
-        [tokenizer.encode(output) for output in outputs],
+        [encode_alone(tokenizer, prompt) for prompt in prompts],
+        [encode_alone(tokenizer, output) for output in outputs],
         pad_token_id=pad_token_id,
     )
+
+
+def encode_alone(tokenizer: TextCodec, text: str) -> list[int]:
+    """Return the ids of ``text`` and nothing else: no token that opens or ends a document."""
+    if isinstance(tokenizer, Tokenizer):
+        return tokenizer.encode(text)
+    their: Any = tokenizer
+    return list(their.encode(text, add_special_tokens=False))
 
 
 def join_responses(
@@ -79,12 +91,24 @@ def join_responses(
         )
     if not all(prompt_ids):
         raise ValueError("expected at least one token in every prompt, got an empty prompt")
-    lengths = [len(p) + len(r) for p, r in zip(prompt_ids, response_ids, strict=True)]
-    token_ids = torch.full((len(prompt_ids), max(lengths)), pad_token_id)
+    return pad_rows(
+        [
+            ([*prompt, *response], [False] * len(prompt) + [True] * len(response))
+            for prompt, response in zip(prompt_ids, response_ids, strict=True)
+        ],
+        pad_token_id=pad_token_id,
+    )
+
+
+def pad_rows(
+    rows: Sequence[tuple[Sequence[int], Sequence[bool]]], *, pad_token_id: int
+) -> ResponseBatch:
+    """Pad rows of tokens on the right to the longest; each says which of its are a response's."""
+    token_ids = torch.full((len(rows), max(len(ids) for ids, _ in rows)), pad_token_id)
     is_response = torch.zeros(token_ids.shape, dtype=torch.bool)
-    for row, (prompt, response) in enumerate(zip(prompt_ids, response_ids, strict=True)):
-        token_ids[row, : lengths[row]] = torch.tensor([*prompt, *response])
-        is_response[row, len(prompt) : lengths[row]] = True
+    for row, (ids, is_own) in enumerate(rows):
+        token_ids[row, : len(ids)] = torch.tensor(ids)
+        is_response[row, : len(ids)] = torch.tensor(is_own)
     # The mask is shifted like the labels: it says what is predicted, not what is read.
     return ResponseBatch(
         input_ids=token_ids[:, :-1],
@@ -119,17 +143,38 @@ def compute_entropy(logits: Float[Tensor, "*batch vocab"]) -> Float[Tensor, "*ba
     return -(log_probs.exp() * log_probs).sum(-1)
 
 
-def response_log_probs(
-    model: TransformerLM, batch: ResponseBatch, *, with_entropy: bool = False
-) -> ResponseLogProbs:
-    """Score the responses; gradients flow into the log-probabilities, not into the entropy.
+def next_token_logits(
+    model: nn.Module, input_ids: Int[Tensor, "batch seq"]
+) -> Float[Tensor, "batch seq vocab"]:
+    """Return the logits of a model that gives them alone, or as ``logits`` of its output."""
+    output = model(input_ids)
+    return output if isinstance(output, Tensor) else output.logits
 
-    The output head is a large part of a small model, and most positions are prompt or padding, so
-    only the response's positions go through it.
-    """
+
+def label_log_probs(
+    model: nn.Module,
+    input_ids: Int[Tensor, "batch seq"],
+    labels: Int[Tensor, "batch seq"],
+    *,
+    with_entropy: bool = False,
+) -> ResponseLogProbs:
+    """Score every label, those of prompts and padding too; as ``response_log_probs`` otherwise."""
+    everywhere = torch.ones_like(labels, dtype=torch.bool)
+    batch = ResponseBatch(input_ids=input_ids, labels=labels, response_mask=everywhere)
+    return response_log_probs(model, batch, with_entropy=with_entropy)
+
+
+def response_log_probs(
+    model: nn.Module, batch: ResponseBatch, *, with_entropy: bool = False
+) -> ResponseLogProbs:
+    """Score the responses; gradients flow into the log-probabilities, not into the entropy."""
     mask = batch.response_mask
-    hidden = model.hidden(batch.input_ids)[mask]
-    logits = hidden @ model.output_weight.T
+    if isinstance(model, TransformerLM):
+        # The output head is a large part of a small model, and most positions are prompt or
+        # padding: only the response's go through it.
+        logits = model.hidden(batch.input_ids)[mask] @ model.output_weight.T
+    else:
+        logits = next_token_logits(model, batch.input_ids)[mask]
     entropy = None
     if with_entropy:
         with torch.no_grad():
@@ -143,3 +188,25 @@ def _scatter(values: Float[Tensor, " tokens"], batch: ResponseBatch) -> Float[Te
     """Put one value per response token back in its place."""
     zeros = torch.zeros(batch.response_mask.shape, device=values.device)
     return zeros.masked_scatter(batch.response_mask, values)
+
+
+def masked_mean(
+    values: Float[Tensor, "*shape"], mask: Shaped[Tensor, "*shape"], dim: int | None = None
+) -> Float[Tensor, "..."]:
+    """Return the mean over ``dim``, None for all, where ``mask`` is not 0; NaN where it is all 0.
+
+    Not clamped to a count of 1: an empty response is a fault to be seen.
+    """
+    return masked_normalize(values, mask, dim) / (mask != 0).sum(dim)
+
+
+def masked_normalize(
+    values: Float[Tensor, "*shape"],
+    mask: Shaped[Tensor, "*shape"],
+    dim: int | None = None,
+    *,
+    constant: float | Int[Tensor, ""] = 1.0,
+) -> Float[Tensor, "..."]:
+    """Return the sum over ``dim``, None for all, where ``mask`` is not 0, over ``constant``."""
+    # torch.where and not a product: NaN times 0 is NaN.
+    return torch.where(mask != 0, values, 0.0).sum(dim) / constant

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from lm_alignment.config import EvaluationConfig, GRPOConfig, SFTConfig
+from lm_alignment.config import DPOConfig, EvaluationConfig, GRPOConfig, SFTConfig
 from lm_alignment.tasks import SortTask, TaskConfig
 from lm_basics.optim.config import AdamWConfig
 from lm_basics.optim.schedules import CosineSchedule
@@ -57,6 +57,13 @@ SFT_RECIPES = {
 GRPO_RECIPES = {
     "smoke": ("Seconds; shows that everything runs.", SMOKE.grpo),
     "laptop": ("About half a minute on two cores, after pretraining.", LAPTOP.grpo),
+}
+DPO_RECIPES = {
+    "smoke": ("Seconds; shows that everything runs.", DPOConfig(steps=10)),
+    "laptop": (
+        "A minute or two for a small model.",
+        DPOConfig(steps=100),
+    ),
 }
 EVALUATION_RECIPES = {
     "sampled": ("Answers drawn at temperature 1.", LAPTOP.evaluation),

@@ -1,6 +1,7 @@
 """Supervised fine-tuning: imitate reference answers, with the loss on the answers alone.
 
-The loss of a batch is the mean of ``-log p`` over all response tokens in it.
+The loss of a batch is the mean of ``-log p`` over all response tokens in it. Of a conversation all
+turns of the assistant are responses, each after all that was said before.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -8,9 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor
+
 from lm_alignment.config import SFTConfig
-from lm_alignment.examples import Example, draw_examples, keep_those_that_fit
-from lm_alignment.masking import ResponseBatch, join_responses, response_log_probs
+from lm_alignment.examples import Conversation, Example, draw_examples, keep_those_that_fit
+from lm_alignment.masking import (
+    ResponseBatch,
+    masked_normalize,
+    pad_rows,
+    response_log_probs,
+)
 from lm_alignment.starting_point import StartingPoint
 from lm_alignment.templates import ChatTemplate
 from lm_basics.accounting import training_flops_per_token
@@ -49,7 +58,7 @@ class SFTResult:
 def train_sft(
     model: TransformerLM,
     tokenizer: Tokenizer,
-    examples: Sequence[Example],
+    examples: Sequence[Example | Conversation],
     config: SFTConfig,
     *,
     folder: Path | str,
@@ -85,7 +94,7 @@ def train_sft(
     # The last token of an answer is a label only.
     fitting = keep_those_that_fit(
         examples,
-        lambda example: _count_tokens(example, tokenizer, template) - 1,
+        lambda example: len(template.encode_turns(tokenizer, example.messages)[0]) - 1,
         context_length=model.config.context_length,
     )
     num_too_long = len(examples) - len(fitting)
@@ -112,45 +121,58 @@ def train_sft(
         lines = loop.lines()
         tokens = sum(line["tokens"] for line in lines)
         loop.record.add(tokens=tokens, flops=tokens * training_flops_per_token(model.config, 1))
-    return _result(lines, elapsed_s=loop.record.wall_s, num_too_long=num_too_long)
+    return SFTResult(
+        steps=len(lines),
+        final_loss=mean_of_last_tenth(lines, "loss"),
+        elapsed_s=loop.record.wall_s,
+        num_too_long=num_too_long,
+    )
 
 
 def encode_examples(
-    tokenizer: Tokenizer, examples: Sequence[Example], template: ChatTemplate
+    tokenizer: Tokenizer, examples: Sequence[Example | Conversation], template: ChatTemplate
 ) -> ResponseBatch:
-    """Return the examples as prompts and responses, padded with the end token."""
-    return join_responses(
-        [template.encode_prompt(tokenizer, example.question) for example in examples],
-        [template.encode_answer(tokenizer, example.answer) for example in examples],
+    """Return the examples as rows, padded with the end token; the assistant's turns are masked."""
+    return pad_rows(
+        [template.encode_turns(tokenizer, example.messages) for example in examples],
         pad_token_id=template.end_token_id(tokenizer),
     )
 
 
-def _count_tokens(example: Example, tokenizer: Tokenizer, template: ChatTemplate) -> int:
-    prompt = template.encode_prompt(tokenizer, example.question)
-    return len(prompt) + len(template.encode_answer(tokenizer, example.answer))
-
-
-def _result(
-    lines: Sequence[Mapping[str, Any]], *, elapsed_s: float, num_too_long: int
-) -> SFTResult:
+def mean_of_last_tenth(lines: Sequence[Mapping[str, Any]], name: str) -> float:
+    """Return the mean of a metric over the last tenth of the steps, the last one at least."""
     last = lines[-max(1, len(lines) // 10) :]
-    return SFTResult(
-        steps=len(lines),
-        final_loss=sum(line["loss"] for line in last) / len(last),
-        elapsed_s=elapsed_s,
-        num_too_long=num_too_long,
-    )
+    return sum(line[name] for line in last) / len(last)
+
+
+def sft_microbatch_step(
+    log_probs: Float[Tensor, "batch seq"],
+    response_mask: Shaped[Tensor, "batch seq"],
+    *,
+    constant: float | Int[Tensor, ""],
+    backward: Callable[[Tensor], None] = Tensor.backward,
+) -> Float[Tensor, ""]:
+    """Go back through ``-sum log p / constant`` over the responses and return it, detached.
+
+    With the number of their tokens for a constant this is their mean loss. Micro-batches of one
+    update divide by what all of them have together: their losses add up.
+    """
+    loss = -masked_normalize(log_probs, response_mask, constant=constant)
+    backward(loss)
+    return loss.detach()
 
 
 def _imitate(
     model: TransformerLM, updates: GradientSteps, batch: ResponseBatch, step: int
 ) -> dict[str, Any]:
     """Take one optimizer step and return its metrics."""
-    # Over all tokens of the batch: long answers weigh more than short ones, as in pretraining.
-    loss = -response_log_probs(model, batch).log_probs.sum() / batch.response_mask.sum()
-    updates.strategy.backward(loss)
-    mean_loss = loss.item()
+    mean_loss = sft_microbatch_step(
+        response_log_probs(model, batch).log_probs,
+        batch.response_mask,
+        # All tokens of the batch: long answers weigh more than short ones, as in pretraining.
+        constant=batch.response_mask.sum(),
+        backward=updates.strategy.backward,
+    ).item()
     return {
         "loss": mean_loss,
         **updates.take(step, mean_loss),

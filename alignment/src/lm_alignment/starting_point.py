@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from lm_alignment.examples import Example, hash_examples
+from lm_alignment.examples import Conversation, Example, hash_examples
 from lm_alignment.templates import ChatTemplate
 from lm_basics.model_config import TransformerConfig
 from lm_basics.tokenizer import Tokenizer
@@ -38,7 +38,7 @@ class StartingPoint:
         cls,
         model: TransformerLM,
         template: ChatTemplate,
-        examples: Sequence[Example],
+        examples: Sequence[Example | Conversation],
         *,
         num_too_long: int = 0,
     ) -> "StartingPoint":

@@ -58,18 +58,40 @@ class ChatTemplate:
         ]
         return "".join(turns) + (self.assistant if add_generation_prompt else "")
 
-    def encode_prompt(self, tokenizer: Tokenizer, question: str) -> list[int]:
-        """Return the ids after which the model answers ``question``.
+    def encode_prompt(self, tokenizer: Tokenizer, question: str | Sequence[Message]) -> list[int]:
+        """Return the ids after which the model answers a question, or the last of several turns.
 
         Raises:
             ValueError: the tokenizer lacks a special token of the template.
         """
-        # Nothing in a question is special, whatever it spells.
-        content = tokenizer.encode(question, allowed_special=())
-        user_id, assistant_id = (
-            self._special_id(tokenizer, token) for token in (self.user, self.assistant)
-        )
-        return [user_id, *content, assistant_id]
+        turns = [Message(role="user", content=question)] if isinstance(question, str) else question
+        ids, _ = self.encode_turns(tokenizer, turns)
+        return [*ids, self._special_id(tokenizer, self.assistant)]
+
+    def encode_turns(
+        self, tokenizer: Tokenizer, messages: Sequence[Message]
+    ) -> tuple[list[int], list[bool]]:
+        """Return the ids of the conversation, and which of them the model is to say itself.
+
+        These are the contents of its turns with the token that ends each. What opens a turn is
+        given, and nothing in a content is special, whatever it spells.
+
+        Raises:
+            ValueError: the tokenizer lacks a special token of the template.
+        """
+        ids: list[int] = []
+        is_own: list[bool] = []
+        for message in messages:
+            own = message.role == "assistant"
+            opening = self._special_id(tokenizer, self.assistant if own else self.user)
+            said = (
+                self.encode_answer(tokenizer, message.content)
+                if own
+                else tokenizer.encode(message.content, allowed_special=())
+            )
+            ids += [opening, *said]
+            is_own += [False, *[own] * len(said)]
+        return ids, is_own
 
     def encode_answer(self, tokenizer: Tokenizer, answer: str) -> list[int]:
         """Return the ids of the model's turn, its end included."""
@@ -102,6 +124,14 @@ class ChatTemplate:
                 f"{sorted(tokenizer.special_token_ids)}: alignment sft teaches a model all of them"
             )
         return tokenizer.special_token_ids[token]
+
+
+def alpaca_prompt(instruction: str) -> str:
+    """Return an instruction in the format of Alpaca (Taori et al., 2023), up to the response."""
+    return (
+        "Below is an instruction that describes a task. Write a response that appropriately "
+        f"completes the request.\n\n### Instruction:\n{instruction}\n\n### Response:\n"
+    )
 
 
 def _quote(token: str) -> str:

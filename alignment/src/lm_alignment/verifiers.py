@@ -1,15 +1,18 @@
 """Verdicts on completions: what a verifier is, and the one for answers that are right or wrong.
 
-The latter finds the answer and compares it with the reference. Two answers are equal when they
-spell the same number ("1,072" and "1072", "0.5" and "1/2") or are the same text after trimming.
+The latter finds the answer and compares it with the reference, see ``maths``: "1,072" is 1072,
+"0.5" is 1/2.
 """
 
 import json
 import re
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass
-from fractions import Fraction
+from string import ascii_uppercase
+from typing import Any, Literal
 
+from lm_alignment.maths import answers_agree
 from lm_shared.config import to_dict
 
 INTEGERS_ONLY = r"\A\s*(-?[0-9]+(?: -?[0-9]+)*)\s*\Z"
@@ -25,25 +28,24 @@ answer is ``x^{2}``.
 ANSWER_TAGS = r"<answer>([^<]*)</answer>"
 """The answer stands between tags, as in R1-Zero."""
 
-# Bounded repetitions: int() refuses thousands of digits, and a fraction of them would be slow.
-_DIGITS = r"[0-9]{1,40}"
-# Commas only between groups of three: "1234,567" is no number.
-_INTEGER = rf"(?:{_DIGITS}|[0-9]{{1,3}}(?:,[0-9]{{3}}){{1,12}})"
-_NUMBER = re.compile(
-    rf"(?:-\$?|\$-?|\+)?(?P<value>(?:{_INTEGER})?\.{_DIGITS}|{_INTEGER}(?:/(?P<denominator>{_INTEGER}))?)"
-)
-# How LaTeX and typesetters write what stands in a number, and what may stand around it.
-_SPELLINGS = {
-    r"\$": "$",
-    "{,}": ",",
-    r"\!": "",
-    r"\,": "",
-    r"\%": "",
-    "%": "",
-    "\N{MINUS SIGN}": "-",
+R1_ZERO = r"</think> <answer>((?:(?!<answer>|</answer>)[\s\S])*)</answer>"
+"""The answer stands between tags right behind the end of the thoughts."""
+
+VerifierName = Literal["integers", "hashes", "boxed", "tags"]
+PATTERNS: dict[VerifierName, str] = {
+    "integers": INTEGERS_ONLY,
+    "hashes": AFTER_HASHES,
+    "boxed": BOXED,
+    "tags": ANSWER_TAGS,
 }
-_UNKNOWN = re.compile(r"\A[a-zA-Z]\s*=\s*")
-_BOXES_AND_BRACES = re.compile(r"\\boxed\{|\\[{}]|[{}]")
+"""Where an answer stands, by the names of the command line."""
+
+_BOXES_AND_BRACES = re.compile(
+    r"\\(?:boxed|fbox)(?:(?P<box>\s*\{)|\s+(?P<bare>[^\s{}$]+))|\\[{}]|[{}]"
+)
+_ANSWER_IS_LETTER = r"(?i:answer(?:\s+is)?)\W*([{letters}])\b(?!')"
+_STARTS_WITH_LETTER = r"\A\s*\(?([{letters}])(?:[).:,]|\s*\Z)"
+_LAST_NUMBER = re.compile(r"(?:(?<![\w)])-)?(?:[0-9][0-9,]*)?\.?[0-9]+")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +62,23 @@ class Reward:
 
 RewardFunction = Callable[[str, str, str], Reward]
 """(prompt, completion, reference) -> reward; must be pure, and never raise on a completion."""
+Grader = Callable[[str, str], Mapping[str, float]]
+"""(completion, reference) -> ``reward`` and its parts, such as ``format_reward``."""
+
+
+def as_grader(reward_function: RewardFunction) -> Grader:
+    """Return the function as a grader, for rewards that do not depend on the prompt.
+
+    Of ``ExactAnswer(pattern=R1_ZERO)`` and ``ExactAnswer(pattern=BOXED)`` these are the graders of
+    R1-Zero's prompt and of a bare question.
+    """
+
+    def grade(completion: str, reference: str) -> dict[str, float]:
+        reward = reward_function("", completion, reference)
+        parts = {f"{name}_reward": value for name, value in reward.parts.items()}
+        return {"reward": reward.value, **parts}
+
+    return grade
 
 
 def describe_verifier(reward_function: RewardFunction) -> str:
@@ -115,44 +134,60 @@ def extract_answer(completion: str, pattern: str = INTEGERS_ONLY) -> str | None:
     if pattern == BOXED:
         return _last_boxed(completion)
     answers = re.findall(pattern, completion)
-    return answers[-1].strip() if answers else None
+    if not answers:
+        return None
+    # The tags of R1-Zero may hold a box.
+    boxed = _last_boxed(answers[-1]) if pattern == R1_ZERO else None
+    return answers[-1].strip() if boxed is None else boxed
 
 
-def answers_agree(answer: str, reference: str) -> bool:
-    """Say whether both spell the same number, or failing that the same text."""
-    # Exact fractions: floats would call some different numbers equal.
-    numbers = parse_number(answer), parse_number(reference)
-    if None not in numbers:
-        return numbers[0] == numbers[1]
-    return answer.strip() == reference.strip()
+def find_reference(solution: str, pattern: str = INTEGERS_ONLY) -> str:
+    """Return the answer of a worked solution: by the pattern, after ``####``, or all of it.
 
-
-def parse_number(text: str) -> Fraction | None:
-    """Return the exact value of an integer, decimal or fraction; None for anything else.
-
-    A sign or a dollar sign before it, commas between thousands, a percent sign behind it, which
-    changes nothing, the unknown that it is the value of (``x = 7``), the period of a sentence, and
-    LaTeX's spellings of these are allowed.
+    Raises:
+        ValueError: it is text, and the pattern reads integers: no completion could agree.
     """
-    text = text.strip().removesuffix(".")
-    for spelling, plain in _SPELLINGS.items():
-        text = text.replace(spelling, plain)
-    match = _NUMBER.fullmatch(_UNKNOWN.sub("", text.strip()))
-    if match is None:
-        return None
-    denominator = match["denominator"]
-    if denominator is not None and int(denominator.replace(",", "")) == 0:
-        return None
-    value = Fraction(match["value"].replace(",", ""))
-    return -value if "-" in match[0] else value
+    found = (extract_answer(solution, one) for one in (pattern, AFTER_HASHES))
+    reference = next((one for one in found if one), solution.strip())
+    if pattern == INTEGERS_ONLY and extract_answer(reference, pattern) is None:
+        # Not one that only digits can spell, such as 1,072 or $5.
+        digits = re.sub(r"[^0-9-]", "", reference)
+        if extract_answer(digits) is None or not answers_agree(digits, reference):
+            raise ValueError(
+                f"{reprlib.repr(reference)} is no integer, and the verifier accepts nothing else"
+            )
+    return reference
+
+
+def parse_mmlu_response(example: Mapping[str, Any], completion: str) -> str | None:
+    """Return the letter of the option that is chosen, or None where none is named.
+
+    Args:
+        example: Its ``options`` say which letters there are.
+        completion: ``The answer is B``, or begins with the letter: ``(B) …``, ``B.``, ``B``.
+    """
+    letters = ascii_uppercase[: len(example["options"])]
+    for pattern in (_ANSWER_IS_LETTER, _STARTS_WITH_LETTER):
+        chosen = re.findall(pattern.replace("{letters}", letters), completion)
+        if chosen:
+            return chosen[-1]
+    return None
+
+
+def parse_gsm8k_response(completion: str) -> str | None:
+    """Return the last number, without commas, or None where there is none."""
+    numbers = _LAST_NUMBER.findall(completion)
+    return numbers[-1].replace(",", "") if numbers else None
 
 
 def _last_boxed(completion: str) -> str | None:
-    r"""Return the content of the closed ``\boxed{}`` that begins last, in one pass."""
+    r"""Return the content of the closed box that begins last, in one pass."""
     starts: list[int | None] = []
     last: tuple[int, int] | None = None
     for token in _BOXES_AND_BRACES.finditer(completion):
-        if token[0] == r"\boxed{":
+        if token["bare"]:
+            last = token.span("bare")
+        elif token["box"]:
             starts.append(token.end())
         elif token[0] == "{":
             starts.append(None)

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import platform
+import reprlib
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -322,6 +323,29 @@ def read_json_lines(path: Path | str) -> list[tuple[bytes, dict[str, Any] | None
     return [(line, _json_object(line)) for line in lines]
 
 
+def parse_json_object(line: bytes) -> dict[str, Any]:
+    """Return the object that a line of JSON holds.
+
+    Raises:
+        ValueError: it is not UTF-8, not JSON, or no object, or an object names a key twice.
+    """
+    try:
+        record = json.loads(
+            line.decode("utf-8-sig"),
+            object_pairs_hook=_unique_keys,
+            parse_constant=_refuse_constant,
+        )
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {error.start + 1} is not UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"no JSON: {error.msg} at character {error.colno}") from error
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(record, dict):
+        raise ValueError(f"expected an object in braces, got {reprlib.repr(record)}")
+    return record
+
+
 def hash_file(path: Path | str) -> str:
     """Return the SHA-256 of a file's content in hex."""
     with Path(path).open("rb") as file:
@@ -391,10 +415,9 @@ def _json_object(line: bytes) -> dict[str, Any] | None:
     if not line.endswith(b"\n"):
         return None
     try:
-        record = json.loads(line, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
+        return parse_json_object(line)
+    except ValueError:
         return None
-    return record if isinstance(record, dict) else None
 
 
 def _unique_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
 
 from lm_alignment.config import Aggregation, GRPOConfig, Objective
 from lm_alignment.masking import ResponseBatch, join_responses, response_log_probs
 from lm_alignment.rl.advantages import normalize_groups
 from lm_alignment.rl.losses import (
+    TokenLosses,
     add_up,
     estimate_kl,
     informative_fraction,
@@ -67,16 +68,62 @@ class PolicyGradient:
     """
     num_tokens: int
     """Tokens that went through the model, forward and backward."""
+    entropy: float | None = None
+    """Mean entropy in nats of the same response tokens as ``kl``; None where nobody asked."""
+
+
+def grpo_microbatch_step(
+    objective: Objective,
+    aggregation: Aggregation,
+    log_probs: Float[Tensor, "batch seq"],
+    advantages: Float[Tensor, " batch"] | Float[Tensor, "batch 1"],
+    response_mask: Shaped[Tensor, "batch seq"],
+    *,
+    old_log_probs: Float[Tensor, "batch seq"] | None = None,
+    num_rollouts: int | None = None,
+    max_new_tokens: int | None = None,
+    backward: Callable[[Tensor], None] = Tensor.backward,
+) -> tuple[Float[Tensor, ""], TokenLosses]:
+    """Go back through these rows' part of the loss and return it, detached, with its tokens.
+
+    Args:
+        objective: The loss of a token.
+        aggregation: How token losses add up.
+        log_probs: Of the labels, with their graph.
+        advantages: One number a row.
+        response_mask: Which labels are the response's.
+        old_log_probs: Under the policy that drew the rows, for objectives that ask.
+        num_rollouts: Rows of all micro-batches together; None means that these are all.
+        max_new_tokens: Longest possible response, see ``add_up``.
+        backward: Leaves the gradients of a loss in the parameters.
+    """
+    result = token_losses(
+        objective,
+        log_probs,
+        advantages,
+        old_log_probs=old_log_probs,
+        response_mask=response_mask,
+    )
+    loss = add_up(
+        aggregation,
+        result.losses,
+        response_mask,
+        num_rollouts=num_rollouts,
+        max_new_tokens=max_new_tokens,
+    )
+    backward(loss)
+    return loss.detach(), result
 
 
 def accumulate_policy_gradient(
-    model: TransformerLM,
+    model: nn.Module,
     batch: PolicyBatch,
     objective: Objective,
     aggregation: Aggregation,
     *,
     max_new_tokens: int,
     micro_batch_size: int | None = None,
+    with_entropy: bool = False,
     backward: Callable[[Tensor], None] = Tensor.backward,
 ) -> PolicyGradient:
     """Add the gradient of the batch's loss to the parameters' gradients.
@@ -88,39 +135,45 @@ def accumulate_policy_gradient(
         aggregation: How token losses add up.
         max_new_tokens: Longest possible response, for the constant denominator.
         micro_batch_size: Rollouts a pass; None means all at once.
+        with_entropy: Whether to measure the entropy, too.
         backward: Leaves the gradients of a loss in the parameters.
     """
     num_rollouts = len(batch.advantages)
     # Rows are left out, but num_rollouts below still counts them.
     kept = batch.advantages.nonzero().flatten()
     # In float64, so that many micro-batches add up to what one batch gives.
-    totals = torch.zeros(4, dtype=torch.float64)
+    totals = torch.zeros(5, dtype=torch.float64)
     num_tokens = 0
     for rows in kept.split(micro_batch_size or num_rollouts) if len(kept) else ():
         part = batch.select(rows)
         mask = part.responses.response_mask
-        log_probs = response_log_probs(model, part.responses).log_probs
+        scores = response_log_probs(model, part.responses, with_entropy=with_entropy)
         # The present policy is its own past: all ratios are exactly 1.
-        old = log_probs.detach() if part.old_log_probs is None else part.old_log_probs
-        result = token_losses(objective, log_probs, old, part.advantages, mask)
-        loss = add_up(
+        present = scores.log_probs.detach()
+        old = present if part.old_log_probs is None else part.old_log_probs
+        loss, result = grpo_microbatch_step(
+            objective,
             aggregation,
-            result.losses,
+            scores.log_probs,
+            part.advantages,
             mask,
+            old_log_probs=old,
             num_rollouts=num_rollouts,
             max_new_tokens=max_new_tokens,
+            backward=backward,
         )
-        backward(loss)
-        kl = estimate_kl(log_probs.detach(), old, mask) * mask.sum()
+        kl = estimate_kl(present, old, mask) * mask.sum()
         clipped = (result.is_clipped & mask).sum()
-        totals += torch.stack([loss.detach(), clipped, kl, mask.sum()]).double().cpu()
+        entropy = loss.new_zeros(()) if scores.entropy is None else scores.entropy.sum()
+        totals += torch.stack([loss, clipped, mask.sum(), kl, entropy]).double().cpu()
         num_tokens += mask.numel()
-    num_response_tokens = int(batch.responses.response_mask.sum())
+    loss, clipped, scored, kl, entropy = totals.tolist()
     return PolicyGradient(
-        loss=totals[0].item(),
-        clip_fraction=totals[1].item() / num_response_tokens,
-        kl=totals[2].item() / max(1.0, totals[3].item()),
+        loss=loss,
+        clip_fraction=clipped / int(batch.responses.response_mask.sum()),
+        kl=kl / max(1.0, scored),
         num_tokens=num_tokens,
+        entropy=entropy / max(1.0, scored) if with_entropy else None,
     )
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from lm_alignment.config import (
@@ -24,8 +24,8 @@ from lm_alignment.config import (
     OnPolicy,
     SequenceClipped,
     SequenceMean,
-    TokenClipped,
 )
+from lm_alignment.masking import masked_mean, masked_normalize
 from lm_alignment.rl.rollouts import Rollout
 
 
@@ -42,26 +42,40 @@ class TokenLosses:
 def token_losses(
     objective: Objective,
     log_probs: Float[Tensor, "batch seq"],
-    old_log_probs: Float[Tensor, "batch seq"],
-    advantages: Float[Tensor, " batch"],
-    response_mask: Bool[Tensor, "batch seq"],
+    advantages: Float[Tensor, " batch"] | Float[Tensor, "batch 1"],
+    *,
+    old_log_probs: Float[Tensor, "batch seq"] | None = None,
+    response_mask: Shaped[Tensor, "batch seq"] | None = None,
 ) -> TokenLosses:
-    """Return the loss of every token under ``objective``."""
-    weights = rearrange(advantages, "batch -> batch 1")
-    unclipped = torch.zeros_like(response_mask)
-    match objective:
-        case OnPolicy():
-            return TokenLosses(losses=-weights * log_probs, is_clipped=unclipped)
-        case ImportanceWeighted():
-            ratio = torch.exp(log_probs - old_log_probs)
-            return TokenLosses(losses=-weights * ratio, is_clipped=unclipped)
-        case TokenClipped():
-            ratio = torch.exp(log_probs - old_log_probs)
-        case SequenceClipped():
-            # Only response tokens count: a mean over the row would depend on its padding.
-            difference = (log_probs - old_log_probs) * response_mask
-            lengths = response_mask.sum(-1, keepdim=True)
-            ratio = torch.exp(difference.sum(-1, keepdim=True) / lengths).expand_as(log_probs)
+    """Return the loss of every token under ``objective``.
+
+    Args:
+        objective: Which loss.
+        log_probs: Of the labels under the present policy.
+        advantages: One number a row; raw rewards serve as well.
+        old_log_probs: Under the policy that drew the rows; ``OnPolicy`` needs none.
+        response_mask: Where the labels are the response's; only ``SequenceClipped`` needs it.
+
+    Raises:
+        ValueError: what the objective needs is missing.
+    """
+    weights = advantages.reshape(-1, 1)
+    unclipped = torch.zeros_like(log_probs, dtype=torch.bool)
+    if isinstance(objective, OnPolicy):
+        return TokenLosses(losses=-weights * log_probs, is_clipped=unclipped)
+    if old_log_probs is None:
+        raise ValueError(f"{objective} compares with the policy before: give old_log_probs")
+    # In bfloat16 most ratios near 1 would be 1.
+    difference = log_probs.float() - old_log_probs.float()
+    if isinstance(objective, SequenceClipped):
+        if response_mask is None:
+            raise ValueError(f"{objective} is a mean over the response: give response_mask")
+        # Only response tokens count: a mean over the row would depend on its padding.
+        mean = masked_mean(difference, response_mask, -1)
+        difference = rearrange(mean, "batch -> batch 1").expand_as(log_probs)
+    ratio = difference.exp()
+    if isinstance(objective, ImportanceWeighted):
+        return TokenLosses(losses=-weights * ratio, is_clipped=unclipped)
     # The minimum is the pessimistic one: a ratio that moved the wrong way is never clipped.
     free = weights * ratio
     clipped = weights * ratio.clamp(1 - objective.clip_range, 1 + objective.clip_range)
@@ -71,54 +85,35 @@ def token_losses(
 def add_up(
     aggregation: Aggregation,
     losses: Float[Tensor, "batch seq"],
-    response_mask: Bool[Tensor, "batch seq"],
+    response_mask: Shaped[Tensor, "batch seq"],
     *,
-    num_rollouts: int,
-    max_new_tokens: int,
+    num_rollouts: int | None = None,
+    max_new_tokens: int | None = None,
 ) -> Float[Tensor, ""]:
-    """Return the part that these rows have in the loss of ``num_rollouts`` responses.
+    """Return the part that these rows have in the loss of a batch.
 
-    ``ConstantSum`` divides by the rollouts times the longest length that they could have.
+    Args:
+        aggregation: How.
+        losses: One a token.
+        response_mask: Which tokens count.
+        num_rollouts: Rows of the batch; None means that these are all.
+        max_new_tokens: Longest possible response; None means as long as the rows. Only a
+            ``ConstantSum`` without a constant asks for it.
     """
+    batch_size, length = losses.shape
+    num_rollouts = num_rollouts or batch_size
     if isinstance(aggregation, SequenceMean):
-        return aggregate_by_sequence(losses, response_mask, num_sequences=num_rollouts)
-    return aggregate_by_constant(losses, response_mask, num_rollouts * max_new_tokens)
-
-
-def aggregate_by_sequence(
-    losses: Float[Tensor, "batch seq"],
-    response_mask: Bool[Tensor, "batch seq"],
-    *,
-    num_sequences: int | None = None,
-) -> Float[Tensor, ""]:
-    """Return the mean over sequences of each one's mean over response tokens.
-
-    ``num_sequences`` is the denominator where the rows are a part of a larger batch.
-    """
-    # A response without tokens gives NaN rather than a silent zero.
-    per_sequence = (losses * response_mask).sum(-1) / response_mask.sum(-1)
-    return per_sequence.sum() / (len(losses) if num_sequences is None else num_sequences)
-
-
-def aggregate_by_constant(
-    losses: Float[Tensor, "batch seq"], response_mask: Bool[Tensor, "batch seq"], constant: float
-) -> Float[Tensor, ""]:
-    """Return the sum over all response tokens divided by ``constant``."""
-    return (losses * response_mask).sum() / constant
-
-
-def masked_mean(
-    values: Float[Tensor, "batch seq"], mask: Bool[Tensor, "batch seq"]
-) -> Float[Tensor, ""]:
-    """Return the mean where ``mask`` is true; NaN where it is true nowhere."""
-    # torch.where and not a product: NaN times 0 is NaN.
-    return torch.where(mask, values, 0.0).sum() / mask.sum()
+        return masked_mean(losses, response_mask, -1).sum() / num_rollouts
+    constant = aggregation.constant
+    if constant is None:
+        constant = num_rollouts * (max_new_tokens or length)
+    return masked_normalize(losses, response_mask, constant=constant)
 
 
 def estimate_kl(
     log_probs: Float[Tensor, "batch seq"],
     old_log_probs: Float[Tensor, "batch seq"],
-    response_mask: Bool[Tensor, "batch seq"],
+    response_mask: Shaped[Tensor, "batch seq"],
 ) -> Float[Tensor, ""]:
     """Estimate ``KL(pi_old || pi)`` per token from tokens that ``pi_old`` drew.
 
