@@ -134,8 +134,7 @@ def _differentiate_queries(
     is_inside = queries < num_queries
     rows = batch_head * num_queries + queries
     tl.store(sums_ptr + rows, sums, mask=is_inside)
-    # Where there is no row, infinity makes its probabilities zero.
-    lse = tl.load(lse_ptr + rows, mask=is_inside, other=float("inf")) * LOG2_E
+    lse = tl.load(lse_ptr + rows, mask=is_inside, other=0.0) * LOG2_E
 
     dq = tl.zeros([BLOCK_Q, BLOCK_D], tl.float32)
     edges = key_range(
@@ -209,7 +208,8 @@ def _differentiate_keys(
             for first_query in range(edges[part], edges[part + 1], BLOCK_Q):
                 queries = first_query + tl.arange(0, BLOCK_Q)
                 rows, is_inside = first_row + queries, queries < num_queries
-                lse = tl.load(lse_ptr + rows, mask=is_inside, other=float("inf")) * LOG2_E
+                # Beyond the last row all is zero, dO and Q too: that adds nothing.
+                lse = tl.load(lse_ptr + rows, mask=is_inside, other=0.0) * LOG2_E
                 sums = tl.load(sums_ptr + rows, mask=is_inside, other=0.0)
                 q = load_rows(
                     head_q_ptr, first_query, stride_qs, num_queries, d_head,

@@ -208,11 +208,11 @@ def _attend(
             )
             acc = dot(p.to(v.dtype), v, acc * rescale[:, None])
             m = m_new
-    sees_any = l > 0
-    l = tl.where(sees_any, l, 1.0)  # noqa: E741
+    sees_none = l == 0
+    l = tl.where(sees_none, 1.0, l)  # noqa: E741
     o = acc / l[:, None]
     store_rows(o_ptr, o, first_query, stride_os, num_queries, d_head, IS_PADDED, BLOCK_Q, BLOCK_D)
-    lse = tl.where(sees_any, (m + tl.log2(l)) / LOG2_E, float("-inf"))
+    lse = tl.where(sees_none, float("-inf"), (m + tl.log2(l)) / LOG2_E)
     tl.store(lse_ptr + batch_head * num_queries + queries, lse, mask=queries < num_queries)
 
 

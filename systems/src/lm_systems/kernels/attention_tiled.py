@@ -91,7 +91,7 @@ def attend_in_tiles(
             l = rescale * l + p.sum(-1)  # noqa: E741
             o_i = rescale[..., None] * o_i + _mix(p, v[..., keys, :].to(wide))
             m = m_new
-        o[..., queries, :] = o_i / l.where(l > 0, 1)[..., None]
+        o[..., queries, :] = o_i / l.masked_fill(l == 0, 1)[..., None]
         lse[..., queries] = m + l.log()
 
 

@@ -25,6 +25,7 @@ from lm_systems.kernels.attention_tiled import (
     differentiate_in_tiles,
 )
 
+_LARGEST_STRIDE = 2**23
 _Gradients = tuple[Tensor | None, ...]
 
 
@@ -93,7 +94,7 @@ def _attend(
     visibility: Visibility,
 ) -> Tensor:
     """Run a forward pass and save what the backward pass needs."""
-    q, k, v = map(_with_adjacent_columns, map(_autocast, inputs))
+    q, k, v = map(_readable, map(_autocast, inputs))
     _check(q, k, v, visibility)
     device, wide = q.device.type, torch.promote_types(q.dtype, torch.float32)
     o = torch.empty_like(q)
@@ -118,7 +119,7 @@ def _differentiate(
             visibility,
             _with_heads(o),
             _with_heads(lse, 2),
-            _with_heads(_with_adjacent_columns(d_o)),
+            _with_heads(_readable(d_o)),
         )
     d_q, d_k, d_v = (d_x.view(x.shape) for d_x, x in zip(gradients, (q, k, v), strict=True))
     return d_q, d_k, d_v, None, None, None
@@ -132,8 +133,10 @@ def _autocast(x: Tensor) -> Tensor:
     return x.to(torch.get_autocast_dtype(device))
 
 
-def _with_adjacent_columns(x: Tensor) -> Tensor:
-    return x if x.stride(-1) == 1 else x.contiguous()
+def _readable(x: Tensor) -> Tensor:
+    """Return what kernels read by rows; inside of a tile they count offsets in 32 bits."""
+    is_readable = x.stride(-1) == 1 and x.stride(-2) < _LARGEST_STRIDE
+    return x if is_readable else x.clone(memory_format=torch.contiguous_format)
 
 
 def _with_heads(x: Tensor, ndim: int = 3) -> Tensor:
