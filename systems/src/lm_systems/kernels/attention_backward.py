@@ -30,6 +30,7 @@ from lm_systems.kernels.attention_forward import (
     launch_arguments,
     load_rows,
     store_rows,
+    strides_of,
 )
 from lm_systems.kernels.attention_tiled import Visibility
 
@@ -70,29 +71,18 @@ def differentiate(
     d_q, d_k, d_v = (torch.empty_like(x) for x in (q, k, v))
     row_sums = torch.empty_like(lse)
     documents = as_rows(visibility.documents, like=lse)
-    tiles = choose_tiles(QUERY_TILES, q)
     inputs = (q, k, v, documents, d_o, lse, row_sums)
-    strides = [stride for x in (q, k, v, d_o) for stride in x.stride()[:3]]
     with torch.cuda.device_of(q):
-        _differentiate_queries[(triton.cdiv(q.shape[2], tiles.queries) * lse[..., :1].numel(),)](
-            *inputs,
-            o,
-            d_q,
-            *strides,
-            *o.stride()[:3],
-            *d_q.stride()[:3],
-            **launch_arguments(q, k, visibility, tiles),
-        )
+        tiles = choose_tiles(QUERY_TILES, q)
+        arguments = launch_arguments(q, k, visibility, tiles)
+        num_programs = triton.cdiv(q.shape[2], tiles.queries) * q.shape[0] * q.shape[1]
+        strides = strides_of(q, k, v, d_o, o, d_q)
+        _differentiate_queries[(num_programs,)](*inputs, o, d_q, *strides, **arguments)
         tiles = choose_tiles(KEY_TILES, q)
-        _differentiate_keys[(triton.cdiv(k.shape[2], tiles.keys) * k.shape[0] * k.shape[1],)](
-            *inputs,
-            d_k,
-            d_v,
-            *strides,
-            *d_k.stride()[:3],
-            *d_v.stride()[:3],
-            **launch_arguments(q, k, visibility, tiles),
-        )
+        arguments = launch_arguments(q, k, visibility, tiles)
+        num_programs = triton.cdiv(k.shape[2], tiles.keys) * k.shape[0] * k.shape[1]
+        strides = strides_of(q, k, v, d_o, d_k, d_v)
+        _differentiate_keys[(num_programs,)](*inputs, d_k, d_v, *strides, **arguments)
     return d_q, d_k, d_v
 
 

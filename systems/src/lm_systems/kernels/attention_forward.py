@@ -131,20 +131,15 @@ def attend(
     tiles = choose_tiles(FORWARD_TILES, q)
     arguments = launch_arguments(q, k, visibility, tiles)
     num_programs = triton.cdiv(q.shape[2], tiles.queries) * q.shape[0] * q.shape[1]
+    documents = as_rows(visibility.documents, like=lse)
+    strides = strides_of(q, k, v, o)
     with torch.cuda.device_of(q):
-        _attend[(num_programs,)](
-            q,
-            k,
-            v,
-            as_rows(visibility.documents, like=lse),
-            o,
-            lse,
-            *q.stride()[:3],
-            *k.stride()[:3],
-            *v.stride()[:3],
-            *o.stride()[:3],
-            **arguments,
-        )
+        _attend[(num_programs,)](q, k, v, documents, o, lse, *strides, **arguments)
+
+
+def strides_of(*tensors: Tensor) -> list[int]:
+    """Return the three strides of each that a kernel takes; that of the columns is one."""
+    return [stride for x in tensors for stride in x.stride()[:3]]
 
 
 def as_rows(documents: Tensor | None, *, like: Tensor) -> Tensor:

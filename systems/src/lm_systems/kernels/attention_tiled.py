@@ -108,7 +108,7 @@ def differentiate_in_tiles(
     Float[Tensor, "batch kv_heads keys d_head"],
     Float[Tensor, "batch kv_heads keys d_head"],
 ]:
-    """Return the gradients of ``q``, ``k`` and ``v``, from Eqs. 13 to 19 of the course.
+    """Return the gradients of ``q``, ``k`` and ``v`` (Algorithm 2).
 
     With ``D = rowsum(O * dO)``, tile by tile::
 

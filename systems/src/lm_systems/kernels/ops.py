@@ -8,7 +8,8 @@
                half a minute of compilation on a CPU core.
 ``triton``     ``fused`` with our FlashAttention kernels, on a GPU: no masks in memory where there
                are windows or documents.
-``tiled``      ``reference`` with attention in tiles: slower, with no scores in memory.
+``tiled``      ``reference`` with attention in tiles: no scores in memory, so faster too where
+               sequences are long.
 =============  ==================================================================================
 """
 
