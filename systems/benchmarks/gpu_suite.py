@@ -64,7 +64,7 @@ def make_parts() -> dict[str, Part]:
     pytest_options = ["-q", "-ra", "-o", "addopts=", "--import-mode=importlib", *plugin_options()]
     return {
         "tests": Part(
-            120,
+            140,
             ("pytest", "xdist", "hypothesis"),
             # Other files may import what is missing here. Warnings are those of whatever versions
             # the image has.
@@ -72,18 +72,22 @@ def make_parts() -> dict[str, Part]:
             full=("-m", "gpu", "-n", "6"),
             tiny=("-m", "not slow", "-k", "cpu or cuda"),
         ),
+        "flash attention": Part(
+            30,
+            ("triton",),
+            ["systems/benchmarks/bench_flash_attention.py"],
+            tiny=("--tiny", "--rounds", "2"),
+        ),
         "optimizers": Part(
             40, (), ["-m", "basics.benchmarks.bench_optimizers"], full=("--device", "cuda")
         ),
         "recipes": Part(
-            150,
+            130,
             ("tyro",),
             ["systems/benchmarks/bench_gpu_recipes.py"],
             tiny=("--tiny", "--steps", "1"),
         ),
-        "training step": Part(
-            120, ("transformers",), ["systems/benchmarks/bench_training_step.py"]
-        ),
+        "training step": Part(95, ("transformers",), ["systems/benchmarks/bench_training_step.py"]),
         "generation": Part(40, ("transformers",), ["systems/benchmarks/bench_generation.py"]),
     }
 

@@ -54,4 +54,4 @@ def test_the_plugin_is_named_only_where_no_package_has(
 def test_an_unknown_part_is_refused_with_the_known_ones() -> None:
     result = _run("--tiny", "kernels")
     assert result.returncode == 2
-    assert "unknown parts ['kernels']: choose from tests, optimizers" in result.stderr
+    assert "unknown parts ['kernels']: choose from tests, flash attention" in result.stderr

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from lm_basics.optim.adamw import AdamWCoefficients, start_state, update_adamw
-from lm_shared.testing.processes import run_python
 from lm_systems.kernels.adamw import CHUNK_SIZE, update_adamw_in_one_launch
+from systems.tests.hopper import run_on_compiler
 
 GROUP: dict[str, Any] = {"lr": 0.01, "betas": (0.9, 0.95), "eps": 1e-8, "weight_decay": 0.1}
 # Empty, a single number, no multiple of a vector's width, several dimensions, longer than a chunk
@@ -64,25 +64,18 @@ def test_what_the_kernel_cannot_run_through_is_refused(kernel_device: str, kind:
 
 @pytest.mark.slow
 def test_the_kernel_moves_vectors_on_a_hopper_gpu() -> None:
-    # Another process: this one interprets kernels where there is no GPU.
-    program = """
-import triton
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
+    output = run_on_compiler("""
 from lm_systems.kernels import adamw
+from systems.tests.hopper import compile_for_hopper
 
 numbers = ("keep", "new_m", "beta2", "new_v", "eps", "step_size")
-sizes = {"CHUNK_SIZE": adamw.CHUNK_SIZE}
 types = {"addresses": "*i64", "tensor_of_chunk": "*i32", "first_chunks": "*i32", "sizes": "*i64"}
-types |= dict.fromkeys(numbers, "fp32") | dict.fromkeys(sizes, "constexpr")
-source = ASTSource(adamw._update_chunk, types, sizes)
-options = {"num_warps": adamw.NUM_WARPS}
-code = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options).asm["ptx"]
+types |= dict.fromkeys(numbers, "fp32")
+sizes = {"CHUNK_SIZE": adamw.CHUNK_SIZE}
+code = compile_for_hopper(adamw._update_chunk, types, sizes, num_warps=adamw.NUM_WARPS).ptx
 print(code.count("ld.global.v4"), code.count("st.global.v4"), adamw.NUM_WARPS)
-"""
-    result = run_python(["-c", program], environment={"TRITON_INTERPRET": "0"})
-    assert result.returncode == 0, result.stderr
-    loads, stores, num_warps = map(int, result.stdout.split())
+""")
+    loads, stores, num_warps = map(int, output.split())
     # Every thread reads and writes 4 numbers at once; 4 tensors are read and 3 written.
     vectors = CHUNK_SIZE // (4 * 32 * num_warps)
     assert (loads, stores) == (4 * vectors, 3 * vectors)

@@ -8,7 +8,7 @@ from torch.testing import assert_close
 from lm_basics.nn.ops import IGNORED_TARGET, REFERENCE_OPS, TensorFunction
 from lm_basics.transformer import TransformerLM
 from lm_shared.testing.tolerances import assert_error_within_twice
-from lm_systems.kernels.ops import get_ops
+from lm_systems.kernels.ops import OpsName, get_ops
 
 
 def _batch() -> tuple[torch.Tensor, torch.Tensor]:
@@ -69,11 +69,12 @@ def test_compiled_model_equals_the_reference_and_compiles_once(make_model) -> No
 
 def test_records_carry_their_names() -> None:
     assert get_ops("reference") is REFERENCE_OPS
-    assert [get_ops(name).name for name in ("fused", "compiled")] == ["fused", "compiled"]
+    names: tuple[OpsName, ...] = ("fused", "compiled", "triton", "tiled")
+    assert tuple(get_ops(name).name for name in names) == names
 
 
 def test_an_unknown_name_is_refused() -> None:
     # The run-time type checker would refuse the name before our own check sees it.
     jaxtyping.config.update("jaxtyping_disable", True)
-    with pytest.raises(ValueError, match=r"one of \['compiled', 'fused', 'reference'\], got 'tri"):
-        get_ops("triton")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match=r"one of \['compiled', 'fused', .*'triton'\], got 'cuda'"):
+        get_ops("cuda")  # pyright: ignore[reportArgumentType]

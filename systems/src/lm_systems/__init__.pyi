@@ -6,4 +6,8 @@ from .inference.protocol import (
     Generator as Generator,
     TextCodec as TextCodec,
 )
+from .kernels.flash_attention import (
+    FlashAttention as FlashAttention,
+    TiledAttention as TiledAttention,
+)
 from .kernels.ops import OpsName as OpsName, get_ops as get_ops

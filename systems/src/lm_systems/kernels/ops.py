@@ -6,6 +6,10 @@
                suits runs of seconds, generation and evaluation.
 ``compiled``   The training step traced by ``torch.compile``: a little faster than ``fused``, after
                half a minute of compilation on a CPU core.
+``triton``     ``fused`` with our FlashAttention kernels, on a GPU: no masks in memory where there
+               are windows or documents.
+``tiled``      ``reference`` with attention in tiles: no scores in memory, so faster too where
+               sequences are long.
 =============  ==================================================================================
 """
 
@@ -20,11 +24,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from lm_basics.nn.ops import REFERENCE_OPS, Ops, TensorFunction, causal_mask
+from lm_basics.nn.ops import REFERENCE_OPS, AttentionOp, Ops, TensorFunction, causal_mask
 from lm_shared.tensors import compile_for_one_shape
+from lm_systems.kernels.flash_attention import FlashAttention, TiledAttention
 from lm_systems.kernels.linear_cross_entropy import linear_cross_entropy
 
-OpsName = Literal["reference", "fused", "compiled"]
+OpsName = Literal["reference", "fused", "compiled", "triton", "tiled"]
 
 # The axis of the heads in "batch heads seq d_head".
 _HEADS, _SEQ = 1, 2
@@ -154,6 +159,29 @@ def attention(
     return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=is_grouped)
 
 
+def make_causal(function: type[torch.autograd.Function]) -> AttentionOp:
+    """Return the operation that ``TiledAttention`` or ``FlashAttention`` is for whole sequences.
+
+    Queries at given positions, as beside a cache, are few and need no gradients: they are left to
+    ``attention``.
+    """
+
+    def attend(
+        q: Float[Tensor, "batch heads queries d_head"],
+        k: Float[Tensor, "batch kv_heads keys d_head"],
+        v: Float[Tensor, "batch kv_heads keys d_head"],
+        query_positions: Int[Tensor, "batch queries"] | None = None,
+        *,
+        window: int | None = None,
+        documents: Int[Tensor, "batch keys"] | None = None,
+    ) -> Float[Tensor, "batch heads queries d_head"]:
+        if query_positions is not None:
+            return attention(q, k, v, query_positions, window=window, documents=documents)
+        return function.apply(q, k, v, True, window, documents)
+
+    return attend
+
+
 def get_ops(name: OpsName) -> Ops:
     """Return the record of operations called ``name``.
 
@@ -191,6 +219,9 @@ _FUSED_OPS = replace(
     linear_cross_entropy=linear_cross_entropy,
 )
 
+_TRITON_OPS = replace(_FUSED_OPS, name="triton", attention=make_causal(FlashAttention))
+_TILED_OPS = replace(REFERENCE_OPS, name="tiled", attention=make_causal(TiledAttention))
+
 
 @cache
 def _compiled_ops() -> Ops:
@@ -211,4 +242,6 @@ _OPS: dict[str, Callable[[], Ops]] = {
     "reference": lambda: REFERENCE_OPS,
     "fused": lambda: _FUSED_OPS,
     "compiled": _compiled_ops,
+    "triton": lambda: _TRITON_OPS,
+    "tiled": lambda: _TILED_OPS,
 }
