@@ -1,6 +1,6 @@
 """Which of several processes ended first, and why.
 
-Every process holds a connection to process 0 and tells it the steps it has done. When a process
+Every process holds a connection to process 0, on which both tell the steps they have done. When a process
 ends, however it does, the kernel closes its side: process 0 sees that at once, whatever its own
 computation waits for, and tells the others. So nobody guesses from a heart that beats late.
 """
@@ -9,7 +9,7 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
 _logger = logging.getLogger(__name__)
@@ -56,8 +56,7 @@ class Watch:
     def tell_step(self, step: int) -> None:
         """Tell how far this process is."""
         self.step = step
-        if self.rank:
-            self._send(f"step {step}")
+        self._send(f"step {step}")
 
     def tell_error(self, error: BaseException) -> None:
         """Tell that this process fails."""
@@ -98,7 +97,7 @@ class Watch:
 
     def _hear_worker(self, lines: TextIO) -> None:
         """Follow one process from process 0."""
-        rank, step, reason = "?", 0, "ended"
+        rank, step = "?", 0
         for line in _until_cut(lines):
             kind, _, words = line.partition(" ")
             if kind == "rank":
@@ -110,16 +109,20 @@ class Watch:
             else:
                 self._learn(f"rank {rank} of {self.size} failed after step {step}: {words}")
                 return
-        self._learn(f"rank {rank} of {self.size} {reason} after step {step}")
+        self._learn(f"rank {rank} of {self.size} ended after step {step}")
 
     def _hear_first(self, lines: TextIO) -> None:
         """Follow process 0, which knows of the others."""
+        step = 0
         for line in _until_cut(lines):
             kind, _, words = line.partition(" ")
+            if kind == "step":
+                step = int(words)
+                continue
             if kind == "news":
                 self._learn(words)
             return
-        self._learn(f"rank 0 of {self.size} ended after step {self.step}")
+        self._learn(f"rank 0 of {self.size} ended after step {step}")
 
     def _learn(self, news: str) -> None:
         with self._lock:
@@ -147,7 +150,7 @@ class Watch:
                 continue
 
 
-def _until_cut(lines: TextIO) -> Any:
+def _until_cut(lines: TextIO) -> Iterator[str]:
     """Yield whole lines until the connection ends."""
     try:
         for line in lines:
