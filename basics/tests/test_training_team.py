@@ -29,7 +29,7 @@ def test_the_command_that_starts_several_processes_is_told() -> None:
 def test_several_processes_do_not_train_the_same() -> None:
     environment = {"WORLD_SIZE": "2", "RANK": "0"}
     with (
-        pytest.raises(ValueError, match="torchrun has started 2 processes.*--strategy ddp"),
+        pytest.raises(ValueError, match=r"torchrun has started 2 processes.*--strategy ddp"),
         join_team("serial", environment, command=COMMAND),
     ):
         pass

@@ -1,5 +1,6 @@
 """The training loop with each strategy against one process: values, record, stop, resume."""
 
+import re
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +19,7 @@ from lm_basics.training.strategy import SerialStrategy, StrategyFactory
 from lm_basics.training.team import ALONE, Team
 from lm_basics.transformer import TransformerLM
 from lm_shared.metrics import read_metrics
+from lm_shared.testing.processes import run_python
 from lm_systems.parallel.strategies import DDPStrategy, FSDPStrategy, ShardedOptimizerStrategy
 from systems.tests.process_groups import run_team
 
@@ -174,3 +176,16 @@ def test_what_cannot_be_shared_is_refused(
 def _refuse(team: Team, folder: Path, config: TrainingConfig, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         _train(team, FSDPStrategy.from_config, folder, config)
+
+
+@pytest.mark.slow
+def test_the_command_of_the_readme_trains(tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    (words,) = re.findall(r"^torchrun (.*)$", readme, re.MULTILINE)
+    command = ["-m", "torch.distributed.run", *words.split(), "--steps", "3", "--output", "run"]
+    result = run_python(command, folder=tmp_path, timeout_s=300)
+    assert result.returncode == 0, result.stderr
+    # One process tells.
+    assert result.stdout.count("3 steps, 768 tokens") == 1
+    assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
+    assert len(read_metrics(tmp_path / "run" / "metrics.jsonl")) == 4

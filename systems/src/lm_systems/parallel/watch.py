@@ -1,8 +1,8 @@
 """Which of several processes ended first, and why.
 
-Every process holds a connection to process 0, on which both tell the steps they have done. When a process
-ends, however it does, the kernel closes its side: process 0 sees that at once, whatever its own
-computation waits for, and tells the others. So nobody guesses from a heart that beats late.
+Every process holds a connection to process 0, on which both tell the steps they have done. When a
+process ends, however it does, the kernel closes its side: process 0 sees that at once, whatever its
+own computation waits for, and tells the others. So nobody guesses from a heart that beats late.
 """
 
 import logging
