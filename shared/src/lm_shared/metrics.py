@@ -177,6 +177,28 @@ class MetricsWriter:
         self.close()
 
 
+class FollowedMetrics(MetricsWriter):
+    """Stands for a file that another process writes: takes the same calls and writes nothing."""
+
+    def _open(self) -> None:
+        self._last_step, self._earlier_s, self._started_at = None, 0.0, time.monotonic()
+
+    def append(self, *, step: int, **values: Any) -> None:
+        """Leave it to the other process."""
+
+    def truncate_after(self, step: int, *, num_lines: int | None = None) -> None:
+        """Leave it to the other process."""
+
+    def resume_at(self, step: int, *, num_lines: int | None = None) -> None:
+        """Leave it to the other process."""
+
+    def sync(self) -> None:
+        """Leave it to the other process."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
 def read_metrics(path: Path | str) -> list[dict[str, Any]]:
     """Return the lines of a metrics file; a torn last line, as of a killed process, is left out.
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from lm_shared.config import load_config, refuse_changes, save_config, to_dict
 from lm_shared.files import claim_folder, hash_files, lock_folder, read_json, resolve_path
-from lm_shared.metrics import MetricsSink, MetricsWriter, read_metrics
+from lm_shared.metrics import FollowedMetrics, MetricsSink, MetricsWriter, read_metrics
 from lm_shared.receipt import (
     Hardware,
     Receipt,
@@ -31,6 +31,7 @@ __all__ = [
     "RunRecord",
     "check_runs",
     "claim_run",
+    "follow_run",
     "load_receipt",
     "read_metrics",
     "record_run",
@@ -164,6 +165,12 @@ def record_run(
             record, parents, input_hashes, git_commit=git_commit, git_dirty=git_dirty
         )
         save_config(receipt, receipt_path)
+
+
+def follow_run(folder: Path | str) -> RunRecord:
+    """Return the record of a run that another process of the same run keeps: nothing is written."""
+    folder = Path(folder)
+    return RunRecord(folder=folder, metrics=FollowedMetrics(folder / METRICS_NAME))
 
 
 def _make_receipt(

@@ -1,6 +1,8 @@
 """``basics train``: train a transformer on a token file."""
 
 import logging
+import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ import tyro
 from lm_basics.commands.train_recipes import RECIPES, DepthRecipe, TrainRecipe
 from lm_basics.model_config import TransformerConfig
 from lm_basics.training.progress import TrainingProgress
+from lm_basics.training.team import Team, is_first, join_team
 from lm_shared.command_options import PATH, Each, Least, Overwrite, There, with_recipes
 from lm_shared.config import DeviceName, refuse_changes, to_dict
 from lm_shared.files import atomic_folder, clear_folder, read_json
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from lm_basics.reports.curves import RunSetting
     from lm_basics.training import TrainingConfig, TrainingResult
     from lm_basics.training.samples import SampleWriter
+    from lm_basics.training.strategy import StrategyFactory
     from lm_basics.transformer import TransformerLM
 
 
@@ -117,7 +121,9 @@ class SampleOptions:
     sample_every: Annotated[int | None, Least(1)] = None
     """Steps between these samples; None means only after the last step."""
 
-    def writer(self, output: Path, data: "TrainingTokens", *, seed: int) -> "SampleWriter | None":
+    def writer(
+        self, output: Path, data: "TrainingTokens", *, seed: int, is_writer: bool = True
+    ) -> "SampleWriter | None":
         """Return what writes the samples, if any are wanted."""
         from lm_basics.training.samples import SamplesConfig, SampleWriter
 
@@ -130,7 +136,9 @@ class SampleOptions:
                 f"--prompt {self.prompt[0]!r} needs --tokenizer, to turn text into tokens"
             )
         sampling = SamplesConfig(prompts=self.prompt, seed=seed)
-        return SampleWriter(output, data.tokenizer, sampling, stop_token=data.stop_token)
+        return SampleWriter(
+            output, data.tokenizer, sampling, stop_token=data.stop_token, is_writer=is_writer
+        )
 
 
 _INPUTS, _SAMPLES = TrainingInputs(), SampleOptions()
@@ -162,27 +170,67 @@ def train_model(
         wandb: Project at Weights & Biases that gets the metrics as well.
     """
     inputs.check(recipe)
-    # A run that is there goes on; what is not a run is left alone.
-    claim_run(output, parts=PARTS, contents=CONTENTS, inputs=inputs.paths() if overwrite else ())
+    if is_first(os.environ):
+        # A run that is there goes on; what is not a run is left alone.
+        replaced = inputs.paths() if overwrite else ()
+        claim_run(output, parts=PARTS, contents=CONTENTS, inputs=replaced)
+    with join_team(recipe.strategy, os.environ, command=sys.argv[1:]) as (team, strategy):
+        _train_in(
+            team,
+            strategy,
+            recipe,
+            output,
+            inputs,
+            samples,
+            device=device,
+            overwrite=overwrite,
+            tensorboard=tensorboard,
+            wandb=wandb,
+        )
+
+
+def _train_in(
+    team: Team,
+    strategy: "StrategyFactory",
+    recipe: TrainRecipe | DepthRecipe,
+    output: Path,
+    inputs: TrainingInputs,
+    samples: SampleOptions,
+    *,
+    device: DeviceName,
+    overwrite: bool,
+    tensorboard: bool,
+    wandb: str | None,
+) -> None:
+    """Train as one of a team, of which process 0 alone writes and tells."""
     from lm_basics.commands.training_watch import TrainingWatch, chosen_sinks, training_display
     from lm_basics.training import train
     from lm_basics.transformer import COMPILES, initial_model
     from lm_shared.tensors import choose_device, choose_dtype
 
     chosen_device = choose_device(device)
-    sinks = chosen_sinks(output, tensorboard=tensorboard, wandb=wandb)
-    data = inputs.open(recipe, output, overwrite=overwrite)
+    is_writer = team.rank == 0
+    if is_writer:
+        sinks = chosen_sinks(output, tensorboard=tensorboard, wandb=wandb)
+        data = inputs.open(recipe, output, overwrite=overwrite)
+        team.wait()
+    else:
+        sinks = []
+        team.wait()
+        # What process 0 has tokenized is there.
+        data = inputs.open(recipe, output, overwrite=True)
     shape, config = recipe.resolve(data.train.vocab_size)
     _check_fit(data, shape, config)
-    writer = samples.writer(output, data, seed=config.seed)
+    writer = samples.writer(output, data, seed=config.seed, is_writer=is_writer)
     model = initial_model(shape, seed=config.seed, device=chosen_device, compiled=recipe.compile)
     dtype = choose_dtype(config.dtype, chosen_device)
     setting = _setting(data, chosen_device, dtype, model.ops.name)
-    if overwrite:
+    if overwrite and is_writer:
         clear_folder(output, (*RUN_PARTS, *CONTENTS))
-    if recipe.compile:
+    if recipe.compile and is_writer:
         logger.info(COMPILES)
-    with training_display() as display:
+    team.wait()
+    with training_display(is_shown=is_writer) as display:
         watch = TrainingWatch(
             model,
             data,
@@ -194,6 +242,7 @@ def train_model(
             sample_every=samples.sample_every,
             dtype=dtype,
             num_validation_tokens=inputs.num_validation_tokens(),
+            is_writer=is_writer,
         )
         result = train(
             model,
@@ -201,11 +250,15 @@ def train_model(
             config,
             folder=output,
             document_starts=data.train.document_starts,
+            strategy=strategy,
             validate=watch.validate,
             on_step=watch.on_step,
             sinks=sinks,
+            team=team,
         )
-    _finish(model, data, result, output, keep_best=config.keep_best, num_trained=watch.num_steps)
+    if is_writer:
+        num_trained = watch.num_steps
+        _finish(model, data, result, output, keep_best=config.keep_best, num_trained=num_trained)
 
 
 def _progress(shape: TransformerConfig, setting: "RunSetting") -> TrainingProgress:

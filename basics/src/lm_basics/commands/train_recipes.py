@@ -9,6 +9,7 @@ from lm_basics.depth_dial import TOKENS_PER_PARAMETER, scale_to_depth
 from lm_basics.model_config import TransformerConfig, uniform_transformer
 from lm_basics.optim import AdamWConfig, MuonConfig
 from lm_basics.training import TrainingConfig
+from lm_basics.training.team import StrategyName
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +64,8 @@ class TrainRecipe(ModelRecipe):
 
     default_corpus: bool = False
     """Whether to train on the default corpus where no token file is given."""
+    strategy: StrategyName = "serial"
+    """How the processes that torchrun starts share the work; serial trains in one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,6 +94,8 @@ class DepthRecipe:
     """Whether torch.compile traces the training step."""
     default_corpus: bool = True
     """Whether to train on the default corpus where no token file is given."""
+    strategy: StrategyName = "serial"
+    """How the processes that torchrun starts share the work; serial trains in one."""
 
     def resolve(self, vocab_size: int) -> tuple[TransformerConfig, TrainingConfig]:
         """Return the model and its training; the rules are those of ``lm_basics.depth_dial``.

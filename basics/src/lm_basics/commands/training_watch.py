@@ -52,6 +52,7 @@ class TrainingWatch:
         sample_every: int | None = None,
         dtype: torch.dtype = torch.float32,
         num_validation_tokens: int | None = None,
+        is_writer: bool = True,
     ) -> None:
         """Get ready.
 
@@ -66,7 +67,9 @@ class TrainingWatch:
             sample_every: Steps between samples; None means only after the last step.
             dtype: Type of the matrix products in validations.
             num_validation_tokens: The first so many held-out tokens are used; None means all.
+            is_writer: Whether this process keeps the setting, and not another one of the same run.
         """
+        self.is_writer = is_writer
         self.model, self.data, self.folder, self.setting = model, data, folder, setting
         self.progress, self.display = progress, display
         self.samples, self.sample_every, self.dtype = samples, sample_every, dtype
@@ -77,7 +80,7 @@ class TrainingWatch:
 
     def on_step(self, report: StepReport) -> None:
         """Show the step, and sample if it is time, from the weights that are validated."""
-        if self._last_step == 0:
+        if self._last_step == 0 and self.is_writer:
             self._keep_setting()
         self.num_steps = (self.num_steps or 0) + (not report.is_told_again)
         self._last_step = report.step
@@ -176,8 +179,11 @@ class TrainingDisplay:
 
 
 @contextmanager
-def training_display() -> Iterator[TrainingDisplay]:
-    """Yield a display that is shown while the block runs."""
+def training_display(*, is_shown: bool = True) -> Iterator[TrainingDisplay]:
+    """Yield a display that is shown while the block runs, if it is to be."""
+    if not is_shown:
+        yield TrainingDisplay(is_live=True)
+        return
     with display.live_view() as update:
         shown = TrainingDisplay(is_live=update is not None)
         if update is not None:

@@ -132,10 +132,17 @@ def gradient_norm(parameters: Iterable[Tensor]) -> Float[Tensor, ""]:
     return torch.stack(norms).norm() if norms else torch.zeros(())
 
 
-def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> Float[Tensor, ""]:
+def clip_gradients(
+    parameters: Iterable[Tensor], max_norm: float, *, norm: Float[Tensor, ""] | None = None
+) -> Float[Tensor, ""]:
     """Scale all gradients in place so that their global norm is at most ``max_norm``.
 
     See Pascanu et al. (2013).
+
+    Args:
+        parameters: Those without a gradient are left out.
+        max_norm: The largest norm afterwards.
+        norm: Of all gradients, where other processes have a part of them; None: of these.
 
     Returns:
         The norm before clipping.
@@ -146,7 +153,7 @@ def clip_gradients(parameters: Iterable[Tensor], max_norm: float) -> Float[Tenso
     if max_norm <= 0:
         raise ValueError(f"max_norm must be positive, got {max_norm}")
     parameters = list(parameters)
-    norm = gradient_norm(parameters)
+    norm = gradient_norm(parameters) if norm is None else norm
     if norm > max_norm:
         for parameter in parameters:
             if parameter.grad is not None:

@@ -17,6 +17,7 @@ from torch import nn
 from lm_basics.training.snapshot import (
     Stateful,
     TornSnapshotError,
+    check_states,
     pack,
     read_about,
     restore,
@@ -111,7 +112,13 @@ class CheckpointFolder:
     """Saves, finds and removes a run's checkpoints."""
 
     def __init__(
-        self, path: Path, *, identity: str, keep: int = 1, keep_best: bool = False
+        self,
+        path: Path,
+        *,
+        identity: str,
+        keep: int = 1,
+        keep_best: bool = False,
+        is_writer: bool = True,
     ) -> None:
         """Look at nothing yet.
 
@@ -120,8 +127,10 @@ class CheckpointFolder:
             identity: Hash of the run's configuration; a checkpoint of another one is refused.
             keep: How many of the last ones stay.
             keep_best: Whether that with the lowest validation loss stays, too.
+            is_writer: Whether this process writes them, and not another one of the same run.
         """
         self.path, self.identity, self.keep, self.keep_best = path, identity, keep, keep_best
+        self.is_writer = is_writer
         self.is_cut_short = False
         """Whether what follows the step of the newest checkpoint is still to be done."""
         self._losses: dict[int, float | None] = {}
@@ -178,7 +187,11 @@ class CheckpointFolder:
             "is_extra": is_extra,
             "is_cut_short": is_cut_short,
         }
-        write_bytes(self.path / _name(step), pack(parts, about))
+        if self.is_writer:
+            write_bytes(self.path / _name(step), pack(parts, about))
+        else:
+            # What the processes share, they have to gather together.
+            check_states(parts)
         self.is_cut_short = is_cut_short
         if not is_extra:
             self._losses[step] = val_loss
@@ -186,7 +199,7 @@ class CheckpointFolder:
         if self.keep_best and (best := _best(self._losses)) is not None:
             kept.add(best)
         # Torn ones are removed here as well: they are not among the losses.
-        for path in _find(self.path):
+        for path in _find(self.path) if self.is_writer else ():
             if path.name not in map(_name, kept):
                 path.unlink()
         self._losses = {step: loss for step, loss in self._losses.items() if step in kept}

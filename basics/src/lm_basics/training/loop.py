@@ -28,6 +28,7 @@ from lm_basics.training.progress import StepReport, TokenRate
 from lm_basics.training.run_loop import Metrics, RunPlan, open_run
 from lm_basics.training.snapshot import Stateful
 from lm_basics.training.strategy import SerialStrategy, Strategy, StrategyFactory
+from lm_basics.training.team import ALONE, Team
 from lm_basics.training.updates import GradientSteps
 from lm_basics.transformer import TransformerLM
 from lm_shared.metrics import MetricsSink
@@ -76,6 +77,7 @@ def train(
     validate: Validation | None = None,
     on_step: OnStep | None = None,
     sinks: Sequence[MetricsSink] = (),
+    team: Team = ALONE,
 ) -> TrainingResult:
     """Train ``model`` in place and leave config, metrics, checkpoints and receipt in ``folder``.
 
@@ -94,6 +96,7 @@ def train(
             it calls ``val_loss`` decides which checkpoint is the best.
         on_step: Called after each step, for displays; see ``run_loop.AfterStep``.
         sinks: Second places for the metrics.
+        team: The processes of the run, each of which calls this; see ``run_loop.open_run``.
 
     Raises:
         TypeError: The tokens are no integers, or a part's state cannot be saved.
@@ -115,7 +118,9 @@ def train(
     )
     steps = _Steps(model, loader, config, strategy(model, config))
     plan, parts = RunPlan.from_config(config), steps.parts()
-    with open_run(folder, run_config, plan, parts, device=loader.device, sinks=sinks) as loop:
+    with open_run(
+        folder, run_config, plan, parts, device=loader.device, sinks=sinks, team=team
+    ) as loop:
         validation = loop.run(
             steps.do_step,
             on_step=None
@@ -126,6 +131,7 @@ def train(
         flops, num_tokens = steps.flops_per_step * config.steps, steps.tokens * config.steps
         loop.record.add(flops=flops, tokens=num_tokens)
         lines = loop.lines()
+    steps.strategy.finish()
     return TrainingResult(
         steps=config.steps,
         tokens=num_tokens,
@@ -200,7 +206,7 @@ class _Steps:
 
     def validated_weights(self) -> AbstractContextManager[None]:
         """Return a context in which the model has the weights that validations are of."""
-        return nullcontext() if self.ema is None else self.ema.applied()
+        return self.strategy.evaluating() if self.ema is None else self.ema.applied()
 
 
 class WeightEMA:

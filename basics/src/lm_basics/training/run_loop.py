@@ -21,9 +21,10 @@ import torch
 
 from lm_basics.training.checkpoints import FOLDER_NAME, CheckpointFolder
 from lm_basics.training.snapshot import Stateful, check_states
+from lm_basics.training.team import ALONE, Team
 from lm_shared.config import hash_config
 from lm_shared.metrics import MetricsSink, read_metrics
-from lm_shared.runs import RunRecord, record_run
+from lm_shared.runs import RunRecord, follow_run, record_run
 
 _logger = logging.getLogger(__name__)
 
@@ -78,6 +79,7 @@ def open_run(
     *,
     device: torch.device,
     sinks: Sequence[MetricsSink] = (),
+    team: Team = ALONE,
 ) -> Iterator["RunLoop"]:
     """Open a run folder, new or interrupted; the receipt is written when the block succeeds.
 
@@ -88,6 +90,8 @@ def open_run(
         parts: What a checkpoint holds, besides the random generators.
         device: Where the steps draw random numbers.
         sinks: Second places for the metrics.
+        team: The processes of the run, which all see the folder. Process 0 writes; the others do
+            the same steps.
 
     Raises:
         TypeError: A part's state cannot be saved.
@@ -96,8 +100,10 @@ def open_run(
     """
     # Not at the first checkpoint, which may be hours away.
     check_states(parts)
-    with record_run(folder, config, sinks=sinks) as record:
-        loop = RunLoop(record, plan, parts, identity=hash_config(config), device=device)
+    is_writer = team.rank == 0
+    recorded = record_run(folder, config, sinks=sinks)
+    with recorded if is_writer else nullcontext(follow_run(folder)) as record:
+        loop = RunLoop(record, plan, parts, identity=hash_config(config), device=device, team=team)
         yield loop
     if loop.is_interrupted_at_end:
         raise KeyboardInterrupt("the run has come to its end, and what follows it is left out")
@@ -114,8 +120,9 @@ class RunLoop:
         *,
         identity: str,
         device: torch.device,
+        team: Team = ALONE,
     ) -> None:
-        self.record, self.plan = record, plan
+        self.record, self.plan, self._team = record, plan, team
         self.steps_done = 0
         self.is_interrupted_at_end = False
         self._random = RandomState(device)
@@ -125,6 +132,7 @@ class RunLoop:
             identity=identity,
             keep=plan.keep_checkpoints,
             keep_best=plan.keep_best,
+            is_writer=team.rank == 0,
         )
 
     def run(
@@ -185,6 +193,7 @@ class RunLoop:
         # What follows the step, if it is done again, is recorded again.
         num_lines = 1 if self._checkpoints.is_cut_short else None
         self.record.metrics.resume_at(self.steps_done, num_lines=num_lines)
+        self._team.wait()
         return self.steps_done
 
     def _recorded_values(self) -> Metrics:
@@ -213,7 +222,9 @@ class RunLoop:
             validate = None
         # Nothing can fail where nothing is called, and no generator has to be copied.
         is_idle = on_step is None and validate is None and not self.record.metrics.has_sinks
-        with nullcontext() if is_idle else self._kept_on_error():
+        # An error in one process of many ends all of them: they gather no state any more.
+        is_kept = self._team.size == 1 and not is_idle
+        with self._kept_on_error() if is_kept else nullcontext():
             self.record.metrics.pass_on(step=step, **values)
             if on_step is not None:
                 on_step(step, values)
@@ -224,7 +235,7 @@ class RunLoop:
         is_due = is_finished or _is_due(step, self.plan.checkpoint_every)
         is_due |= val_loss is not None and self._checkpoints.would_be_best(val_loss)
         # Asked once: it may change at any moment.
-        is_stopping = is_interrupted()
+        is_stopping = self._team.agree(step, wish=is_interrupted())
         if is_due or is_stopping or self._checkpoints.is_cut_short:
             self._save(val_loss=val_loss, is_extra=not is_due)
         if is_stopping and not is_finished:

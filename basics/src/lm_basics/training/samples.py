@@ -67,13 +67,18 @@ class SampleWriter:
         config: SamplesConfig,
         *,
         stop_token: int | None = None,
+        is_writer: bool = True,
     ) -> None:
+        self.is_writer = is_writer
+        """Whether this process keeps the samples, and not another one of the same run."""
         self.path = folder / SAMPLES_NAME
         self.tokenizer, self.config, self.stop_token = tokenizer, config, stop_token
 
     def write(self, model: TransformerLM, step: int) -> list[Sample]:
         """Sample from ``model`` as it is after ``step`` steps."""
         samples = [self._sample(model, step, prompt) for prompt in self.config.prompts]
+        if not self.is_writer:
+            return samples
         earlier, num_damaged = read_samples(self.path) if self.path.exists() else ([], 0)
         if num_damaged:
             logger.warning("%d damaged lines of %s are left out", num_damaged, self.path)

@@ -12,6 +12,7 @@ al., "Mixed Precision Training", 2018).
 
 import math
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -19,7 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lm_basics.optim.build import build_optimizer
-from lm_basics.optim.optimizer import clip_gradients
+from lm_basics.optim.optimizer import clip_gradients, gradient_norm
 from lm_basics.training.config import TrainingConfig
 from lm_basics.training.snapshot import Stateful
 from lm_basics.transformer import TransformerLM
@@ -64,7 +65,18 @@ class Strategy(Protocol):
         ...
 
     def parts(self) -> dict[str, Stateful]:
-        """Return what a checkpoint holds: ``model``, ``optimizer``, and what else has a state."""
+        """Return what a checkpoint holds: ``model``, ``optimizer``, and what else has a state.
+
+        Their states are those of one process; all workers have to ask for them.
+        """
+        ...
+
+    def evaluating(self) -> AbstractContextManager[None]:
+        """Return a context in which all workers alike may run the model outside of a step."""
+        ...
+
+    def finish(self) -> None:
+        """Leave the whole model in this process: no step follows."""
         ...
 
 
@@ -146,10 +158,14 @@ class SerialStrategy:
         """Clip by the global norm."""
         if self.scaler is not None:
             self.scaler.unscale_gradients(self.model.parameters())
-        norm = clip_gradients(self.model.parameters(), max_norm)
+        norm = clip_gradients(self.model.parameters(), max_norm, norm=self.gradient_norm())
         if self.scaler is not None:
             self._is_finite = bool(norm.isfinite())
         return norm
+
+    def gradient_norm(self) -> Float[Tensor, ""]:
+        """Return the norm of all gradients taken as one vector."""
+        return gradient_norm(self.model.parameters())
 
     def has_overflowed(self) -> bool:
         """Tell whether the loss was scaled too far; not that even the unscaled one overflows."""
@@ -172,6 +188,13 @@ class SerialStrategy:
         """Return model, optimizer and, in float16, the scaler."""
         parts: dict[str, Stateful] = {"model": self.model, "optimizer": self.optimizer}
         return parts if self.scaler is None else parts | {"scaler": self.scaler}
+
+    def evaluating(self) -> AbstractContextManager[None]:
+        """Do nothing: the model is whole at any time."""
+        return nullcontext()
+
+    def finish(self) -> None:
+        """Do nothing."""
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
