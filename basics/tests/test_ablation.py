@@ -28,7 +28,7 @@ from lm_basics.ablation import (
     run_study,
     shipped_study,
 )
-from lm_basics.ablation.page import markdown_table, study_page
+from lm_basics.ablation.page import curve_figure, effect_figure, markdown_table, study_page
 from lm_basics.ablation.results import CurvePoint, Outcome, wanted_seeds
 from lm_basics.ablation.runner import build_paired_model
 from lm_basics.accounting import count_parameters
@@ -295,7 +295,9 @@ def test_a_plan_runs_as_many_seeds_as_its_pilot_asks_for(data: StudyData, tmp_pa
     assert (len(results.seeds), results.wanted_seeds, results.num_pilot) == (4, 4, 2)
     limited = run_study(study, data, tmp_path / "out", seeds=replace(plan, max_seeds=3))
     assert (len(limited.seeds), limited.wanted_seeds) == (3, 4)
+    assert "3 paired seeds, of which 2 decided the number" in markdown_table(limited)
     assert "Only 3 of them ran" in study_page(limited).to_html()
+    assert "of them ran" not in study_page(results).to_html()
 
 
 def test_p_values_are_corrected_for_every_variant_also_a_diverged_one() -> None:
@@ -322,9 +324,10 @@ def test_a_single_seed_is_not_tested() -> None:
     outcomes = [_outcome("base", 0, 3.0), _outcome("slow", 0, 3.5)]
     results = analyze_study(_study(SLOW), outcomes, 1)
     assert results.comparisons[0].verdict == "not tested"
-    assert "| slow | 12 | 3.5000 | 3.5000 | +0.5000 |  |  | not tested |  |" in markdown_table(
-        results
-    )
+    table = markdown_table(results)
+    assert "| slow | 12 | 3.5000 | 3.5000 | +0.5000 |  |  | not tested |  |" in table
+    assert "; 1 paired seed. " in table
+    assert "for 1 variant." in table
 
 
 @pytest.mark.usefixtures("drawn")
@@ -336,7 +339,9 @@ def test_a_page_shows_the_effects_there_are_beside_a_diverged_variant() -> None:
     ]
     results = analyze_study(_study(SLOW, WILD), outcomes, 3)
     assert [one.effect is None for one in results.comparisons] == [False, True]
-    assert "Mean effect with its confidence interval" in study_page(results).to_html()
+    html = study_page(results).to_html()
+    assert "Mean effect with its confidence interval" in html
+    assert "Learning curves" in html
 
 
 @pytest.mark.usefixtures("drawn")
@@ -349,10 +354,29 @@ def test_the_page_holds_table_curves_and_effects() -> None:
     ]
     results = analyze_study(_study(SLOW, WILD), outcomes, 4)
     assert [one.verdict for one in results.comparisons] == ["worse", "not told apart"]
+    assert "| < 0.001 | worse |" in markdown_table(results)
     html = study_page(results).to_html()
     assert html.count("<svg") == 2
     assert "http" not in html.replace("http://www.w3.org", "")
     assert from_dict(StudyResults, to_dict(results)) == results
+
+
+def test_figures_show_every_arm_at_what_it_has_cost() -> None:
+    losses = {"base": 3.0, "slow": 3.5, "wild": 2.5}
+    outcomes = [_outcome(name, seed, losses[name]) for name in losses for seed in range(2)]
+    results = analyze_study(_study(SLOW, WILD), outcomes, 2)
+    for axes, quantity in zip(curve_figure(results).axes, ("tokens", "flops"), strict=True):
+        ends = [(*map(float, line.get_xdata()), *line.get_ydata()) for line in axes.lines]
+        assert ends == [(getattr(arm, quantity), losses[arm.name]) for arm in results.arms]
+    (axes,) = effect_figure(results).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["slow", "wild"]
+    bottom, top = axes.get_ylim()
+    assert top < 0 < 1 < bottom
+    pairs = [line for line in axes.lines if line.get_marker() == "|"]
+    assert [(list(one.get_xdata()), list(one.get_ydata())) for one in pairs] == [
+        ([0.5, 0.5], [0, 0]),
+        ([-0.5, -0.5], [1, 1]),
+    ]
 
 
 def test_the_shipped_studies_differ_from_their_base_in_one_thing() -> None:

@@ -266,6 +266,7 @@ def test_help_names_commands_recipes_and_fields(capsys: pytest.CaptureFixture[st
     assert run("--help") == 0
     listed = capsys.readouterr().out
     assert all(word in listed for word in ("A toy.", "Train a model.", "Show a file."))
+    assert "  train     Train a model.\n  study     Study a model.\n" in listed
     for arguments, words in (
         (["train", "--help"], ["Train a model.", "Seconds on a CPU.", "--folder"]),
         (["study", "--help"], ["one study by its name, behind toy study; without one it is small"]),
