@@ -268,7 +268,7 @@ def test_help_names_commands_recipes_and_fields(capsys: pytest.CaptureFixture[st
     assert all(word in listed for word in ("A toy.", "Train a model.", "Show a file."))
     assert "  train     Train a model.\n  study     Study a model.\n" in listed
     for arguments, words in (
-        (["train", "--help"], ["Train a model.", "Seconds on a CPU.", "--folder"]),
+        (["train", "--help"], ["Train a model.", "  tiny   Seconds on a CPU.\n", "--folder"]),
         (["study", "--help"], ["one study by its name, behind toy study; without one it is small"]),
         (["train", "tiny", "--help"], ["--optimizer.lr", "Peak learning rate.", "--folder"]),
     ):
