@@ -328,6 +328,9 @@ def test_a_single_seed_is_not_tested() -> None:
     assert "| slow | 12 | 3.5000 | 3.5000 | +0.5000 |  |  | not tested |  |" in table
     assert "; 1 paired seed. " in table
     assert "for 1 variant." in table
+    base, slow = results.arms
+    off = replace(results, arms=(base, replace(slow, budget_error=-0.02)))
+    assert "flops within 2.00%;" in markdown_table(off).lower()
 
 
 @pytest.mark.usefixtures("drawn")
