@@ -432,9 +432,18 @@ def test_the_command_runs_a_shipped_study_and_writes_its_report(
     assert any(one.startswith("learning 300 tokens from the default") for one in caplog.messages)
     printed = capsys.readouterr().out
     assert "nope" in printed
-    assert "2 paired seeds" in printed
+    assert "2 paired seeds." in printed
+    results = read_json(folder / "results.json")
+    effect = results["comparisons"][0]["effect"]
+    assert "± 95%" in printed
+    assert f" {effect['high'] - effect['mean']:.4f} " in printed
+    # Nothing is left to train where the pilot is enough.
+    with pytest.raises(SystemExit) as stopped:
+        main([*arguments.split(), "--validation-tokens", "64", "--detect", "1000"])
+    assert stopped.value.code == 0
+    assert "2 paired seeds, of which 2 decided the number" in capsys.readouterr().out
     assert "<svg" in (folder / "report.html").read_text()
-    assert read_json(folder / "results.json")["study"] == "position"
+    assert results["study"] == "position"
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     for option, value in (("--seeds", "0"), ("--jobs", "0"), ("--validation-tokens", "999999999")):
         with pytest.raises(SystemExit) as stopped:
