@@ -259,7 +259,8 @@ def test_what_cannot_be_understood_exits_with_2_and_a_hint(
 def test_numbers_within_their_bounds_are_taken() -> None:
     assert run("bound", "--counts", 1, 3, "--share", 0.5) == 0
     assert run("bound") == 0
-    assert seen == [(1, (1, 3), 0.5), (1, (), None)]
+    assert run("bound", "--share", "None") == 0
+    assert seen == [(1, (1, 3), 0.5), (1, (), None), (1, (), None)]
 
 
 def test_help_names_commands_recipes_and_fields(capsys: pytest.CaptureFixture[str]) -> None:
