@@ -15,6 +15,8 @@ def test_the_power_is_that_of_a_simulation() -> None:
     t = x.mean(1) / (x.std(1, ddof=1) / 3)
     found = np.mean(np.abs(t) > t_quantile(0.025, 8))
     assert power_of_test(0.01, 0.012, 9) == pytest.approx(found, abs=0.005)
+    # Without an effect both tails are false alarms.
+    assert power_of_test(0.0, 0.012, 9) == pytest.approx(0.05)
 
 
 @pytest.mark.parametrize("sd", [0.002, 0.01, 0.05])
@@ -35,6 +37,7 @@ def test_a_plan_asks_for_steins_number() -> None:
     reach = t_quantile(0.05 / 4, 2) + t_quantile(0.1, 2)
     assert plan.wanted_seeds(pilot) == math.ceil((reach / 0.5) ** 2)
     assert plan.wanted_seeds(0 * pilot) == 3
+    assert SeedPlan(num_pilot=3, max_seeds=3).wanted_seeds(0 * pilot) == 3
     assert plan.wanted_seeds(pilot, num_tests=5) > plan.wanted_seeds(pilot)
 
 

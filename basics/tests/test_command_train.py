@@ -24,7 +24,7 @@ from lm_basics.training import evaluate_loss
 from lm_basics.training.samples import SamplesConfig, SampleWriter, read_samples
 from lm_basics.transformer import COMPILES, TransformerLM
 from lm_shared import display
-from lm_shared.files import read_json
+from lm_shared.files import read_json, write_json
 from lm_shared.metrics import read_metrics
 
 pytestmark = pytest.mark.usefixtures("momentary")
@@ -96,6 +96,20 @@ def test_samples_that_failed_are_made_up_for_and_no_step_is_done_again(
         assert run(*train, "--prompt", "to be") == 0
         assert f"{told}: 4 steps" in capsys.readouterr().out
     assert [one.step for one in read_samples(samples)[0]] == [4]
+
+
+def test_a_run_that_goes_on_with_other_operations_or_elsewhere_says_so(
+    tmp_path: Path, train: tuple[object, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "run"
+    assert run(*train) == 0
+    setting = read_json(folder / "setting.json")
+    for change in ({}, {"ops": "kernels"}, {"device": "cuda"}):
+        write_json(folder / "setting.json", setting | change)
+        shutil.rmtree(folder / "checkpoints")
+        caplog.clear()
+        assert run(*train) == 0
+        assert ("goes on with reference ones on cpu" in caplog.text) == bool(change)
 
 
 @pytest.mark.parametrize("keep_best", [False, True])

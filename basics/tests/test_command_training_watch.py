@@ -1,5 +1,6 @@
 """What ``basics train`` shows, and its second places for metrics."""
 
+import logging
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -22,6 +23,7 @@ from lm_basics.commands.training_watch import (
 from lm_basics.training.progress import ProgressNumbers
 from lm_basics.training.run_loop import RunPlan, open_run
 from lm_basics.training.samples import Sample
+from lm_shared import display
 from lm_shared.files import write_json
 
 Capture = pytest.CaptureFixture[str]
@@ -78,6 +80,29 @@ def test_the_live_view_shows_numbers_and_samples() -> None:
     assert "to be| [or] not" in text
 
 
+@pytest.mark.parametrize(
+    ("is_live", "interval_s", "num_lines"), [(False, 0.0, 1), (False, 3_600.0, 0), (True, 0.0, 0)]
+)
+def test_numbers_are_logged_now_and_then_where_there_is_no_live_view(
+    is_live: bool,
+    interval_s: float,
+    num_lines: int,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(display, "LOG_INTERVAL_S", interval_s)
+    caplog.set_level(logging.INFO)
+    shown = TrainingDisplay(is_live=is_live)
+    shown.show_numbers(NUMBERS)
+    assert caplog.messages == [describe_progress(NUMBERS)] * num_lines
+    caplog.clear()
+    # Long ones are cut off: with the prompt and the mark, 300 characters are still whole.
+    for length, end in ((297, "x"), (298, "…")):
+        shown.show_samples([Sample(step=30, prompt="to", continuation="x" * length)])
+        assert [line[-1] for line in caplog.messages] == [] if is_live else [end]
+        caplog.clear()
+
+
 def test_a_sink_is_opened_by_its_first_line(tmp_path: Path) -> None:
     opened: list[int] = []
     written: list[object] = []
@@ -109,9 +134,11 @@ def test_tensorboard_shows_all_numbers_of_a_step_after_which_something_failed(
     fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: dict[int, dict[str, Any]] = {}
+    opened_at: list[int | None] = []
 
     class TensorBoard:
         def __init__(self, _: Path, *, resumed_at: int | None) -> None:
+            opened_at.append(resumed_at)
             # TensorBoard hides the points after it.
             for step in [one for one in shown if resumed_at is not None and one > resumed_at]:
                 del shown[step]
@@ -143,6 +170,7 @@ def test_tensorboard_shows_all_numbers_of_a_step_after_which_something_failed(
                 validate=lambda loop=loop: fail("validation", loop.steps_done) or {"val_loss": 1.0},
             )
     assert not failing
+    assert opened_at == [None, 2]
     assert shown == {step: {"loss": 4.0 - step, "val_loss": 1.0} for step in (1, 2, 3)}
 
 

@@ -156,6 +156,7 @@ def test_a_tokenizer_is_trained_as_the_options_say(
         ),
         (("--max-bytes", "many"), "expected a number of bytes such as 500_000, 2.5GB or 16MiB"),
         (("--max-bytes", "0"), "--max-bytes=0 leaves no text"),
+        (("--special-tokens", "a"), "the special token 'a' is one byte, which is a token already"),
     ],
 )
 def test_impossible_options_of_training_are_refused(

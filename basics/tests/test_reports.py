@@ -22,6 +22,8 @@ from lm_basics.reports import (
     summarize_runs,
     training_report_page,
 )
+from lm_basics.reports.curves import Curve
+from lm_basics.reports.page import _series
 from lm_basics.training import StepReport, TrainingConfig, train
 from lm_basics.transformer import TransformerLM
 from lm_shared.files import read_json, write_json
@@ -148,6 +150,12 @@ def test_a_page_overlays_runs_and_lists_what_differs(tmp_path: Path) -> None:
     assert "training.seed" in page
     assert "training.steps" not in page
     assert "different tokenizers" not in page
+    assert "learned from different tokens" not in page
+    config = read_json(runs[0] / "config.json")
+    write_json(runs[1] / "config.json", config)
+    assert "None." in page_of(*runs)
+    write_json(runs[1] / "config.json", config | {"data": "other"})
+    assert "learned from different tokens" in page_of(*runs)
 
 
 def test_an_unfinished_run_is_shown_as_far_as_it_came(tmp_path: Path) -> None:
@@ -173,6 +181,14 @@ def test_damaged_lines_are_left_out_and_counted(finished: Path, tmp_path: Path) 
     path.write_bytes(b"".join(lines))
     assert "2 of 24 lines of metrics.jsonl are damaged" in page_of(folder)
     assert 4 not in read_run(folder).training.steps
+    lines[4] = lines[5]
+    path.write_bytes(b"".join(lines))
+    assert "1 of 24 lines of metrics.jsonl are damaged" in page_of(folder)
+    # What a kill has cut off is no fault, unless there is another.
+    path.write_bytes(b"".join(lines)[:-5])
+    assert "2 of 24 lines of metrics.jsonl are damaged" in page_of(folder)
+    path.write_bytes(b"".join(lines[4:])[:-5])
+    assert "damaged" not in page_of(folder)
 
 
 @pytest.mark.parametrize(
@@ -207,6 +223,8 @@ def test_a_diverged_run_has_a_curve_up_to_there(finished: Path, tmp_path: Path) 
     (run,) = summarize_runs(read_runs([folder])).runs
     assert run.training_loss is None
     assert page_of(folder).count("<svg") == 4
+    drawn = _series({"run": read_run(folder)}, "steps", {"run": 1.0}, is_training=True)
+    assert drawn["run"][0] == [*range(1, 21)]
 
 
 def test_losses_of_different_tokenizers_are_warned_about(finished: Path, tmp_path: Path) -> None:
@@ -220,6 +238,7 @@ def test_losses_of_different_tokenizers_are_warned_about(finished: Path, tmp_pat
     page = page_of(*runs)
     assert "bits per byte</text>" in page
     assert "nats per token</text>" not in page
+    assert "Peak of the MFU: measured product." in page
 
 
 def test_equal_sizes_do_not_make_equal_tokenizers(finished: Path, tmp_path: Path) -> None:
@@ -228,6 +247,16 @@ def test_equal_sizes_do_not_make_equal_tokenizers(finished: Path, tmp_path: Path
         save_setting(replace(SETTING, vocab_hash=vocab_hash), folder)
     (warning,) = summarize_runs(read_runs(runs)).warnings
     assert "different tokenizers" in warning
+
+
+@pytest.mark.parametrize(("num_points", "num_averaged"), [(0, 1), (1, 1), (300, 1), (900, 3)])
+def test_only_long_curves_are_averaged(num_points: int, num_averaged: int, finished: Path) -> None:
+    steps = np.arange(1.0, num_points + 1)
+    curve = Curve(steps=steps, tokens=steps, flops=steps, elapsed_s=steps, loss=2 * steps)
+    runs = {"run": replace(read_run(finished), training=curve)}
+    means = steps.reshape(-1, num_averaged).mean(1)
+    expected = {"run": (means.tolist(), (means / 2).tolist())} if num_points else {}
+    assert _series(runs, "steps", {"run": 0.25}, is_training=True) == expected
 
 
 def test_what_is_no_run_is_refused(finished: Path, tmp_path: Path) -> None:

@@ -81,6 +81,7 @@ def test_every_text_is_cut_into_both_parts() -> None:
     beginnings, held_out = hold_out(["a" * 8 + "bc", "d" * 4 + "e"], share=0.2)
     assert beginnings == ["a" * 8, "d" * 4]
     assert held_out == "bce"
+    assert hold_out(["", "a" * 9 + "b"]) == (["", "a" * 9], "b")
 
 
 def test_the_default_text_is_the_manual() -> None:
@@ -102,6 +103,8 @@ def test_impossible_comparisons_are_refused() -> None:
         hold_out([TEXT], share=1.0)
     with pytest.raises(ValueError, match="cannot hold out 10% of 1 characters"):
         hold_out(["a", ""])
+    with pytest.raises(ValueError, match="cannot hold out 90% of 1 characters"):
+        hold_out(["a"], share=0.9)
     with pytest.raises(ValueError, match="at least one tokenizer, got none"):
         comparison_figure([])
 
@@ -114,6 +117,10 @@ def test_the_figure_names_every_tokenizer() -> None:
     assert [text.get_text() for text in left.texts] == [row.name for row in rows]
     # Heights can be compared by eye.
     assert left.get_ylim()[0] == 0
+    assert left.get_ylim()[1] > max(row.bytes_per_token for row in rows)
+    # The name of the largest, at the right edge, stands to the left of its point.
+    sides = {text.get_text(): text.get_horizontalalignment() for text in left.texts}
+    assert (sides["character"], sides["byte"]) == ("right", "left")
     bars = [bar for bar in right.patches if isinstance(bar, Rectangle)]
     assert [bar.get_width() for bar in bars] == [
         *(1 / row.bytes_per_token for row in rows),

@@ -239,6 +239,10 @@ def test_the_command_writes_and_prints_the_report(
         in (printed)
     )
     assert "256 tokens in common with others" in printed
+    assert f"  {expected.num_unused - expected.num_unreachable} unused in these files: " in printed
+    assert expected.files[0].bytes_per_token is not None
+    ratio = f"{expected.files[0].bytes_per_token:.3f}"
+    assert f"english.txt: {ratio} times the bytes per token of others\n" in printed
     assert printed.endswith(
         "next: uv run basics tokenizer-page --tokenizer mine --tokenizer others=bytes\n"
     )

@@ -29,6 +29,11 @@ def add(
     return a + sum(b or [])
 
 
+@checked
+def scale(a: Float[Tensor, " size"] | None, factor: float) -> None:
+    """Has no shape but in a part of one of its annotations."""
+
+
 def test_types_of_arguments_and_results_are_checked() -> None:
     with pytest.raises(TypeCheckError, match="halve"):
         halve("2")
@@ -51,9 +56,9 @@ def test_only_shapes_take_jaxtyping(monkeypatch: pytest.MonkeyPatch) -> None:
         return function
 
     monkeypatch.setattr(checker, "_jaxtyped", note)
-    for function in (halve, add):
+    for function in (halve, add, scale):
         checked(function.__wrapped__)
-    assert wrapped == ["add"]
+    assert wrapped == ["add", "scale"]
 
 
 @pytest.mark.parametrize("function", [halve, add], ids=["types", "shapes"])

@@ -259,15 +259,17 @@ def test_what_cannot_be_understood_exits_with_2_and_a_hint(
 def test_numbers_within_their_bounds_are_taken() -> None:
     assert run("bound", "--counts", 1, 3, "--share", 0.5) == 0
     assert run("bound") == 0
-    assert seen == [(1, (1, 3), 0.5), (1, (), None)]
+    assert run("bound", "--share", "None") == 0
+    assert seen == [(1, (1, 3), 0.5), (1, (), None), (1, (), None)]
 
 
 def test_help_names_commands_recipes_and_fields(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
     listed = capsys.readouterr().out
     assert all(word in listed for word in ("A toy.", "Train a model.", "Show a file."))
+    assert "  train     Train a model.\n  study     Study a model.\n" in listed
     for arguments, words in (
-        (["train", "--help"], ["Train a model.", "Seconds on a CPU.", "--folder"]),
+        (["train", "--help"], ["Train a model.", "  tiny   Seconds on a CPU.\n", "--folder"]),
         (["study", "--help"], ["one study by its name, behind toy study; without one it is small"]),
         (["train", "tiny", "--help"], ["--optimizer.lr", "Peak learning rate.", "--folder"]),
     ):

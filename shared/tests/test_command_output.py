@@ -43,6 +43,14 @@ def test_a_pipe_that_nobody_reads_is_no_error(arguments: str, tmp_path: Path) ->
         assert (tmp_path / "told").read_text() == ""
 
 
+def test_a_broken_pipe_of_the_work_is_told_while_somebody_reads() -> None:
+    failing = CHATTY.replace(
+        "for number", "raise BrokenPipeError(32, 'Broken pipe')\n    for number"
+    )
+    finished = run_python(["-c", failing])
+    assert (finished.returncode, finished.stderr) == (2, "toy: error: Broken pipe\n")
+
+
 @pytest.mark.parametrize(
     ("where", "told"), [(">&-", "standard output is closed"), ("> /dev/full", "No space left on")]
 )

@@ -149,6 +149,8 @@ def test_save_and_load_round_trip(tmp_path: Path) -> None:
         ({"is_compiled": 1}, r"is_compiled: expected bool, got 1"),
         ({"window": None}, r"window: expected int \| float \| str, got None"),
         ({"losses": [0.5, math.inf]}, r"losses\[1\]: expected a finite float, got inf"),
+        ({"losses": 3}, r"losses: expected list\[float\], got 3"),
+        ({"losses": [10**400]}, r"losses\[0\]: the integer is too large for a float"),
     ],
 )
 def test_reading_refuses_and_names_the_place(changes: dict[str, Any], message: str) -> None:
@@ -182,6 +184,8 @@ def test_loading_names_the_file(tmp_path: Path) -> None:
         (Training(steps="3"), r"steps: expected int, got '3'"),  # pyright: ignore[reportArgumentType]
         (Training(layers=[Sgd()]), r"layers: expected"),  # pyright: ignore[reportArgumentType]
         (Training(optimizer=Cosine()), r"optimizer: exp"),  # pyright: ignore[reportArgumentType]
+        (Training(norm="RMS"), r"norm: expected Norm, got 'RMS'"),  # pyright: ignore[reportArgumentType]
+        (Training(mixture={1: 0.5}), r"mixture: expected dict"),  # pyright: ignore[reportArgumentType]
     ],
 )
 def test_writing_refuses_what_could_not_be_read(config: Training, message: str) -> None:
@@ -215,6 +219,10 @@ def test_changes_are_named_with_both_values() -> None:
     assert describe_changes(there, other) == "optimizer.lr is 0.1 there and 0.2 here"
     long = describe_changes(there, there | {"data": None})
     assert long == f'data is "{"a" * 39}… there and null here'
+    whole = {"data": "a" * 38}
+    assert describe_changes(whole, {"data": 1}) == f'data is "{"a" * 38}" there and 1 here'
+    three = describe_changes({"a": 1, "b": 2, "c": 3}, {})
+    assert three.endswith("; c is 3 there and absent here")
     many = describe_changes(there, {"optimizer": 1, "seed": 3})
     assert many.startswith("optimizer is {")
     assert "; steps is 5 there and absent here; data is " in many
@@ -224,6 +232,7 @@ def test_changes_are_named_with_both_values() -> None:
     assert describe_changes(layers, changed) == "pattern[0].heads is 2 there and 4 here"
     assert describe_changes({}, {"a": "absent"}) == 'a is absent there and "absent" here'
     assert describe_changes([], {"steps": 1}) == 'it is [] there and {"steps": 1} here'
+    assert describe_changes([1], [1, 2]) == "it is [1] there and [1, 2] here"
 
 
 @given(st.dictionaries(st.text(max_size=3), st.integers()))

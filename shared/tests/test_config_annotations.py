@@ -86,6 +86,13 @@ def test_an_int_fits_a_float_and_a_bool_fits_neither() -> None:
             check_scalar(annotation, True, "x")
 
 
+def test_nothing_but_none_fits_none() -> None:
+    for annotation in (None, type(None)):
+        assert check_scalar(annotation, None, "x") is None
+        with pytest.raises(ValueError, match=r"x: expected None.*, got 0"):
+            check_scalar(annotation, 0, "x")
+
+
 def test_descriptions_read_as_a_user_would_write_them() -> None:
     assert describe(int) == "int"
     assert describe(int | None) == "int | None"

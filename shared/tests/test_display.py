@@ -80,17 +80,20 @@ def test_the_time_between_lines_goes_on_over_activities(
     assert caplog.messages == ["writing: 1.0 kB of 1.0 kB"]
 
 
-def test_on_a_terminal_there_is_a_bar() -> None:
+def test_on_a_terminal_there_is_a_bar_or_a_view() -> None:
     script = """
-from lm_shared.display import progress
+from lm_shared.display import live_view, progress
 with progress(counted=["training"]) as report:
     report("reading", 1, 0)
     report("training", 2, 3, "loss [3]")
+with live_view() as update:
+    update("a view")
 """
     result = run_python(["-c", script], environment={"FORCE_COLOR": "1", "TERM": "xterm"})
     assert result.returncode == 0, result.stderr
     assert "training" in result.stderr
     assert "2 of 3, loss [3]" in result.stderr
+    assert "a view" in result.stderr
 
 
 def test_without_a_terminal_there_is_no_live_view() -> None:

@@ -21,7 +21,7 @@ from lm_shared.intervals import (
 DOFS = (1, 2, 3, 7, 50, 3_000)
 
 
-@pytest.mark.parametrize(("successes", "trials"), [(0, 7), (7, 7), (3, 10), (512, 1_000)])
+@pytest.mark.parametrize(("successes", "trials"), [(0, 7), (7, 7), (1, 1), (3, 10), (512, 1_000)])
 @pytest.mark.parametrize("level", [0.9, 0.95, 0.99])
 def test_wilson_is_that_of_scipy(successes: int, trials: int, level: float) -> None:
     expected = stats.binomtest(successes, trials).proportion_ci(level, method="wilson")
@@ -45,7 +45,7 @@ def test_quantiles_are_those_of_scipy_and_of_the_tables() -> None:
 def test_the_noncentral_tail_is_an_average_over_the_scale() -> None:
     # Given the scale s = sqrt(V / dof) the probability is that of a normal variable.
     rng = np.random.default_rng(0)
-    for dof, shift, t in ((2, 1.0, 4.3), (7, 2.0, 2.0), (50, -1.0, 0.5)):
+    for dof, shift, t in ((1, 0.5, 1.0), (2, 1.0, 4.3), (7, 2.0, 2.0), (50, -1.0, 0.5)):
         scale = np.sqrt(rng.chisquare(dof, 200_000) / dof)
         expected = stats.norm.sf(t * scale - shift).mean()
         assert noncentral_t_tail(t, dof, shift) == pytest.approx(expected, abs=3e-3)
@@ -96,6 +96,7 @@ def test_holms_correction_by_hand() -> None:
     assert adjust_p_values([0.03, 0.01, 0.5, 0.02]) == pytest.approx([0.06, 0.04, 0.5, 0.06])
     assert adjust_p_values([0.6, 0.7]) == [1.0, 1.0]
     assert adjust_p_values([]) == []
+    assert adjust_p_values([1.0, 0.0]) == [1.0, 0.0]
 
 
 def test_resampled_tables_have_the_size_of_the_first() -> None:
@@ -106,6 +107,7 @@ def test_resampled_tables_have_the_size_of_the_first() -> None:
     assert (counts == 0).mean() == pytest.approx(0.8**5, abs=0.01)
     assert (resampled_counts(5, 10) == counts[:10]).all()
     assert (resampled_counts(5, 10, seed=1) != counts[:10]).any()
+    assert resampled_counts(1, 1).tolist() == [[1.0]]
 
 
 def test_the_bootstrapped_mean_has_the_interval_of_theory() -> None:
@@ -156,5 +158,7 @@ def test_senseless_arguments_are_refused() -> None:
         noncentral_t_tail(1.0, 0, 0.0)
     with pytest.raises(ValueError, match=r"a tail in \(0, 1\) and dof >= 1, got 0.0 and 3"):
         t_quantile(0.0, 3)
+    with pytest.raises(ValueError, match=r"got 1.0 and 3"):
+        t_quantile(1.0, 3)
     with pytest.raises(ValueError, match=r"got 0.1 and 0"):
         t_quantile(0.1, 0)

@@ -1,6 +1,7 @@
 """The frame under a unit that trains nothing: honest entries pass, cheats do not."""
 
 import math
+import os
 import subprocess
 import sys
 import tomllib
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
 
 from lm_shared.config import load_config, save_config
@@ -23,8 +25,13 @@ from lm_shared.leaderboard import (
     leaderboard_tables,
     write_tables,
 )
-from lm_shared.leaderboard.commands import require_kept, verification_table
-from lm_shared.leaderboard.rules import check_clock, check_speed, check_time
+from lm_shared.leaderboard.commands import (
+    MakeTable,
+    make_table,
+    require_kept,
+    verification_table,
+)
+from lm_shared.leaderboard.rules import check_clock, check_speed, check_time, restrict_cores
 from lm_shared.leaderboard.table import BEGIN, END
 from lm_shared.receipt import Hardware, Receipt
 from shared.tests import sum_leaderboard
@@ -284,6 +291,37 @@ def test_the_speed_is_that_of_the_faster_half(entry: Path) -> None:
     assert f"{typical:.3f} s in the replay" in found.detail
     assert not check_speed(record, [100 * one for one in seconds]).passed
     assert check_speed(record, []).passed is None
+    elsewhere = replace(record.submission.hardware, gpus=("NVIDIA H100",))
+    found = check_speed(
+        replace(record, submission=replace(record.submission, hardware=elsewhere)), seconds
+    )
+    assert found.passed is None
+    assert found.detail == "the run was on NVIDIA H100: not comparable with this machine"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps a process to some cores")
+@pytest.mark.parametrize(("max_cores", "num_threads"), [(None, 2), (1, 1), (64, 2)])
+def test_cores_are_restricted_while_the_block_runs(max_cores: int | None, num_threads: int) -> None:
+    before, allowed = torch.get_num_threads(), os.sched_getaffinity(0)
+    torch.set_num_threads(2)
+    try:
+        with restrict_cores(max_cores):
+            assert torch.get_num_threads() == num_threads
+            assert len(os.sched_getaffinity(0)) == min(len(allowed), max_cores or len(allowed))
+        assert (torch.get_num_threads(), os.sched_getaffinity(0)) == (2, allowed)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_the_table_is_returned_or_put_into_a_document(entry: Path, tmp_path: Path) -> None:
+    table = make_table(MakeTable(entries=entry.parent), DIVISIONS.values())
+    assert table == leaderboard_tables(entry.parent, DIVISIONS.values())
+    document = tmp_path / "README.md"
+    document.write_text(f"{BEGIN}{END}")
+    said = make_table(MakeTable(entries=entry.parent, document=document), DIVISIONS.values())
+    assert table.strip() in document.read_text()
+    assert "README.md" in said
+    assert table not in said
 
 
 def test_more_threads_and_faster_devices_may_do_more(entry: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lm_shared.metrics import MetricsWriter, Value, read_metrics
+from lm_shared.metrics import MetricsWriter, Value, read_metrics, read_whole_metrics
 from lm_shared.testing.processes import start_python
 
 
@@ -109,6 +109,8 @@ def test_damage_elsewhere_is_named(path: Path, damage: str) -> None:
     path.write_text(f"{first}\n{damage}\n{first}\n")
     with pytest.raises(ValueError, match=r"line 2 of .*metrics\.jsonl is damaged, delete"):
         read_metrics(path)
+    lines, num_damaged = read_whole_metrics(path)
+    assert ([line["step"] for line in lines], num_damaged) == ([1, 1], 1)
 
 
 def test_a_resumed_run_has_every_step_once(path: Path) -> None:
@@ -185,6 +187,7 @@ def test_sinks_get_the_values_and_are_closed(path: Path) -> None:
         metrics.append(step=3, loss=0.25)
         assert sink.lines == [(1, {"loss": 0.5}), (2, {"loss": math.inf})]
         metrics.pass_on(step=3, loss=np.float32(0.25))
+        assert metrics.has_sinks
     assert sink.lines[2:] == [(3, {"loss": 0.25})]
     assert steps(path) == [1, 2, 3]
     assert sink.is_closed

@@ -1,6 +1,7 @@
 """Functions in other processes."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
@@ -81,6 +83,24 @@ def test_those_that_the_pool_ended_are_not_named() -> None:
     with pytest.raises(WorkerDiedError) as caught, ProcessPool(3) as pool:
         list(pool.map(partial(_die, how=signal.SIGKILL), range(6)))
     assert str(caught.value).count("process ") == 1
+
+
+@pytest.mark.parametrize(
+    ("codes", "said"),
+    [
+        ((-signal.SIGTERM, 3), "done: process 1 ended with code 3$"),
+        ((-signal.SIGTERM, -signal.SIGTERM), "0 was ended by SIGTERM, process 1 was ended by SIGT"),
+        ((-signal.SIGKILL, 0), "done: process 0 was ended by SIGKILL, as happens when memory"),
+        ((0, 0), "cause unknown"),
+    ],
+)
+def test_the_first_to_end_are_named(codes: tuple[int, int], said: str) -> None:
+    ended = [
+        SimpleNamespace(pid=pid, exitcode=code, join=lambda: None) for pid, code in enumerate(codes)
+    ]
+    with ProcessPool(1) as pool, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pool, "_processes", ended)
+        assert re.search(said, pool._describe_death())
 
 
 def test_an_end_that_is_written_down_late_is_waited_for() -> None:

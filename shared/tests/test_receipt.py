@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from lm_shared.processes import num_available_cores
 from lm_shared.receipt import describe_hardware, git_state, installed_versions, peak_memory
 from lm_shared.testing.processes import run_python
 
@@ -55,9 +56,17 @@ def test_versions_are_those_of_the_imported_packages() -> None:
 def test_hardware_is_described() -> None:
     hardware = describe_hardware()
     assert hardware.cpu
-    assert hardware.num_cores >= 1
+    assert hardware.num_cores == num_available_cores()
     assert hardware.memory_bytes > 2**28
     assert len(hardware.gpus) == torch.cuda.device_count()
+
+
+def test_the_peak_of_several_devices_is_that_of_the_fullest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda index: (5, 7, 6)[index])
+    assert peak_memory()[1] == 7
 
 
 @pytest.mark.gpu

@@ -6,7 +6,7 @@ import pytest
 
 from lm_shared.config import load_config
 from lm_shared.files import hash_files
-from lm_shared.runs import load_receipt, read_metrics, record_run
+from lm_shared.runs import check_runs, load_receipt, read_metrics, record_run
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -158,3 +158,18 @@ def test_a_run_without_metrics_that_is_done_again_has_its_own_seconds(folder: Pa
         with record_run(folder, Training()) as record:
             time.sleep(seconds)
     assert load_receipt(folder).wall_s == record.wall_s < 0.05
+
+
+@pytest.mark.parametrize("name", ["config.json", "metrics.jsonl"])
+def test_a_run_is_told_by_its_configuration_or_its_metrics(name: str, folder: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="there is no run folder"):
+        check_runs([folder])
+    folder.mkdir(parents=True)
+    with pytest.raises(ValueError, match="is no run folder: it has no config"):
+        check_runs([folder])
+    (folder / name).touch()
+    check_runs([folder])
+    with pytest.raises(ValueError, match="is given twice"):
+        check_runs([folder, folder / ".." / folder.name])
+    with pytest.raises(ValueError, match="at least one run folder, got none"):
+        check_runs([])

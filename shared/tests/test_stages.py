@@ -94,6 +94,7 @@ def test_seconds_of_all_interrupted_attempts_count(tmp_path: Path) -> None:
         started.write_text(json.dumps(state | {"at": at}))
         for path in [*(tmp_path / "one").rglob("*"), tmp_path / "one"]:
             os.utime(path, (at + 100, at + 100))
+        os.utime(started, (at, at))
     _run(tmp_path, Work(), Work())
     record = json.loads((tmp_path / "one" / "stage.json").read_text())
     assert 200.0 <= record["elapsed_s"] < 260.0

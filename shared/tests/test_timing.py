@@ -60,6 +60,7 @@ def test_an_accelerator_is_waited_for() -> None:
 def test_the_fastest_of_several_calls_counts_but_not_the_first() -> None:
     delays = iter([0.0, 0.03, 0.01, 0.02])
     assert 0.01 <= fastest_s(lambda: time.sleep(next(delays)), seconds=0.0) < 0.02
+    assert next(delays, None) is None
 
 
 def test_no_rounds_are_refused() -> None:

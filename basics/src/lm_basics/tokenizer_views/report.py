@@ -183,9 +183,10 @@ def report_on_tokenizer(
     tokens = _ordinary_tokens(tokenizer)
     unused = [token_id for token_id in tokens if usage.counts[token_id] == 0]
     unreachable = set(unused) & set(find_unreachable_tokens(tokenizer))
-    other_usage = None
+    difference = None
     if against is not None:
         other_usage = count_usage(against, paths, specials, text_column=text_column)
+        difference = _compare_with(against, other_usage, tokenizer, usage)
     return TokenizerReport(
         vocab_hash=tokenizer.vocab_hash,
         vocab_size=tokenizer.vocab_size,
@@ -199,9 +200,7 @@ def report_on_tokenizer(
         unused=_list_longest(set(unused) - unreachable, usage, tokens, num_listed),
         files=usage.files,
         scripts=usage.scripts,
-        difference=None
-        if against is None or other_usage is None
-        else _compare_with(against, other_usage, tokenizer, usage),
+        difference=difference,
     )
 
 
