@@ -6,4 +6,5 @@ from .inference.protocol import (
     Generator as Generator,
     TextCodec as TextCodec,
 )
-from .kernels.ops import OpsName as OpsName, get_ops as get_ops
+from .kernels import OpsName as OpsName
+from .kernels.ops import get_ops as get_ops
