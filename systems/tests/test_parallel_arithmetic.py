@@ -1,12 +1,11 @@
 """Formulas against rings that are played through, and against the borders that follow from them."""
 
 import math
-import subprocess
-import sys
 from collections.abc import Callable
 
 import pytest
 
+from lm_shared.testing.processes import run_python
 from lm_systems.parallel.arithmetic import (
     Collective,
     Layer,
@@ -182,4 +181,4 @@ def test_buckets_end_as_late_as_when_they_are_sent_one_by_one() -> None:
 
 def test_the_arithmetic_needs_no_torch() -> None:
     code = "import sys, lm_systems.parallel.arithmetic; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert run_python(["-c", code]).returncode == 0
