@@ -43,6 +43,8 @@ class Part:
     """Further arguments on a GPU."""
     tiny: tuple[str, ...] = ("--tiny", "--rounds", "2", "--threads", "1")
     """Further arguments at tiny sizes."""
+    least_gpus: int = 1
+    """Without as many it is skipped, but not at tiny sizes."""
 
 
 def gpu_tests() -> list[str]:
@@ -83,6 +85,10 @@ def make_parts() -> dict[str, Part]:
         ),
         "training step": Part(
             120, ("transformers",), ["systems/benchmarks/bench_training_step.py"]
+        ),
+        "parts of a step": Part(40, (), ["systems/benchmarks/bench_steps.py"]),
+        "collectives": Part(
+            40, (), ["systems/benchmarks/bench_collectives.py"], tiny=("--tiny",), least_gpus=2
         ),
         "generation": Part(40, ("transformers",), ["systems/benchmarks/bench_generation.py"]),
     }
@@ -126,6 +132,8 @@ def run(part: Part, tiny_results: Path | None) -> str:
     missing = [name for name in part.packages if importlib.util.find_spec(name) is None]
     if missing:
         return f"skipped: no {', '.join(missing)} here"
+    if tiny_results is None and (there := _count_gpus()) < part.least_gpus:
+        return f"skipped: needs {part.least_gpus} GPUs, there is {there}"
     limit_s = part.limit_s if tiny_results is None else TINY_LIMIT_S
     arguments = [*part.arguments, *(part.full if tiny_results is None else part.tiny)]
     if tiny_results is not None and "--tiny" in arguments:
@@ -149,6 +157,12 @@ def run(part: Part, tiny_results: Path | None) -> str:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     return f"{ended} in {time.monotonic() - began_at:.0f} s"
+
+
+def _count_gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def _environment(*, is_tiny: bool) -> dict[str, str]:
