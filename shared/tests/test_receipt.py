@@ -1,3 +1,4 @@
+import json
 import platform
 import subprocess
 import sys
@@ -8,7 +9,13 @@ import pytest
 import torch
 
 from lm_shared.processes import num_available_cores
-from lm_shared.receipt import describe_hardware, git_state, installed_versions, peak_memory
+from lm_shared.receipt import (
+    describe_hardware,
+    describe_origin,
+    git_state,
+    installed_versions,
+    peak_memory,
+)
 from lm_shared.testing.processes import run_python
 
 MEBIBYTE = 2**20
@@ -108,3 +115,10 @@ print(peak_bytes() - before)
     result = run_python(["-c", script])
     assert result.returncode == 0, result.stderr
     assert int(result.stdout) < 50 * MEBIBYTE
+
+
+def test_the_origin_of_numbers_can_be_written_as_json() -> None:
+    origin = json.loads(json.dumps(describe_origin()))
+    assert origin["versions"]["torch"] == installed_versions()["torch"]
+    assert origin["hardware"]["cpu"] == describe_hardware().cpu
+    assert {"commit", "is_modified"} < origin.keys()

@@ -31,7 +31,8 @@ from lm_shared.files import write_json
 from lm_shared.receipt import code_state, describe_hardware, installed_versions
 from lm_shared.tensors import choose_device, device_slug, synchronizer
 from lm_shared.timing import time_call, time_interleaved
-from lm_systems.kernels.ops import OpsName, get_ops
+from lm_systems.kernels import OpsName
+from lm_systems.kernels.ops import get_ops
 
 # (d_model, layers, heads, context, batch, vocabulary): a laptop's model, one that fills a GPU, and
 # one that shows only that everything works.

@@ -43,6 +43,8 @@ class Part:
     """Further arguments on a GPU."""
     tiny: tuple[str, ...] = ("--tiny", "--rounds", "2", "--threads", "1")
     """Further arguments at tiny sizes."""
+    least_gpus: int = 1
+    """Without as many it is skipped, but not at tiny sizes."""
 
 
 def gpu_tests() -> list[str]:
@@ -64,7 +66,7 @@ def make_parts() -> dict[str, Part]:
     pytest_options = ["-q", "-ra", "-o", "addopts=", "--import-mode=importlib", *plugin_options()]
     return {
         "tests": Part(
-            140,
+            120,
             ("pytest", "xdist", "hypothesis"),
             # Other files may import what is missing here. Warnings are those of whatever versions
             # the image has.
@@ -82,12 +84,16 @@ def make_parts() -> dict[str, Part]:
             40, (), ["-m", "basics.benchmarks.bench_optimizers"], full=("--device", "cuda")
         ),
         "recipes": Part(
-            130,
+            120,
             ("tyro",),
             ["systems/benchmarks/bench_gpu_recipes.py"],
             tiny=("--tiny", "--steps", "1"),
         ),
-        "training step": Part(95, ("transformers",), ["systems/benchmarks/bench_training_step.py"]),
+        "training step": Part(90, ("transformers",), ["systems/benchmarks/bench_training_step.py"]),
+        "parts of a step": Part(40, (), ["systems/benchmarks/bench_steps.py"]),
+        "collectives": Part(
+            40, (), ["systems/benchmarks/bench_collectives.py"], tiny=("--tiny",), least_gpus=2
+        ),
         "generation": Part(40, ("transformers",), ["systems/benchmarks/bench_generation.py"]),
     }
 
@@ -130,6 +136,8 @@ def run(part: Part, tiny_results: Path | None) -> str:
     missing = [name for name in part.packages if importlib.util.find_spec(name) is None]
     if missing:
         return f"skipped: no {', '.join(missing)} here"
+    if tiny_results is None and (there := _count_gpus()) < part.least_gpus:
+        return f"skipped: needs {part.least_gpus} GPUs, there is {there}"
     limit_s = part.limit_s if tiny_results is None else TINY_LIMIT_S
     arguments = [*part.arguments, *(part.full if tiny_results is None else part.tiny)]
     if tiny_results is not None and "--tiny" in arguments:
@@ -153,6 +161,12 @@ def run(part: Part, tiny_results: Path | None) -> str:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     return f"{ended} in {time.monotonic() - began_at:.0f} s"
+
+
+def _count_gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def _environment(*, is_tiny: bool) -> dict[str, str]:

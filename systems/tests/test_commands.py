@@ -111,3 +111,38 @@ def test_a_missing_folder_is_named(tmp_path, monkeypatch, capsys) -> None:
 
 def test_an_unknown_option_is_refused(model_folder, monkeypatch) -> None:
     assert _run(monkeypatch, "generate", "so", "--model", model_folder, "--no-such", 1) == 2
+
+
+def test_a_step_is_timed_and_its_numbers_are_kept(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ["--d-model", 32, "--num-layers", 1, "--warmup", 0, "--steps", 2, "--device", "cpu"]
+    assert _run(monkeypatch, "bench-step", *options, "--mode", "backward") == 0
+    shown = capsys.readouterr().out
+    assert all(row in shown for row in ("backward, ms", "total, ms", "tokens/s", "of the peak"))
+    result = json.loads(Path("runs/bench-step/step.json").read_text())
+    assert result["benchmark"]["d_model"] == 32
+    assert {name: len(row) for name, row in result["part_s"].items()} == {
+        "forward": 2,
+        "backward": 2,
+    }
+    assert result["tokens_per_s"] > 0
+    assert _run(monkeypatch, "bench-step", *options) == 0, "the default folder is used again"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["huge"], "no size 'huge'"),
+        (["tiny", "--num-heads", "3"], "--d-model=64 is not divisible by --num-heads=3"),
+        (["--steps", "1"], "--steps must be at least 2"),
+        (["--ops", "fast"], "no ops 'fast'"),
+        (["--mode", "both"], "no mode 'both'"),
+    ],
+)
+def test_a_step_that_cannot_be_timed_is_one_line(
+    tmp_path, monkeypatch, capsys, words, message
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert _run(monkeypatch, "bench-step", *words) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert message in line

@@ -9,8 +9,9 @@ from torch.testing import assert_close
 from lm_basics.model_config import uniform_transformer
 from lm_basics.transformer import TransformerLM
 from lm_shared.tensors import require_determinism
+from lm_systems.kernels import OpsName
 from lm_systems.kernels.flash_attention import FlashAttention
-from lm_systems.kernels.ops import OpsName, get_ops
+from lm_systems.kernels.ops import get_ops
 
 pytestmark = [pytest.mark.gpu, pytest.mark.compiled]
 

@@ -8,6 +8,9 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from lm_shared.config import to_dict
 
 _PACKAGES = (
     "torch",
@@ -92,6 +95,17 @@ def installed_versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return versions
+
+
+def describe_origin() -> dict[str, Any]:
+    """Return what stands beside measured numbers: versions, commit and machine."""
+    commit, is_modified = code_state()
+    return {
+        "versions": installed_versions(),
+        "commit": commit,
+        "is_modified": is_modified,
+        "hardware": to_dict(describe_hardware()),
+    }
 
 
 def git_state(folder: Path) -> tuple[str | None, bool | None]:

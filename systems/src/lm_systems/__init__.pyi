@@ -6,8 +6,9 @@ from .inference.protocol import (
     Generator as Generator,
     TextCodec as TextCodec,
 )
+from .kernels import OpsName as OpsName
 from .kernels.flash_attention import (
     FlashAttention as FlashAttention,
     TiledAttention as TiledAttention,
 )
-from .kernels.ops import OpsName as OpsName, get_ops as get_ops
+from .kernels.ops import get_ops as get_ops

@@ -16,7 +16,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, wraps
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -26,10 +26,9 @@ from torch.nn import functional
 
 from lm_basics.nn.ops import REFERENCE_OPS, AttentionOp, Ops, TensorFunction, causal_mask
 from lm_shared.tensors import compile_for_one_shape
+from lm_systems.kernels import OpsName
 from lm_systems.kernels.flash_attention import FlashAttention, TiledAttention
 from lm_systems.kernels.linear_cross_entropy import linear_cross_entropy
-
-OpsName = Literal["reference", "fused", "compiled", "triton", "tiled"]
 
 # The axis of the heads in "batch heads seq d_head".
 _HEADS, _SEQ = 1, 2

@@ -1,4 +1,4 @@
-"""Data parallelism: replicas, sharded optimizer states, sharded parameters, and who runs them."""
+"""Many processes: data parallelism and who runs it, what they send each other, what it costs."""
 
 import lazy_loader
 
