@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import jaxtyping
+import numpy as np
 import pytest
 
 from basics.tests.accounting_models import BASE, MODELS
@@ -85,6 +86,21 @@ def test_growing_models_span_10_million_to_175_billion() -> None:
     assert sizes[-1] == pytest.approx(175e9, rel=0.01)
 
 
+@pytest.mark.usefixtures("momentary")
+@pytest.mark.parametrize("is_special", [False, True])
+def test_a_page_tells_of_experts_checkpoints_and_dollars_where_there_are_some(
+    is_special: bool,
+) -> None:
+    price = 2.0 if is_special else None
+    options = AccountConfig(dollars_per_hour=price, checkpoint_blocks=is_special)
+    account = account_for("a", MODELS["experts" if is_special else "llama"], options)
+    text = account_page(account).to_html()
+    told = ("A token goes through", "those of the largest block", "inputs of checkpointed blocks")
+    assert [one in text for one in told] == [is_special] * 3
+    hours = account.training.device_hours
+    assert account.training.dollars == (2.0 * hours if is_special else None)
+
+
 def _lines(figure) -> dict[str, list[float]]:
     (axes,) = figure.axes
     return {line.get_label(): list(line.get_ydata()) for line in axes.get_lines()}
@@ -102,6 +118,13 @@ def test_attention_takes_over_as_the_context_grows() -> None:
     shares = _lines(share_by_context_figure(BASE))["attention: scores and sums"]
     assert shares == sorted(shares)
     assert shares[-1] > 80
+
+
+@pytest.mark.parametrize(("context_length", "shortest"), [(1024, 128), (4, 1)])
+def test_contexts_double_from_an_eighth_on(context_length: int, shortest: int) -> None:
+    (axes,) = share_by_context_figure(replace(BASE, context_length=context_length)).axes
+    for line in axes.get_lines():
+        assert np.array(line.get_xdata()).tolist() == [shortest * 2**i for i in range(12)]
 
 
 def test_the_command_writes_page_figures_and_record(

@@ -22,7 +22,8 @@ from basics.tests.encoding_samples import (
     write_files,
 )
 from lm_basics.token_files import encode_documents, encode_files, encoding, partial_token_file
-from lm_basics.tokenizer import Tokenizer
+from lm_basics.tokenizer import Tokenizer, texts
+from lm_basics.tokenizer.texts import InputFiles
 
 
 @pytest.fixture
@@ -232,3 +233,31 @@ def test_impossible_arguments_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"ends in \.bin"):
         encode_files(TOKENIZER, [file], tmp_path / "tokens.npy")
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_places_are_told_in_bytes_which_rows_are_estimated_by(tmp_path: Path) -> None:
+    text, table, empty = (tmp_path / name for name in ("a.txt", "b.parquet", "c.parquet"))
+    text.write_bytes(b"x" * 10)
+    for path, rows in ((table, ["a", "b", "c", "d"]), (empty, [])):
+        pq.write_table(pa.table({"text": pa.array(rows, pa.string())}), path)
+    inputs = InputFiles([text, table, empty, text], separator="\n", text_column="text")
+    size = table.stat().st_size
+    places = ((0, 4), (1, 1), (1, 4), (2, 0), (3, 10))
+    told = [4, 10 + size // 4, 10 + size, 10 + size, 20 + size + empty.stat().st_size]
+    assert [inputs.bytes_before(*place) for place in places] == told
+    assert told[-1] == inputs.num_bytes
+
+
+@pytest.mark.parametrize(
+    ("data", "is_told"), [(b"X23456789", True), (b"12345678X", True), (b"1234X6789", False)]
+)
+def test_of_a_large_file_beginning_and_end_tell_whether_it_is_another(
+    data: bytes, is_told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(texts, "_HASHED_BYTES", 4)
+    hashes = set()
+    for content in (b"123456789", data):
+        (tmp_path / "a.txt").write_bytes(content)
+        inputs = InputFiles([tmp_path / "a.txt"], separator="\n", text_column="text")
+        hashes.add(inputs.fingerprint()[0]["hash"])
+    assert (len(hashes) == 2) == is_told

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from lm_basics import peak_flops
 from lm_basics.peak_flops import find_peak_flops, measure_cpu, measure_matmul
 
 CPU = torch.device("cpu")
@@ -28,3 +29,14 @@ def test_this_cpu_is_measured() -> None:
     assert device.peak("float32") > 1e8
     assert device.bytes_per_s > 1e8
     assert device.memory_bytes > 1e8
+
+
+@pytest.mark.parametrize(("elapsed_s", "size"), [(1.0, 128), (1e-9, 2048)])
+def test_products_grow_until_they_can_be_timed(
+    elapsed_s: float, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peak_flops, "fastest_s", lambda *_, **__: elapsed_s)
+    device = measure_cpu()
+    assert device.peak("float32") == pytest.approx(2 * size**3 / elapsed_s)
+    # Each byte is read and written.
+    assert device.bytes_per_s == pytest.approx(2 * peak_flops._COPIED_BYTES / elapsed_s)

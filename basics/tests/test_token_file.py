@@ -167,6 +167,8 @@ def test_disordered_offsets_are_refused(path: Path) -> None:
         ({"num_tokens": "6"}, "tokens.json is damaged"),
         ({"dtype": "<f8"}, "tokens.json is damaged"),
         ({"format": "other"}, "tokens.json is damaged"),
+        ({"num_documents": 0}, "tokens.json is damaged"),
+        ({"vocab_size": 0}, "tokens.json is damaged"),
         ({"surplus": 1}, "tokens.json is damaged: .*surplus"),
         ({"num_tokens": 7}, "tokens.bin is damaged: expected 14 bytes"),
     ],

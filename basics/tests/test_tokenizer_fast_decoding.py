@@ -7,6 +7,7 @@ import pytest
 
 from basics.tests.both_paths import VARIANTS, Pair, make_pair, trained
 from lm_basics.tokenizer.bpe import Tokenizer
+from lm_basics.tokenizer.fast import path
 
 DTYPES = [np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64]
 
@@ -105,3 +106,16 @@ def test_impossible_ids_of_a_vocabulary_are_refused(wrong: Any) -> None:
     vocab = {n: bytes([n]) for n in range(256)} | {wrong: b"new"}
     with pytest.raises(ValueError, match=f"ids must be integers from 0 to 4294967295, got {wrong}"):
         Tokenizer(vocab, [])
+
+
+@pytest.mark.parametrize("limit", ["MAX_ID", "MAX_MERGES"])
+def test_kernels_take_as_many_ids_and_merges_as_they_say(
+    limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vocab, merges = trained()
+    most = max(vocab) if limit == "MAX_ID" else len(merges)
+    monkeypatch.setattr(path, limit, most)
+    assert Tokenizer(vocab, merges, implementation="fast").encode("the cat")
+    monkeypatch.setattr(path, limit, most - 1)
+    with pytest.raises(ValueError, match=f"there is no fast path .* {most - 1}"):
+        Tokenizer(vocab, merges, implementation="fast")

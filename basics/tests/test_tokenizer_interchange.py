@@ -189,6 +189,10 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "merges.txt").write_text("a €\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"merges\.txt, line 1: expected two tokens, got 'a €'"):
         load_vocabulary(tmp_path / "vocab.json", tmp_path / "merges.txt")
+    for damaged in ('{"a": 0, "b": "1"}', '["a", "b"]'):
+        (tmp_path / "vocab.json").write_text(damaged)
+        with pytest.raises(ValueError, match=r"vocab\.json: expected an object of token texts"):
+            load_vocabulary(tmp_path / "vocab.json", tmp_path / "merges.txt")
     (tmp_path / "vocab.json").write_text('{"a": 0, "b": 0}')
     with pytest.raises(ValueError, match=r"vocab\.json: 2 tokens share 1 ids"):
         load_vocabulary(tmp_path / "vocab.json", tmp_path / "merges.txt")

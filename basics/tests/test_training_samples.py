@@ -64,6 +64,7 @@ def test_damaged_lines_are_told_and_left_out(
 ) -> None:
     writer = make_writer(tmp_path)
     first = writer.write(make_model(), 1)
+    assert caplog.messages == []
     path = tmp_path / SAMPLES_NAME
     path.write_bytes(path.read_bytes() + b'{"step": 2}\n[1]\n\xff{"ste')
     assert read_samples(path) == (first, 3)

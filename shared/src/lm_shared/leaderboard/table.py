@@ -3,6 +3,7 @@
 import html
 import logging
 from collections.abc import Collection, Iterable, Sequence
+from itertools import count
 from pathlib import Path
 
 from lm_shared.files import replace_between
@@ -64,7 +65,7 @@ def markdown_table(entries: Sequence[Entry], division: Division) -> str:
     ordered = sorted(entries, key=lambda one: (_standing(one), sign * one.submission.score))
     columns = [division.score if name == "score" else name for name in TABLE_COLUMNS]
     lines: list[Iterable[str]] = [columns, ["---"] * len(columns)]
-    ranks = (str(rank) for rank in range(1, len(ordered) + 1))
+    ranks = map(str, count(1))
     lines += [_row("-" if _standing(entry) else next(ranks), entry) for entry in ordered]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
