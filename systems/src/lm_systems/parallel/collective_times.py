@@ -25,10 +25,7 @@ from lm_shared.config import DeviceName
 from lm_shared.processes import ProcessPool
 from lm_shared.tensors import choose_device, synchronizer
 from lm_systems.parallel.arithmetic import Collective, collective_bytes
-
-# torch 2.13 renamed both, and warns of the earlier names.
-_all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
-_reduce_scatter = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
+from lm_systems.parallel.collectives import all_gather, reduce_scatter
 
 # A process that waits for one which is gone gives up.
 _TIMEOUT = timedelta(minutes=3)
@@ -164,8 +161,8 @@ def _group(rank: int, size: int, address: str, device: DeviceName) -> Iterator[t
 def _calls(whole: Tensor, part: Tensor) -> dict[Collective, Callable[[], object]]:
     return {
         "all_reduce": lambda: dist.all_reduce(whole),
-        "all_gather": lambda: _all_gather(whole, part),
-        "reduce_scatter": lambda: _reduce_scatter(part, whole),
+        "all_gather": lambda: all_gather(whole, part),
+        "reduce_scatter": lambda: reduce_scatter(part, whole),
     }
 
 

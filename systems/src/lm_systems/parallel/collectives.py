@@ -21,9 +21,11 @@ import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor
 
+from lm_systems.parallel.arithmetic import ring_bytes
+
 # torch 2.13 renamed both, and warns of the earlier names.
-_all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
-_reduce_scatter = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
+all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+reduce_scatter = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
 
 EventKind = Literal["gather", "use", "free", "reduce", "broadcast"]
 Value = TypeVar("Value")
@@ -37,11 +39,6 @@ class Event:
     """``gather`` and ``reduce`` begin to communicate, ``use`` has waited for it."""
     name: str
     """Of the parameter, or of the bucket."""
-
-
-def ring_bytes(num_bytes: int, num_processes: int) -> float:
-    """Return what a process sends in one round of the ring: all-gather or reduce-scatter."""
-    return (num_processes - 1) / num_processes * num_bytes
 
 
 class Pending:
@@ -118,7 +115,7 @@ class Collectives:
         if into is None:
             into = shard.new_empty((self.size * shard.shape[0], *shard.shape[1:]))
         self._count("all_gather", into, rounds=1)
-        work = _all_gather(into, shard.contiguous(), group=self._group, async_op=True)
+        work = all_gather(into, shard.contiguous(), group=self._group, async_op=True)
         return Pending(work, into, shard)
 
     def scatter_average(self, full: Float[Tensor, "rows *rest"]) -> Pending:
@@ -126,7 +123,7 @@ class Collectives:
         self._count("reduce_scatter", full, rounds=1)
         part = full.new_empty((full.shape[0] // self.size, *full.shape[1:]))
         full = full.div_(self.size)
-        work = _reduce_scatter(part, full, group=self._group, async_op=True)
+        work = reduce_scatter(part, full, group=self._group, async_op=True)
         return Pending(work, part, full)
 
     def gather_objects(self, value: Value) -> list[Value]:
