@@ -38,11 +38,11 @@ def tokenize(
     """Encode documents, each followed by the end-of-text token; go on where a kill stopped it.
 
     Args:
-        documents: folders of ``data curate``, .parquet files, and text files whose documents end
+        documents: folders of data curate, .parquet files, and text files whose documents end
             with <|endoftext|>.
         tokenizer: folder with a tokenizer.json, or with GPT-2's vocab.json and merges.txt.
         split: part of the folders' documents.
-        output: the token file, read by ``np.fromfile``; its name ends in .bin, a .json and an
+        output: the token file, read by np.fromfile; its name ends in .bin, a .json and an
             .offsets.bin go beside it.
         dtype: numbers of the vocabulary's size (uint16 up to 65,536 tokens, else uint32), or uint16
             or nothing.

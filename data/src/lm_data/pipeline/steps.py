@@ -73,7 +73,7 @@ class CurateConfig:
     c4: C4Config = field(default_factory=C4Config)
     """How strict the rule set c4 is."""
     classifiers: tuple[Path, ...] = ()
-    """Folders of classifiers, as ``data train-classifier`` writes them, that decide as well."""
+    """Folders of classifiers, as data train-classifier writes them, that decide as well."""
     lines: LineConfig = field(default_factory=LineConfig)
     """Removal of boilerplate lines."""
     minhash: MinHashConfig = field(default_factory=MinHashConfig)
