@@ -47,7 +47,7 @@ def write_shard(
         path: The file.
         documents: Its rows, in order.
         types: The measurements that become columns, so that all shards of a corpus agree; those of
-            the documents when ``None``.
+            the documents when None.
     """
     # Explicit types: in a shard where every value is missing pyarrow would infer none.
     types = find_measurement_types(documents) if types is None else types

@@ -8,7 +8,7 @@ class ClassifierConfig:
     """How a classifier is trained and its threshold chosen; words and pairs of words by default."""
 
     min_precision: float | None = None
-    """Precision that the threshold must have on its part; the best F1 when ``None``."""
+    """Precision that the threshold must have on its part; the best F1 when None."""
     held_out_share: float = 0.2
     """Share of the texts by which precision and recall are measured."""
     threshold_share: float = 0.1
