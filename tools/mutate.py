@@ -237,6 +237,8 @@ def _run_pytest(arguments: Sequence[str], limit_s: float) -> int | None:
     child = os.fork()
     if child == 0:
         os.setsid()
+        # Ignored in what a shell has put into the background, where tests that press Ctrl-C fail.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         null = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(null, stream)
