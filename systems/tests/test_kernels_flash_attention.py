@@ -15,10 +15,10 @@ from lm_basics.model_config import SlidingWindowAttention, uniform_transformer
 from lm_basics.nn.ops import attention as reference, scaled_dot_product_attention
 from lm_basics.transformer import TransformerLM
 from lm_shared.testing.tolerances import assert_error_within_twice
-from lm_systems.kernels import attention_backward, attention_forward, attention_tiled
+from lm_systems.kernels import OpsName, attention_backward, attention_forward, attention_tiled
 from lm_systems.kernels.attention_forward import Tiles
 from lm_systems.kernels.flash_attention import FlashAttention, TiledAttention
-from lm_systems.kernels.ops import OpsName, get_ops, make_causal
+from lm_systems.kernels.ops import get_ops, make_causal
 from systems.tests.hopper import SHARED_BYTES, run_on_compiler
 from systems.tests.reference import value_and_gradients
 

@@ -8,7 +8,8 @@ from torch.testing import assert_close
 from lm_basics.nn.ops import IGNORED_TARGET, REFERENCE_OPS, TensorFunction
 from lm_basics.transformer import TransformerLM
 from lm_shared.testing.tolerances import assert_error_within_twice
-from lm_systems.kernels.ops import OpsName, get_ops
+from lm_systems.kernels import OpsName
+from lm_systems.kernels.ops import get_ops
 
 
 def _batch() -> tuple[torch.Tensor, torch.Tensor]:
