@@ -12,7 +12,7 @@ from lm_alignment.datasets import read_conversations, read_preferences, read_que
 from lm_alignment.templates import Message
 from lm_alignment.verifiers import AFTER_HASHES, BOXED, INTEGERS_ONLY
 
-DATA = Path("/work/shared/data/align")
+DATA = Path(__file__).parents[3] / "shared" / "data" / "align"
 USER, MODEL = "user", "assistant"
 
 
@@ -231,7 +231,7 @@ def test_what_is_no_preference_says_why(write, record, reason):
         read_preferences(write(record))
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="the published files are not here")
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"needs the published files in {DATA}")
 def test_published_files_are_read(caplog):
     assert len(read_preferences(DATA / "hh_harmless.jsonl.gz")) == 1751
     # Four answers are empty, and three pairs differ in what was asked.

@@ -79,8 +79,9 @@ class Watched(Collectives):
         self.num_alive = self.most_alive = 0
 
     def gather(self, shard: Tensor, *, into: Tensor | None = None) -> Pending:
-        # A thread of gloo lets go of a matrix a moment after it is there.
-        time.sleep(0.01)
+        # This one is noted already. Threads of gloo let go of the others a moment after their end.
+        kinds = [event.kind for event in self.events or []]
+        self.settles_at(kinds.count("gather") - 1 - kinds.count("free"))
         # torch holds the array until the storage is freed.
         memory = np.empty((self.size * shard.shape[0], *shard.shape[1:]), dtype=np.float32)
         into = torch.from_numpy(memory)
@@ -88,12 +89,12 @@ class Watched(Collectives):
         self._change(1)
         return super().gather(shard, into=into)
 
-    def forgets_all(self) -> bool:
-        """Tell whether none is left, once the threads that communicate have let go of theirs."""
+    def settles_at(self, num_alive: int) -> bool:
+        """Tell whether no more are left, at once or within a while."""
         ends_at = time.monotonic() + 5
-        while self.num_alive and time.monotonic() < ends_at:
-            time.sleep(0.01)
-        return self.num_alive == 0
+        while self.num_alive > num_alive and time.monotonic() < ends_at:
+            time.sleep(0.001)
+        return self.num_alive <= num_alive
 
     def _change(self, change: int) -> None:
         self.num_alive += change
@@ -122,8 +123,8 @@ def _follow_passes() -> None:
         # The next is on its way while this is used, the one behind it not before this one is next.
         assert moments["gather", name][0] < moments["use", before][0]
         assert moments["gather", after][0] > moments["free", before][0]
-    assert watched.forgets_all()
-    assert 2 <= watched.most_alive <= 3
+    assert watched.settles_at(0)
+    assert watched.most_alive == 2
     watched.events, watched.most_alive = [], 0
     loss.backward()
     sharded.finish_gradient_synchronization()
@@ -135,8 +136,8 @@ def _follow_passes() -> None:
         assert moments["gather", name][0] < moments["use", before][0]
         assert moments["gather", after][0] > moments["free", before][0]
         assert moments["reduce", before][0] < moments["reduce", name][0]
-    assert watched.forgets_all()
-    assert 2 <= watched.most_alive <= 3
+    assert watched.settles_at(0)
+    assert watched.most_alive == 2
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -150,7 +151,7 @@ def _count_whole(kind: str) -> None:
     optimizer = make_adamw(sharded.parameters())
     for step in range(3):
         _step(sharded, optimizer, step)
-        assert watched.forgets_all()
+        assert watched.settles_at(0)
     assert 2 <= watched.most_alive <= 3
 
 
